@@ -1,0 +1,17 @@
+//! FTP over TLS as pure values: bytes and events in, bytes and actions out.
+//!
+//! Gets: wire bytes, outcomes of jobs. Gives: commands, replies, actions, listing lines, checked paths.
+//! Never: touches a socket, a file, a clock or a log. Time is an argument.
+
+pub mod addr;
+pub mod command;
+pub mod hello;
+pub mod line;
+pub mod listing;
+pub mod machine;
+pub mod parse;
+pub mod path;
+pub mod proof;
+pub mod reply;
+pub mod time;
+pub mod verbs;

@@ -1,0 +1,41 @@
+//! What happens, said once: an [`Event`] becomes a metric and a log line.
+//!
+//! Gets: events, from every room, synchronously. Gives: `/metrics` text, log lines, transfer records.
+//! Never: blocks the caller, loses an event under load, or turns client text into a label.
+
+pub mod event;
+pub mod id;
+
+use std::sync::Arc;
+
+pub use event::{Event, Subject};
+
+/// Takes events, at once and on the caller's thread. Implementations must not block.
+pub trait Sink: Send + Sync {
+    /// One event.
+    fn event(&self, subject: Subject<'_>, event: &Event<'_>);
+}
+
+/// The way every room says what happened. Cheap to clone.
+#[derive(Clone)]
+pub struct Observer(Arc<[Arc<dyn Sink>]>);
+
+impl Observer {
+    /// An observer with these sinks, called in order.
+    pub fn new(sinks: Vec<Arc<dyn Sink>>) -> Self {
+        Self(sinks.into())
+    }
+
+    /// Says what happened.
+    pub fn event(&self, subject: Subject<'_>, event: &Event<'_>) {
+        for sink in self.0.iter() {
+            sink.event(subject, event);
+        }
+    }
+}
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
+}
