@@ -23,7 +23,7 @@ pub enum Message {
     /// End at the next idle point.
     EndWhenIdle(EndReason),
     /// A data connection for this session.
-    Data(Arrival),
+    Data(Box<Arrival>),
 }
 
 /// The sessions of this node. Cheap to clone.
@@ -65,15 +65,8 @@ impl Live {
     /// A session begins.
     pub fn join(&self, id: SessionId, peer: SocketAddr) -> (Membership, mpsc::Receiver<Message>) {
         let (inbox, messages) = mpsc::channel(INBOX);
-        let entry = Arc::new(Entry {
-            id,
-            peer,
-            since: Instant::now(),
-            transferring: AtomicBool::new(false),
-            bytes: AtomicU64::new(0),
-            user: Mutex::new(None),
-            inbox,
-        });
+        let entry =
+            Arc::new(Entry { id, peer, since: Instant::now(), transferring: AtomicBool::new(false), bytes: AtomicU64::new(0), user: Mutex::new(None), inbox });
         self.0.sessions.write().unwrap_or_else(PoisonError::into_inner).insert(id, entry.clone());
         (Membership { live: self.clone(), entry }, messages)
     }
@@ -95,8 +88,8 @@ impl Live {
     pub fn deliver(&self, id: SessionId, arrival: Arrival) -> Result<(), Arrival> {
         let entry = self.0.sessions.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         let Some(entry) = entry else { return Err(arrival) };
-        entry.inbox.try_send(Message::Data(arrival)).map_err(|refused| match refused.into_inner() {
-            Message::Data(arrival) => arrival,
+        entry.inbox.try_send(Message::Data(Box::new(arrival))).map_err(|refused| match refused.into_inner() {
+            Message::Data(arrival) => *arrival,
             // What was sent is what comes back.
             Message::End(_) | Message::EndWhenIdle(_) => unreachable!("a data message was sent"),
         })

@@ -10,6 +10,35 @@ use std::sync::Arc;
 
 pub use event::{Event, Subject};
 
+/// `log:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `log.format`.
+    pub format: LogFormat,
+    /// `log.level`: a default and levels by room (`tls`, `data`, `storage`, …).
+    pub level: Vec<(Option<String>, LogLevel)>,
+}
+
+/// `log.format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A log level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
 /// Takes events, at once and on the caller's thread. Implementations must not block.
 pub trait Sink: Send + Sync {
     /// One event.

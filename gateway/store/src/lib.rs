@@ -1,1 +1,1 @@
-//! x
+//! Shared bytes with a lifetime, sealed.

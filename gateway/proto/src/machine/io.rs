@@ -217,7 +217,7 @@ pub struct Account {
 }
 
 /// Why a login was refused. The reply is 530 with one text for all but the limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LoginRefusal {
     /// Unknown user, wrong password, disabled, expired, wrong network: one reply for all.
     Incorrect,
@@ -258,31 +258,11 @@ pub struct Permissions {
 
 impl Permissions {
     /// All of them.
-    pub const ALL: Self = Self {
-        list: true,
-        read: true,
-        write: true,
-        append: true,
-        delete: true,
-        rename: true,
-        mkdir: true,
-        rmdir: true,
-        attributes: true,
-        digest: true,
-    };
+    pub const ALL: Self =
+        Self { list: true, read: true, write: true, append: true, delete: true, rename: true, mkdir: true, rmdir: true, attributes: true, digest: true };
     /// `read-only`: list, read, digest.
-    pub const READ_ONLY: Self = Self {
-        list: true,
-        read: true,
-        write: false,
-        append: false,
-        delete: false,
-        rename: false,
-        mkdir: false,
-        rmdir: false,
-        attributes: false,
-        digest: true,
-    };
+    pub const READ_ONLY: Self =
+        Self { list: true, read: true, write: false, append: false, delete: false, rename: false, mkdir: false, rmdir: false, attributes: false, digest: true };
 }
 
 /// Why a file operation failed; the reply table turns it into code and text.
@@ -323,7 +303,7 @@ pub enum FileError {
 }
 
 /// Why there is no passive port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PassiveError {
     /// All ports wait for other transfers of this client: 425, try again.
     Busy,
@@ -354,7 +334,7 @@ pub enum TransferEnd {
 }
 
 /// Why a data connection was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataRefusal {
     /// None came.
     Timeout,

@@ -1,0 +1,1 @@
+//! Command lines from bytes: telnet stripped, length capped.

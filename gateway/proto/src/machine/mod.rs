@@ -1,0 +1,3 @@
+//! The session machine: what a session knows and decides.
+
+pub mod io;

@@ -1,0 +1,1 @@
+//! What one connection owns: the loop, the handlers, the glue.
