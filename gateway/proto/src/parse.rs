@@ -1,1 +1,402 @@
-//! A command line → [`crate::command::Command`].
+//! A command line → [`Command`].
+//!
+//! Gets: one line without its end, telnet stripped. Gives: a checked command, or what is wrong with the line and with which verb.
+//! Never: keeps state, resolves a path, decides what is allowed when; that is the machine.
+
+use crate::addr::{self, EprtFault, Family};
+use crate::command::{AuthMechanism, Command, EpsvForm, HostName, LangTag, ListArguments, Opts, Password, ProtLevel, SetFact, Site, TransferType, UserName};
+use crate::listing::FactSet;
+use crate::path::{BadPath, WirePath};
+use crate::time::Timestamp;
+use crate::verbs::Verb;
+
+/// Why a line is no command. Each has its own reply; the verb is for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParseFault {
+    /// 500: no such verb. An empty line is one too.
+    Unknown {
+        /// A verb of HTTP, SMTP or SSH: not a client of ours but a stray or an attack (ALPACA).
+        foreign: bool,
+    },
+    /// 501: the argument is missing.
+    Missing(Verb),
+    /// 501: the argument is not what the verb takes.
+    Syntax(Verb),
+    /// 501: bytes below 0x20 or 0x7F in the argument.
+    ControlBytes(Verb),
+    /// 504: a known verb with a parameter that is not done here.
+    Unsupported(Verb),
+}
+
+impl ParseFault {
+    /// The verb, when it was one of ours.
+    pub const fn verb(self) -> Option<Verb> {
+        match self {
+            Self::Unknown { .. } => None,
+            Self::Missing(verb) | Self::Syntax(verb) | Self::ControlBytes(verb) | Self::Unsupported(verb) => Some(verb),
+        }
+    }
+}
+
+/// Reads one line. Blanks before the verb are skipped; one blank ends it, and everything after that is the argument: names may begin and end with blanks.
+pub fn parse(line: &[u8]) -> Result<Command, ParseFault> {
+    let line = &line[line.iter().take_while(|&&b| b == b' ').count()..];
+    let (word, text) = split_word(line);
+    let verb = Verb::from_bytes(word).ok_or(ParseFault::Unknown { foreign: is_foreign(word) })?;
+    // A password is bytes; it gets into no path, log or reply.
+    if verb != Verb::Pass && text.iter().any(u8::is_ascii_control) {
+        return Err(ParseFault::ControlBytes(verb));
+    }
+    Argument { verb, text }.command()
+}
+
+/// What follows a verb.
+#[derive(Clone, Copy)]
+struct Argument<'a> {
+    verb: Verb,
+    text: &'a [u8],
+}
+
+impl Argument<'_> {
+    #[rustfmt::skip]
+    fn command(self) -> Result<Command, ParseFault> {
+        Ok(match self.verb {
+            Verb::Abor => Command::Abor,
+            Verb::Acct => Command::Acct,
+            Verb::Allo => Command::Allo(self.allo()?),
+            Verb::Appe => Command::Appe(self.path()?),
+            Verb::Auth => Command::Auth(self.auth()?),
+            Verb::Avbl => Command::Avbl(self.optional_path()?),
+            Verb::Ccc => Command::Ccc,
+            Verb::Cdup => self.alone(Command::Cdup)?,
+            Verb::Clnt => Command::Clnt,
+            Verb::Csid => Command::Csid,
+            Verb::Cwd => Command::Cwd(self.path()?),
+            Verb::Dele => Command::Dele(self.path()?),
+            Verb::Eprt => self.eprt()?,
+            Verb::Epsv => Command::Epsv(self.epsv()?),
+            Verb::Feat => self.alone(Command::Feat)?,
+            Verb::Help => Command::Help(self.first_word().map(Verb::from_bytes)),
+            Verb::Host => Command::Host(HostName::new(self.word()?).ok_or(self.syntax())?),
+            Verb::Lang => Command::Lang(self.lang()),
+            Verb::List => Command::List(self.list()?),
+            Verb::Mdtm => self.mdtm()?,
+            Verb::Mff => self.mff()?,
+            Verb::Mfmt => self.mfmt()?,
+            Verb::Mkd => Command::Mkd(self.path()?),
+            Verb::Mlsd => Command::Mlsd(self.optional_path()?),
+            Verb::Mlst => Command::Mlst(self.optional_path()?),
+            Verb::Mode => Command::Mode(self.word()?.eq_ignore_ascii_case(b"S")),
+            Verb::Nlst => Command::Nlst(self.list()?),
+            Verb::Noop => Command::Noop,
+            Verb::Opts => Command::Opts(self.opts()?),
+            Verb::Pass => Command::Pass(Password::new(self.text).ok_or(self.syntax())?),
+            Verb::Pasv => self.alone(Command::Pasv)?,
+            Verb::Pbsz => self.pbsz()?,
+            Verb::Port => Command::Port(addr::parse_port(self.word()?).ok_or(self.syntax())?.into()),
+            Verb::Prot => Command::Prot(self.prot()?),
+            Verb::Pwd => self.alone(Command::Pwd)?,
+            Verb::Quit => Command::Quit,
+            Verb::Rein => self.alone(Command::Rein)?,
+            Verb::Rest => Command::Rest(number(self.word()?).ok_or(self.syntax())?),
+            Verb::Retr => Command::Retr(self.path()?),
+            Verb::Rmd => Command::Rmd(self.path()?),
+            Verb::Rnfr => Command::Rnfr(self.path()?),
+            Verb::Rnto => Command::Rnto(self.path()?),
+            Verb::Site => Command::Site(self.site()?),
+            Verb::Size => Command::Size(self.path()?),
+            Verb::Stat => Command::Stat(self.list()?.path),
+            Verb::Stor => Command::Stor(self.path()?),
+            Verb::Stou => Command::Stou(self.optional_path()?),
+            Verb::Stru => Command::Stru(self.word()?.eq_ignore_ascii_case(b"F")),
+            Verb::Syst => self.alone(Command::Syst)?,
+            Verb::Type => Command::Type(self.transfer_type()?),
+            Verb::User => Command::User(self.user()?),
+        })
+    }
+
+    const fn syntax(self) -> ParseFault {
+        ParseFault::Syntax(self.verb)
+    }
+
+    /// The verb takes nothing.
+    fn alone(self, command: Command) -> Result<Command, ParseFault> {
+        if self.text.trim_ascii().is_empty() { Ok(command) } else { Err(self.syntax()) }
+    }
+
+    /// The argument without blanks around it; there must be one.
+    fn word(&self) -> Result<&[u8], ParseFault> {
+        let word = self.text.trim_ascii();
+        if word.is_empty() { Err(ParseFault::Missing(self.verb)) } else { Ok(word) }
+    }
+
+    fn first_word(&self) -> Option<&[u8]> {
+        self.text.split(|&b| b == b' ').find(|word| !word.is_empty())
+    }
+
+    fn path(self) -> Result<WirePath, ParseFault> {
+        self.path_of(self.text)
+    }
+
+    fn path_of(self, bytes: &[u8]) -> Result<WirePath, ParseFault> {
+        WirePath::new(bytes).map_err(|bad| match bad {
+            BadPath::Empty => ParseFault::Missing(self.verb),
+            BadPath::Control => ParseFault::ControlBytes(self.verb),
+            BadPath::TooLong | BadPath::Component => self.syntax(),
+        })
+    }
+
+    fn optional_path(self) -> Result<Option<WirePath>, ParseFault> {
+        if self.text.trim_ascii().is_empty() { Ok(None) } else { self.path().map(Some) }
+    }
+
+    fn user(self) -> Result<UserName, ParseFault> {
+        self.word()?;
+        UserName::new(self.text).ok_or(self.syntax())
+    }
+
+    fn auth(self) -> Result<AuthMechanism, ParseFault> {
+        Ok(match upper::<8>(self.word()?).as_slice() {
+            b"TLS" | b"TLS-C" => AuthMechanism::Tls,
+            b"SSL" | b"TLS-P" => AuthMechanism::Ssl,
+            _ => AuthMechanism::Unknown,
+        })
+    }
+
+    fn prot(self) -> Result<ProtLevel, ParseFault> {
+        Ok(match upper::<8>(self.word()?).as_slice() {
+            b"P" => ProtLevel::Private,
+            b"C" => ProtLevel::Clear,
+            b"S" | b"E" => ProtLevel::SafeOrConfidential,
+            _ => ProtLevel::Unknown,
+        })
+    }
+
+    fn pbsz(self) -> Result<Command, ParseFault> {
+        let size = number(self.word()?).ok_or(self.syntax())?;
+        if size > u64::from(u32::MAX) { Err(self.syntax()) } else { Ok(Command::Pbsz) }
+    }
+
+    /// `TYPE L 8` also comes as `L8`. Type A takes only the format N, "non-print".
+    fn transfer_type(self) -> Result<TransferType, ParseFault> {
+        Ok(match upper::<8>(self.word()?).as_slice() {
+            b"A" | b"A N" => TransferType::Ascii,
+            b"I" | b"L 8" | b"L8" => TransferType::Image,
+            _ => TransferType::Unknown,
+        })
+    }
+
+    /// `size` or `size R record-size`.
+    fn allo(self) -> Result<u64, ParseFault> {
+        let (size, rest) = split_word(self.word()?);
+        let rest = rest.trim_ascii();
+        if !rest.is_empty() {
+            let record = rest.strip_prefix(b"R ").or_else(|| rest.strip_prefix(b"r ")).ok_or(self.syntax())?;
+            number(record.trim_ascii()).ok_or(self.syntax())?;
+        }
+        number(size).ok_or(self.syntax())
+    }
+
+    fn lang(self) -> LangTag {
+        let tag = self.text.trim_ascii().split(|&b| b == b'-').next().unwrap_or_default();
+        if tag.is_empty() || tag.eq_ignore_ascii_case(b"en") { LangTag::English } else { LangTag::Unknown }
+    }
+
+    fn opts(self) -> Result<Opts, ParseFault> {
+        let (option, rest) = split_word(self.word()?);
+        Ok(match upper::<8>(option).as_slice() {
+            b"UTF8" | b"UTF-8" => Opts::Utf8(!rest.trim_ascii().eq_ignore_ascii_case(b"OFF")),
+            b"MLST" => Opts::Mlst(FactSet::parse(rest.trim_ascii())),
+            _ => Opts::Unknown,
+        })
+    }
+
+    fn epsv(self) -> Result<EpsvForm, ParseFault> {
+        Ok(match upper::<8>(self.text.trim_ascii()).as_slice() {
+            b"" if self.text.trim_ascii().is_empty() => EpsvForm::Any,
+            b"1" => EpsvForm::Family(Family::Ipv4),
+            b"2" => EpsvForm::Family(Family::Ipv6),
+            b"ALL" => EpsvForm::All,
+            digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => EpsvForm::Unknown,
+            _ => return Err(self.syntax()),
+        })
+    }
+
+    fn eprt(self) -> Result<Command, ParseFault> {
+        match addr::parse_eprt(self.word()?) {
+            Ok(address) => Ok(Command::Eprt(Ok(address))),
+            Err(EprtFault::Family) => Ok(Command::Eprt(Err(()))),
+            Err(EprtFault::Syntax) => Err(self.syntax()),
+        }
+    }
+
+    /// Old clients write `ls` options before the path: `-la`, `-a -l path`, `-- -file`. A word with anything but letters and digits is a path.
+    fn list(self) -> Result<ListArguments, ParseFault> {
+        let mut arguments = ListArguments::default();
+        let mut rest = self.text;
+        if rest.first() == Some(&b'-') {
+            arguments.raw = Some(self.path()?);
+        }
+        while let [b'-', _, ..] = rest {
+            let (word, after) = split_word(rest);
+            if word == b"--" {
+                rest = after;
+                break;
+            }
+            if !word[1..].iter().all(u8::is_ascii_alphanumeric) || word.len() == 1 {
+                break;
+            }
+            arguments.all |= word.iter().any(|b| matches!(b, b'a' | b'A'));
+            arguments.directory_itself |= word.contains(&b'd');
+            arguments.long |= word.contains(&b'l');
+            rest = after;
+        }
+        arguments.path = Argument { text: rest, ..self }.optional_path()?;
+        Ok(arguments)
+    }
+
+    /// `MDTM path`, or the setter `MDTM YYYYMMDDHHMMSS path`.
+    fn mdtm(self) -> Result<Command, ParseFault> {
+        let raw = self.path()?;
+        let (word, name) = split_word(self.text);
+        match (Timestamp::parse(word), WirePath::new(name)) {
+            (Some(time), Ok(path)) => Ok(Command::Mfmt { time, path, mdtm: Some(raw) }),
+            _ => Ok(Command::Mdtm(raw)),
+        }
+    }
+
+    fn mfmt(self) -> Result<Command, ParseFault> {
+        self.word()?;
+        let (word, name) = split_word(self.text);
+        let time = Timestamp::parse(word).ok_or(self.syntax())?;
+        Ok(Command::Mfmt { time, path: self.path_of(name)?, mdtm: None })
+    }
+
+    /// `fact=value;fact=value; path`: each fact once, all of them settable, or nothing is done.
+    fn mff(self) -> Result<Command, ParseFault> {
+        self.word()?;
+        let (list, name) = split_word(self.text);
+        let mut facts: Vec<SetFact> = Vec::new();
+        for fact in list.strip_suffix(b";").unwrap_or(list).split(|&b| b == b';') {
+            let fact = self.set_fact(fact)?;
+            if facts.iter().any(|earlier| std::mem::discriminant(earlier) == std::mem::discriminant(&fact)) {
+                return Err(self.syntax());
+            }
+            facts.push(fact);
+        }
+        Ok(Command::Mff { facts, path: self.path_of(name)? })
+    }
+
+    fn set_fact(self, fact: &[u8]) -> Result<SetFact, ParseFault> {
+        let equals = fact.iter().position(|&b| b == b'=').ok_or(self.syntax())?;
+        let (name, value) = (&fact[..equals], &fact[equals + 1..]);
+        match upper::<16>(name).as_slice() {
+            b"MODIFY" => Timestamp::parse(value).map(SetFact::Modify).ok_or(self.syntax()),
+            b"UNIX.MODE" => self.mode(value).map(SetFact::UnixMode),
+            _ => Err(ParseFault::Unsupported(self.verb)),
+        }
+    }
+
+    fn site(self) -> Result<Site, ParseFault> {
+        let (word, rest) = split_word(self.text);
+        match upper::<8>(word).as_slice() {
+            b"CHMOD" => {
+                let (mode, name) = split_word(rest);
+                self.path_of(mode)?;
+                Ok(Site::Chmod { mode: self.mode(mode)?, path: self.path_of(name)? })
+            }
+            b"UTIME" => self.utime(rest),
+            b"WHO" => Ok(Site::Who),
+            b"HELP" => Ok(Site::Help),
+            _ if self.text.trim_ascii().is_empty() => Err(ParseFault::Missing(self.verb)),
+            _ => Ok(Site::Unknown),
+        }
+    }
+
+    /// `YYYYMMDDhhmm[ss] path`, or `path atime mtime ctime UTC` as ProFTPD and Pure-FTPd have it; the path may have blanks.
+    fn utime(self, text: &[u8]) -> Result<Site, ParseFault> {
+        let (word, name) = split_word(text);
+        let trailing = trailing_words(text);
+        if let Some((path, [_access, modify, change, zone])) = trailing.filter(|(_, words)| words[3].eq_ignore_ascii_case(b"UTC")) {
+            Timestamp::parse_utime(change).ok_or(self.syntax())?;
+            let time = Timestamp::parse_utime(modify).ok_or(self.syntax())?;
+            debug_assert!(zone.len() == 3);
+            return Ok(Site::Utime { time, path: self.path_of(path)? });
+        }
+        let time = Timestamp::parse_utime(word).ok_or(if text.is_empty() { ParseFault::Missing(self.verb) } else { self.syntax() })?;
+        Ok(Site::Utime { time, path: self.path_of(name)? })
+    }
+
+    /// Octal within 0777: set-id and sticky bits are not for clients to set, `u+x` is not read.
+    fn mode(self, digits: &[u8]) -> Result<u32, ParseFault> {
+        if digits.is_empty() || digits.len() > 5 {
+            return Err(self.syntax());
+        }
+        if !digits.iter().all(|b| (b'0'..=b'7').contains(b)) {
+            let symbolic = digits.iter().all(|b| b"ugoarwxXst+-=,".contains(b));
+            return Err(if symbolic { ParseFault::Unsupported(self.verb) } else { self.syntax() });
+        }
+        let mode = digits.iter().fold(0, |sum, digit| sum * 8 + u32::from(digit - b'0'));
+        if mode > 0o777 { Err(ParseFault::Unsupported(self.verb)) } else { Ok(mode) }
+    }
+}
+
+/// The bytes before the first blank, and those after it.
+fn split_word(bytes: &[u8]) -> (&[u8], &[u8]) {
+    match bytes.iter().position(|&b| b == b' ') {
+        Some(blank) => (&bytes[..blank], &bytes[blank + 1..]),
+        None => (bytes, b""),
+    }
+}
+
+/// The last four words and everything before the blank in front of them.
+fn trailing_words(bytes: &[u8]) -> Option<(&[u8], [&[u8]; 4])> {
+    let mut words: [&[u8]; 4] = [b""; 4];
+    let mut rest = bytes;
+    for word in words.iter_mut().rev() {
+        let blank = rest.iter().rposition(|&b| b == b' ')?;
+        *word = &rest[blank + 1..];
+        rest = &rest[..blank];
+    }
+    Some((rest, words))
+}
+
+/// Decimal digits up to `i64::MAX`, which is what file offsets can be.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let add = |sum: u64, digit: &u8| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
+    digits.iter().try_fold(0, add).filter(|&number| i64::try_from(number).is_ok())
+}
+
+/// A keyword of at most `N` bytes in upper case, for matching without allocation.
+struct Upper<const N: usize> {
+    bytes: [u8; N],
+    length: usize,
+}
+
+impl<const N: usize> Upper<N> {
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// Empty when the word is longer than any keyword.
+fn upper<const N: usize>(word: &[u8]) -> Upper<N> {
+    let mut upper = Upper { bytes: [0; N], length: 0 };
+    if word.len() <= N {
+        upper.bytes[..word.len()].copy_from_slice(word);
+        upper.bytes.make_ascii_uppercase();
+        upper.length = word.len();
+    }
+    upper
+}
+
+/// HTTP methods are upper case by definition, so a person who types `quote get` is not cut off; SMTP takes any case.
+fn is_foreign(word: &[u8]) -> bool {
+    HTTP.contains(&word) || SMTP.iter().any(|verb| verb.eq_ignore_ascii_case(word)) || word.starts_with(b"SSH-")
+}
+
+const HTTP: &[&[u8]] = &[b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH", b"TRACE", b"PRI", b"PROPFIND"];
+const SMTP: &[&[u8]] = &[b"EHLO", b"HELO", b"LHLO", b"MAIL", b"RCPT", b"DATA", b"STARTTLS"];

@@ -11,6 +11,7 @@ use crate::listing::{Entry, FactSet};
 use crate::path::VirtualPath;
 use crate::reply::Reply;
 use crate::time::Timestamp;
+use crate::verbs::Verb;
 
 /// Something that happened to the session.
 #[derive(Debug)]
@@ -34,6 +35,13 @@ pub enum Input<'a> {
 pub enum Action {
     /// Append this reply to the write buffer.
     Reply(Reply),
+    /// A command has its final reply, which was the action before: for metrics and the idle clock. Greetings and a 421 that answers no command have none.
+    Answered {
+        /// The verb; `None` for one we do not know and for over-long lines.
+        verb: Option<Verb>,
+        /// The code of the final reply.
+        code: u16,
+    },
     /// Flush the replies, then run the TLS handshake on the control connection.
     StartTls,
     /// Start this job. No other is running.
@@ -44,7 +52,7 @@ pub enum Action {
     DropDataPort,
     /// The login is over or back to the start (`REIN`): forget the account.
     LoggedOut,
-    /// Flush, send close_notify, close. The last action.
+    /// Flush, send close_notify, close. The last action: running jobs are to be stopped, their outcomes are no longer wanted.
     Close(CloseCause),
 }
 
