@@ -128,7 +128,8 @@ mod tests {
         for inside in ["link", "sub/file", "dotted"] {
             home.open(inside.as_bytes(), OFlags::RDONLY).unwrap();
         }
-        for outside in ["out", "out/file", "out_and_in/file", "absolute", "absolute_inside", "magic/etc/passwd", "..", "sub/../../outside/file", "/etc/passwd"] {
+        for outside in ["out", "out/file", "out_and_in/file", "absolute", "absolute_inside", "magic/etc/passwd", "..", "sub/../../outside/file", "/etc/passwd"]
+        {
             assert_eq!(home.open(outside.as_bytes(), OFlags::RDONLY).unwrap_err(), Errno::ACCESS, "{outside}");
         }
         assert_eq!(home.open(b"dangling", OFlags::RDONLY).unwrap_err(), Errno::NOENT);
