@@ -3,18 +3,19 @@
 //! Gets: an admitted connection. Gives: a secured one, or the reason it ended.
 //! Never: runs a job; a login in clear text does not exist.
 
-use ftps_proto::machine::io::{Action, EndReason, Input};
-use ftps_proto::machine::{Machine, Mode};
+use std::time::Duration;
+
+use ftps_proto::machine::io::{Action, CloseCause, EndReason, Input};
+use ftps_proto::machine::{Machine, Mode, Rules};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
-use tokio_rustls::server::TlsStream;
 
 use super::control::{Control, Turn};
 use super::{Carried, Ended, Session};
 use crate::live::Message;
 use crate::observe::event::{Channel, CloseReason, Limit, Listener};
 use crate::observe::Event;
-use crate::tls::accept;
+use crate::tls::{self, Secured};
 
 /// A connection before its TLS handshake.
 #[derive(Debug)]
@@ -28,7 +29,13 @@ impl Greeting {
     /// A connection that was admitted.
     pub fn new(stream: TcpStream, carried: Carried) -> Self {
         let mode = if carried.identity.listener == Listener::Implicit { Mode::Implicit } else { Mode::Explicit };
-        let machine = Machine::new(carried.settings.rules.clone(), mode, carried.identity.peer.ip());
+        let rules = Rules {
+            line_before_login: (carried.settings.limits.line / 2).min(LINE_BEFORE_LOGIN),
+            line: carried.settings.limits.line,
+            active: carried.settings.active,
+            ..Rules::new(carried.identity.peer.ip())
+        };
+        let machine = Machine::new(rules, mode);
         Self { stream, machine, carried }
     }
 
@@ -46,9 +53,9 @@ impl Greeting {
                 return Err(reason);
             }
         }
-        let stream = handshake(control.into_inner(), &mut self.carried).await?;
+        let Secured { stream, fingerprint, .. } = handshake(control.into_inner(), &self.carried).await?;
         self.machine.input(Input::Secured);
-        Ok(Session::new(Control::new(stream), self.machine, self.carried))
+        Ok(Session::new(Control::new(stream), self.machine, self.carried, fingerprint))
     }
 }
 
@@ -91,11 +98,11 @@ async fn obey(control: &mut Control<TcpStream>, machine: &mut Machine, carried: 
     while let Some(action) = machine.poll() {
         match action {
             Action::Reply(reply) => control.queue(&reply),
-            Action::Answered { verb, code, .. } => super::run::answered(carried, None, verb, code, std::time::Duration::ZERO),
+            Action::Answered { verb, code } => super::run::answered(carried, None, verb, code, Duration::ZERO),
             Action::StartTls => {
                 // RFC 4217 has the client wait for 234. Bytes that are here already were sent before it, in clear, perhaps by somebody in between.
                 if control.io().try_read(&mut [0_u8; 1]).is_ok() {
-                    return Err(CloseReason::Machine(ftps_proto::machine::io::CloseCause::StarttlsInjection));
+                    return Err(CloseReason::Machine(CloseCause::StarttlsInjection));
                 }
                 control.flush(carried.until_login()).await.map_err(|_| CloseReason::WriteTimeout)?;
                 return Ok(true);
@@ -108,23 +115,23 @@ async fn obey(control: &mut Control<TcpStream>, machine: &mut Machine, carried: 
     Ok(false)
 }
 
-async fn handshake(stream: TcpStream, carried: &mut Carried) -> Result<TlsStream<TcpStream>, Ended> {
-    let deadline = Instant::now() + carried.until_login().min(HANDSHAKE);
-    let observer = carried.house.observer.clone();
-    let subject = carried.subject();
-    match accept::control(&carried.house.tls, &carried.keys, stream, deadline).await {
-        Ok((stream, facts)) => {
-            let event = Event::Handshake { channel: Channel::Control, version: facts.version, resumed: facts.resumed, took: facts.took };
-            observer.event(subject, &event);
-            Ok(stream)
+async fn handshake(stream: TcpStream, carried: &Carried) -> Result<Secured<TcpStream>, Ended> {
+    let began = Instant::now();
+    let deadline = began + carried.until_login().min(HANDSHAKE);
+    let secured = tls::accept(&carried.house.tls, &carried.keys, stream, deadline).await;
+    let event = match &secured {
+        Ok(secured) => {
+            let tls::Facts { version, resumed, .. } = secured.facts;
+            Event::Handshake { channel: Channel::Control, version, resumed, took: began.elapsed() }
         }
-        Err(failed) => {
-            let event = Event::HandshakeFailed { channel: Channel::Control, reason: failed.reason, detail: &failed.detail };
-            observer.event(subject, &event);
-            Err(CloseReason::HandshakeFailed)
-        }
-    }
+        Err(error) => Event::HandshakeFailed { channel: Channel::Control, reason: error.failure, detail: &error.detail },
+    };
+    carried.house.observer.event(carried.subject(), &event);
+    secured.map_err(|_| CloseReason::HandshakeFailed)
 }
 
 /// Longest handshake, within what is left for the login.
-const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Longest line before login, in bytes: there is nothing long to say.
+const LINE_BEFORE_LOGIN: usize = 4096;

@@ -10,7 +10,7 @@ use ftps_proto::command::{Password, UserName};
 use ftps_proto::machine::io::{Account, LoginRefusal, Outcome};
 
 use super::Carried;
-use super::work::{Done, Work};
+use super::work::{Brought, Done, Work};
 use crate::auth::User;
 use crate::limits::UserPermit;
 use crate::observe::event::{LoginFault, LoginMethod};
@@ -45,7 +45,7 @@ pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password
             Ok(admittance) => {
                 house.observer.event(subject, &Event::LoggedIn { method: LoginMethod::Password, took: began.elapsed() });
                 let account = Account { user: admittance.user.name.clone(), permissions: admittance.user.permissions };
-                Done { outcome: Outcome::Login(Ok(account)), admittance: Some(Box::new(admittance)) }
+                Done { outcome: Outcome::Login(Ok(account)), brought: Brought::Admittance(Box::new(admittance)) }
             }
             Err((refusal, why)) => {
                 house.observer.event(subject, &Event::LoginRefused { refusal, why });

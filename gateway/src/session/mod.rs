@@ -8,6 +8,7 @@ mod files;
 mod greeting;
 mod listing;
 mod login;
+mod record;
 mod run;
 mod transfer;
 mod work;
@@ -17,11 +18,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use ftps_proto::machine::Rules;
+use ftps_proto::proof::{ReusePolicy, UploadEnd};
 use tokio::sync::mpsc;
 
 use crate::auth::Login;
-use crate::data::Hub;
+use crate::data::announce::Announcer;
+use crate::data::channel::Setup;
+use crate::data::waits::Waits;
+use crate::data::{Buffers, Channel, Spenders};
 use crate::limits::{self, Limits, Permit};
 use crate::live::{Live, Membership, Message};
 use crate::observe::event::{CloseReason, Listener};
@@ -47,18 +51,35 @@ pub struct House {
     /// Files.
     pub storage: Storage,
     /// Certificates, tickets, sessions.
-    pub tls: Arc<Tls>,
-    /// Data ports.
-    pub data: Arc<Hub>,
+    pub tls: Tls,
+    /// What data connections share.
+    pub data: Data,
     /// Where events go.
     pub observer: Observer,
+}
+
+/// What data connections of all sessions share.
+#[derive(Debug)]
+pub struct Data {
+    /// Who waits on which port.
+    pub waits: Waits,
+    /// Clients that spend each ticket.
+    pub spenders: Spenders,
+    /// Buffers for uploads.
+    pub buffers: Buffers,
+    /// What PASV says.
+    pub announcer: Announcer,
 }
 
 /// What the configuration says about sessions.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// For the machine.
-    pub rules: Arc<Rules>,
+    /// `data.tls_reuse`, unless the user has one.
+    pub tls_reuse: ReusePolicy,
+    /// `data.upload_end`, unless the user has one.
+    pub upload_end: UploadEnd,
+    /// `data.active`.
+    pub active: bool,
     /// Deadlines.
     pub limits: limits::Config,
 }
@@ -101,6 +122,23 @@ impl Carried {
     /// Whom events of this session are about, before login.
     pub fn subject(&self) -> Subject<'static> {
         Subject { session: Some(self.identity.id), peer: Some(self.identity.peer), user: None }
+    }
+
+    /// The data connections of this session. `fingerprint`: of the control connection's ClientHello.
+    fn channel(&self, fingerprint: [u8; 32]) -> Channel {
+        let (house, keys) = (self.house.clone(), self.keys.clone());
+        Channel::new(Setup {
+            session: self.identity.id,
+            peer: self.identity.peer,
+            local: self.identity.local,
+            fingerprint,
+            config: Box::new(move || house.tls.for_data(&keys, &[])),
+            waits: self.house.data.waits.clone(),
+            data_timeout: self.settings.limits.data_timeout,
+            spenders: self.house.data.spenders.clone(),
+            buffers: self.house.data.buffers.clone(),
+            observer: self.house.observer.clone(),
+        })
     }
 
     /// What is left of `limits.login_timeout`.

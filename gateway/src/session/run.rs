@@ -3,10 +3,13 @@
 //! Gets: control bytes, messages, steps of the work, deadlines. Gives: the reason it ended.
 //! Never: decides about FTP (the machine does), waits without a deadline.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ftps_proto::machine::Machine;
-use ftps_proto::machine::io::{Action, EndReason, Input, Job, Outcome, TransferEnd};
+use ftps_proto::machine::io::{Action, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
 use ftps_proto::verbs::Verb;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
@@ -14,10 +17,12 @@ use tokio_rustls::server::TlsStream;
 
 use super::control::{Control, Turn};
 use super::login::Admittance;
-use super::transfer::Record;
-use super::work::{Done, Step, Work};
+use super::record::Record;
+use super::transfer::{Opened, Terms};
+use super::work::{Brought, Done, Step, Work};
 use super::{Carried, Ended, files, listing, login, transfer};
-use crate::data::Channel;
+use crate::data::waits::ClientKey;
+use crate::data::{Channel, DataStream};
 use crate::live::Message;
 use crate::observe::event::{CloseReason, Limit};
 use crate::observe::{Event, Subject};
@@ -33,6 +38,8 @@ pub struct Session {
     account: Option<Box<Admittance>>,
     /// The running transfer's record.
     record: Option<Box<Record>>,
+    /// Grows with every read of the control connection.
+    spoken: Arc<AtomicU64>,
     /// When the last command came or the last job ended.
     active: Instant,
     /// When the command that is being answered came.
@@ -58,10 +65,11 @@ enum Deadline {
 
 impl Session {
     /// A session whose handshake is done.
-    pub(super) fn new(control: Control<TlsStream<TcpStream>>, machine: Machine, carried: Carried) -> Self {
-        let channel = Channel::new(&carried.house.data, &carried.identity, &carried.keys);
+    pub(super) fn new(control: Control<TlsStream<TcpStream>>, machine: Machine, carried: Carried, fingerprint: [u8; 32]) -> Self {
+        let channel = carried.channel(fingerprint);
         let now = Instant::now();
-        Self { control, machine, carried, channel, work: Work::Idle, account: None, record: None, active: now, asked: now, aged: false }
+        let spoken = Arc::default();
+        Self { control, machine, carried, channel, work: Work::Idle, account: None, record: None, spoken, active: now, asked: now, aged: false }
     }
 
     /// Serves until the end.
@@ -120,6 +128,7 @@ impl Session {
             Happened::Turn(Turn::Read(bytes)) => {
                 self.active = Instant::now();
                 self.asked = self.active;
+                self.spoken.fetch_add(1, Ordering::Relaxed);
                 self.machine.input(Input::Bytes(&bytes));
             }
             Happened::Turn(Turn::Flushed) | Happened::Message(None) => {}
@@ -138,7 +147,7 @@ impl Session {
             Job::Login { user, password, host: _ } => login::start(&self.carried, user, password),
             Job::Passive { family, pasv } => transfer::passive(&mut self.channel, &self.carried, family, pasv),
             Job::Active(address) => {
-                self.channel.active(address);
+                self.channel.connect_to(address);
                 Work::Job(Box::pin(async { Outcome::Ok.into() }))
             }
             Job::Who => listing::who(&self.carried, self.account.as_deref()),
@@ -147,7 +156,7 @@ impl Session {
         };
     }
 
-    fn open(&mut self, wanted: ftps_proto::machine::io::Transfer) -> Work {
+    fn open(&mut self, wanted: Transfer) -> Work {
         let Some(account) = &self.account else { return files::refused() };
         self.record = Some(Box::new(Record::new(&wanted)));
         transfer::open(wanted, account)
@@ -157,10 +166,8 @@ impl Session {
     fn advance(&mut self, step: Step) {
         self.active = Instant::now();
         match step {
-            Step::Done(Done { outcome, admittance }) => {
-                if let Some(admittance) = admittance {
-                    self.log_in(admittance);
-                }
+            Step::Done(done) => {
+                let outcome = self.bring(done);
                 self.machine.input(Input::Done(outcome));
             }
             Step::Opened(Ok(opened)) => {
@@ -169,39 +176,54 @@ impl Session {
                 self.work = Work::Connecting(opened);
             }
             Step::Opened(Err(error)) => self.ended(TransferEnd::Failed(error)),
-            Step::Connected(opened, Ok(stream)) => {
-                if let Some(record) = &mut self.record {
-                    record.proven = stream.proven();
-                }
-                self.work = transfer::pump(*opened, stream, &self.carried, self.record.as_deref());
-            }
-            Step::Connected(_, Err(refusal)) => {
-                self.event(&Event::DataRefused { refusal });
-                self.ended(TransferEnd::NoConnection(refusal));
-            }
+            Step::Connected(opened, Ok(stream)) => self.pump(*opened, stream),
+            // The channel has said it.
+            Step::Connected(_, Err(refusal)) => self.ended(TransferEnd::NoConnection(refusal)),
             Step::Pumped(end) => self.ended(end),
         }
     }
 
+    /// Takes what a job brought; the outcome for the machine.
+    fn bring(&mut self, done: Done) -> Outcome {
+        match done.brought {
+            Brought::Nothing => {}
+            Brought::Admittance(admittance) => self.log_in(admittance),
+            Brought::Wait(ip, wait) => return Outcome::Passive(SocketAddr::new(ip, self.channel.wait_on(wait))),
+        }
+        done.outcome
+    }
+
+    fn pump(&mut self, opened: Opened, stream: DataStream) {
+        let Some(record) = &mut self.record else { return };
+        record.proven = stream.proven();
+        let policy = self.account.as_ref().and_then(|account| account.user.upload_end).unwrap_or(self.carried.settings.upload_end);
+        let terms = Terms { policy, ended_cleanly_before: self.channel.has_ended_cleanly(), spoken: self.spoken.clone() };
+        self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms);
+    }
+
     /// The file of a transfer is open: `150` is out.
-    fn started(&mut self, opened: &transfer::Opened) {
+    fn started(&mut self, opened: &Opened) {
         self.carried.membership.set_transferring(true);
         if let Some(mut record) = self.record.take() {
-            record.begin(opened);
-            self.event(&Event::TransferStarted { id: record.id, direction: record.direction, path: record.path() });
+            record.begin(opened.opening().unique.as_ref().map(ftps_proto::path::VirtualPath::as_bytes));
+            self.event(&record.started());
             self.record = Some(record);
         }
     }
 
     /// A transfer is over, one way or the other: one event, one outcome.
     fn ended(&mut self, end: TransferEnd) {
-        self.carried.membership.set_transferring(false);
         self.channel.close();
-        if let Some(record) = self.record.take() {
-            let outcome = self.channel.last_end();
-            self.event(&record.ended(end, outcome));
-        }
+        self.close_record(end);
         self.machine.input(Input::Done(Outcome::Transfer(end)));
+    }
+
+    fn close_record(&mut self, end: TransferEnd) {
+        self.carried.membership.set_transferring(false);
+        let Some(record) = self.record.take() else { return };
+        if let Some(event) = record.ended(end) {
+            self.event(&event);
+        }
     }
 
     /// ABOR: the transfer stops where it is; nothing of an upload stays.
@@ -213,21 +235,20 @@ impl Session {
     /// The session ends with its work unfinished.
     fn stop_work(&mut self) {
         self.work = Work::Idle;
-        if let Some(record) = self.record.take() {
-            self.event(&record.ended(TransferEnd::Broken, crate::observe::event::StreamEnd::Open));
-        }
+        self.close_record(TransferEnd::Broken);
     }
 
     fn log_in(&mut self, admittance: Box<Admittance>) {
         self.carried.permit.logged_in();
         self.carried.membership.set_user(Some(admittance.user.name.as_str()));
-        self.channel.set_policy(admittance.user.tls_reuse, admittance.user.upload_end);
+        let policy = admittance.user.tls_reuse.unwrap_or(self.carried.settings.tls_reuse);
+        self.channel.log_in(ClientKey::alone(self.carried.identity.id), policy);
         self.account = Some(admittance);
     }
 
     fn log_out(&mut self) {
         self.carried.membership.set_user(None);
-        self.channel.close();
+        self.channel.log_out();
         self.account = None;
     }
 

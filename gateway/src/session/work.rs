@@ -4,12 +4,14 @@
 //! Never: blocks the loop, which keeps reading ABOR and taking data connections meanwhile.
 
 use std::future::{Future, pending};
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use ftps_proto::machine::io::{DataRefusal, FileError, Outcome, TransferEnd};
 
 use super::login::Admittance;
 use super::transfer::Opened;
+use crate::data::waits::Wait;
 use crate::data::{Channel, DataStream};
 
 /// A future that owns what it works on.
@@ -47,8 +49,18 @@ pub(super) enum Step {
 pub(super) struct Done {
     /// For the machine.
     pub(super) outcome: Outcome,
-    /// For the session, after a login.
-    pub(super) admittance: Option<Box<Admittance>>,
+    /// For the session.
+    pub(super) brought: Brought,
+}
+
+/// What a job brings the session besides its outcome.
+pub(super) enum Brought {
+    /// Nothing.
+    Nothing,
+    /// A login.
+    Admittance(Box<Admittance>),
+    /// PASV or EPSV: a port, and the address to announce with it. The session makes the outcome.
+    Wait(IpAddr, Wait),
 }
 
 impl Work {
@@ -85,6 +97,6 @@ impl Work {
 
 impl From<Outcome> for Done {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, admittance: None }
+        Self { outcome, brought: Brought::Nothing }
     }
 }
