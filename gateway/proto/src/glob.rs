@@ -46,10 +46,31 @@ mod tests {
     #[test]
     fn matches_as_a_shell_does() {
         for (pattern, name, expected) in [
-            ("*", "a", true), ("*", ".a", false), (".*", ".a", true), ("*.txt", "a.txt", true), ("*.txt", "a.txt2", false), ("*.txt", ".txt", false),
-            ("?", "a", true), ("?", "ab", false), ("?", "", false), ("?*", "ab", true), ("a*b*c", "aXbYc", true), ("a*b*c", "aXbY", false),
-            ("a**", "a", true), ("**a", "bba", true), ("a", "a", true), ("a", "A", false), ("", "", true), ("", "a", false), ("*", "", true),
-            ("[ab]", "a", false), ("[ab]", "[ab]", true), ("{a,b}", "a", false), ("\\*", "*", false), ("*aab", "aaaab", true), ("?.a", ".a", false),
+            ("*", "a", true),
+            ("*", ".a", false),
+            (".*", ".a", true),
+            ("*.txt", "a.txt", true),
+            ("*.txt", "a.txt2", false),
+            ("*.txt", ".txt", false),
+            ("?", "a", true),
+            ("?", "ab", false),
+            ("?", "", false),
+            ("?*", "ab", true),
+            ("a*b*c", "aXbYc", true),
+            ("a*b*c", "aXbY", false),
+            ("a**", "a", true),
+            ("**a", "bba", true),
+            ("a", "a", true),
+            ("a", "A", false),
+            ("", "", true),
+            ("", "a", false),
+            ("*", "", true),
+            ("[ab]", "a", false),
+            ("[ab]", "[ab]", true),
+            ("{a,b}", "a", false),
+            ("\\*", "*", false),
+            ("*aab", "aaaab", true),
+            ("?.a", ".a", false),
         ] {
             assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
         }

@@ -3,8 +3,9 @@
 //! Gets: bytes of the control connection in any pieces. Gives: lines without their end, one fault for each over-long line.
 //! Never: holds more than its caps, decodes twice, lets the tail of an over-long line become a command, or holds memory while idle.
 
+use std::fmt;
+
 /// Cuts a byte stream into command lines. Bytes wait undecoded until [`LineSplitter::next`] asks for them; each byte is decoded once.
-#[derive(Debug)]
 pub struct LineSplitter {
     /// Received, not yet looked at; `start..` counts.
     raw: Vec<u8>,
@@ -156,9 +157,18 @@ impl LineSplitter {
     /// An idle session holds no buffer.
     fn release(&mut self) {
         if self.start == self.raw.len() {
+            // A password may have been in it.
+            self.raw.fill(0);
             self.raw = Vec::new();
             self.start = 0;
         }
+    }
+}
+
+/// Counts only: what waits may be a password.
+impl fmt::Debug for LineSplitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LineSplitter").field("buffered", &self.buffered()).field("cap", &self.cap).finish_non_exhaustive()
     }
 }
 
@@ -346,7 +356,9 @@ mod tests {
 
     #[test]
     fn what_follows_a_line_is_seen() {
-        for (extra, empty) in [(&b""[..], true), (b"P", false), (b"\r", false), (b"\xFF", false), (b"\xFF\xF1", false), (b"\n", false), (b"\x16\x03\x01", false)] {
+        for (extra, empty) in
+            [(&b""[..], true), (b"P", false), (b"\r", false), (b"\xFF", false), (b"\xFF\xF1", false), (b"\n", false), (b"\x16\x03\x01", false)]
+        {
             let mut splitter = LineSplitter::new(100);
             splitter.push(&[b"AUTH TLS\r\n", extra].concat());
             assert_eq!(splitter.next(), Some(line(b"AUTH TLS")));
