@@ -262,3 +262,124 @@ fn write_permissions(kind: EntryKind, may: Permissions, out: &mut Vec<u8>) {
 
 /// Room for everything in a line but its name, so that a line grows the buffer at most once.
 const LONGEST_FACTS: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn time(bytes: &str) -> Timestamp {
+        Timestamp::parse(bytes.as_bytes()).unwrap()
+    }
+
+    fn entry(name: &str, kind: EntryKind, size: u64, mode: u32) -> Entry {
+        Entry { name: name.into(), kind, size, modified: time("20261120120339"), mode, links: 1, unique: 0x2a }
+    }
+
+    fn text(write: impl Fn(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn long_lines_look_like_ls() {
+        let now = time("20261121000000");
+        for (entry, line) in [
+            (entry("name", EntryKind::File, 200_000, 0o644), "-rw-r--r--   1 ftp      ftp      200000 Nov 20 12:03 name\r\n"),
+            (entry(" a b ", EntryKind::Directory, 4096, 0o755), "drwxr-xr-x   1 ftp      ftp      4096 Nov 20 12:03  a b \r\n"),
+            (entry(".", EntryKind::Current, 0, 0o1777), "drwxrwxrwt   1 ftp      ftp      0 Nov 20 12:03 .\r\n"),
+            (entry("s", EntryKind::Other, u64::MAX, 0o6000), "s--S--S---   1 ftp      ftp      18446744073709551615 Nov 20 12:03 s\r\n"),
+            (entry("x", EntryKind::File, 1, 0o4755), "-rwsr-xr-x   1 ftp      ftp      1 Nov 20 12:03 x\r\n"),
+            (Entry { links: 12, ..entry("d", EntryKind::Directory, 1, 0) }, "d---------  12 ftp      ftp      1 Nov 20 12:03 d\r\n"),
+            (Entry { links: 1234, ..entry("d", EntryKind::Directory, 1, 0) }, "d--------- 1234 ftp      ftp      1 Nov 20 12:03 d\r\n"),
+            (Entry { modified: time("20241105000000"), ..entry("old", EntryKind::File, 1, 0o600) }, "-rw-------   1 ftp      ftp      1 Nov  5  2024 old\r\n"),
+        ] {
+            assert_eq!(text(|out| assert!(write_long(&entry, now, out))), line);
+        }
+    }
+
+    #[test]
+    fn facts_follow_rfc_3659() {
+        let file = entry("a b", EntryKind::File, 5, 0o640);
+        let directory = entry("d", EntryKind::Directory, 4096, 0o2750);
+        for (entry, set, may, line) in [
+            (&file, FactSet::ALL, Permissions::ALL, "type=file;size=5;modify=20261120120339;perm=adfrw;unique=2a;UNIX.mode=0640; a b\r\n"),
+            (&directory, FactSet::ALL, Permissions::ALL, "type=dir;modify=20261120120339;perm=cdeflmp;unique=2a;UNIX.mode=02750; d\r\n"),
+            (&file, FactSet::ALL, Permissions::READ_ONLY, "type=file;size=5;modify=20261120120339;perm=r;unique=2a;UNIX.mode=0640; a b\r\n"),
+            (&directory, FactSet { kind: true, perm: true, ..FactSet::NONE }, Permissions::READ_ONLY, "type=dir;perm=el; d\r\n"),
+            (&file, FactSet::NONE, Permissions::ALL, " a b\r\n"),
+            (
+                &Entry { kind: EntryKind::Current, ..directory.clone() },
+                FactSet { kind: true, perm: true, ..FactSet::NONE },
+                Permissions::ALL,
+                "type=cdir;perm=celmp; d\r\n",
+            ),
+            (
+                &Entry { kind: EntryKind::Other, ..file.clone() },
+                FactSet { kind: true, size: true, perm: true, ..FactSet::NONE },
+                Permissions::ALL,
+                "type=OS.unix=special;perm=df; a b\r\n",
+            ),
+            (&file, FactSet::ALL, Permissions::default(), "type=file;size=5;modify=20261120120339;perm=;unique=2a;UNIX.mode=0640; a b\r\n"),
+        ] {
+            assert_eq!(text(|out| assert!(write_facts(entry, set, may, out))), line);
+        }
+    }
+
+    #[test]
+    fn each_permission_gives_its_letters() {
+        let none = Permissions::default();
+        for (may, file, directory) in [
+            (Permissions { list: true, ..none }, "", "el"),
+            (Permissions { read: true, ..none }, "r", ""),
+            (Permissions { write: true, ..none }, "w", "c"),
+            (Permissions { append: true, ..none }, "a", ""),
+            (Permissions { delete: true, ..none }, "d", "p"),
+            (Permissions { rename: true, ..none }, "f", "f"),
+            (Permissions { mkdir: true, ..none }, "", "m"),
+            (Permissions { rmdir: true, ..none }, "", "dp"),
+            (Permissions { attributes: true, digest: true, ..none }, "", ""),
+        ] {
+            assert_eq!(text(|out| write_permissions(EntryKind::File, may, out)), file, "{may:?}");
+            assert_eq!(text(|out| write_permissions(EntryKind::Directory, may, out)), directory, "{may:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_could_forge_a_line_is_not_listed() {
+        for name in ["", "a\r\nb", "a\nb", "a\0", "\u{1b}[2J", "a\u{7f}", "\t"] {
+            let entry = entry(name, EntryKind::File, 1, 0o644);
+            let mut out = b"before".to_vec();
+            assert!(!write_long(&entry, entry.modified, &mut out));
+            assert!(!write_facts(&entry, FactSet::ALL, Permissions::ALL, &mut out));
+            assert!(!write_name(&entry.name, &mut out));
+            assert_eq!(out, b"before", "{name:?}");
+        }
+        assert_eq!(text(|out| assert!(write_name("\u{e4} b".as_bytes(), out))), "\u{e4} b\r\n");
+    }
+
+    #[test]
+    fn chosen_facts_are_read_and_written() {
+        for (list, chosen, feature) in [
+            ("type;size;modify;perm;unique;UNIX.mode;", "type;size;modify;perm;unique;UNIX.mode;", "MLST type*;size*;modify*;perm*;unique*;UNIX.mode*;"),
+            ("Modify;TYPE", "type;modify;", "MLST type*;size;modify*;perm;unique;UNIX.mode;"),
+            ("", "", "MLST type;size;modify;perm;unique;UNIX.mode;"),
+            ("media-type;;;x;unix.MODE;", "UNIX.mode;", "MLST type;size;modify;perm;unique;UNIX.mode*;"),
+        ] {
+            let set = FactSet::parse(list.as_bytes());
+            assert_eq!(text(|out| set.write_chosen(out)), chosen);
+            assert_eq!(text(|out| set.write_feature(out)), feature);
+            assert_eq!(FactSet::parse(chosen.as_bytes()), set);
+        }
+        assert_eq!(FactSet::default(), FactSet::ALL);
+    }
+
+    #[test]
+    fn numbers_are_written_whole() {
+        for number in [0, 1, 9, 10, 99, 100, 12_345, u64::MAX - 1, u64::MAX] {
+            assert_eq!(text(|out| write_number(number, out)), number.to_string());
+            assert_eq!(text(|out| write_hex(number, out)), format!("{number:x}"));
+        }
+    }
+}

@@ -400,3 +400,282 @@ fn is_foreign(word: &[u8]) -> bool {
 
 const HTTP: &[&[u8]] = &[b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH", b"TRACE", b"PRI", b"PROPFIND"];
 const SMTP: &[&[u8]] = &[b"EHLO", b"HELO", b"LHLO", b"MAIL", b"RCPT", b"DATA", b"STARTTLS"];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn path(bytes: &str) -> WirePath {
+        WirePath::new(bytes.as_bytes()).unwrap()
+    }
+
+    fn time(bytes: &str) -> Timestamp {
+        Timestamp::parse(bytes.as_bytes()).unwrap()
+    }
+
+    fn list(letters: &str, name: Option<&str>, raw: Option<&str>) -> ListArguments {
+        let has = |letter| letters.contains(letter);
+        ListArguments { all: has('a'), directory_itself: has('d'), long: has('l'), path: name.map(path), raw: raw.map(path) }
+    }
+
+    fn check(table: impl IntoIterator<Item = (&'static str, Command)>) {
+        for (line, command) in table {
+            assert_eq!(parse(line.as_bytes()), Ok(command), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn reads_login_and_session_commands() {
+        check([
+            ("USER alice", Command::User(UserName::new(b"alice").unwrap())),
+            ("user Alice Smith ", Command::User(UserName::new(b"Alice Smith ").unwrap())),
+            ("  USER alice", Command::User(UserName::new(b"alice").unwrap())),
+            ("PASS  a b ", Command::Pass(Password::new(b" a b ").unwrap())),
+            ("PASS", Command::Pass(Password::new(b"").unwrap())),
+            ("PASS \u{1}\t", Command::Pass(Password::new(b"\x01\t").unwrap())),
+            ("ACCT", Command::Acct),
+            ("QUIT ", Command::Quit),
+            ("REIN", Command::Rein),
+            ("AUTH TLS", Command::Auth(AuthMechanism::Tls)),
+            ("AUTH tls-c ", Command::Auth(AuthMechanism::Tls)),
+            ("AUTH SSL", Command::Auth(AuthMechanism::Ssl)),
+            ("AUTH TLS-P", Command::Auth(AuthMechanism::Ssl)),
+            ("AUTH KERBEROS_V4", Command::Auth(AuthMechanism::Unknown)),
+            ("PBSZ 0", Command::Pbsz),
+            ("PROT P", Command::Prot(ProtLevel::Private)),
+            ("PROT c", Command::Prot(ProtLevel::Clear)),
+            ("PROT E", Command::Prot(ProtLevel::SafeOrConfidential)),
+            ("PROT X", Command::Prot(ProtLevel::Unknown)),
+            ("CCC", Command::Ccc),
+            ("HOST FTP.Example.com", Command::Host(HostName::new(b"ftp.example.com").unwrap())),
+            ("HOST [2001:db8::1]", Command::Host(HostName::new(b"[2001:db8::1]").unwrap())),
+            ("FEAT", Command::Feat),
+            ("OPTS UTF8 ON", Command::Opts(Opts::Utf8(true))),
+            ("OPTS utf-8", Command::Opts(Opts::Utf8(true))),
+            ("OPTS UTF8 OFF", Command::Opts(Opts::Utf8(false))),
+            ("OPTS MLST Type;SIZE;bogus;", Command::Opts(Opts::Mlst(FactSet { kind: true, size: true, ..FactSet::NONE }))),
+            ("OPTS MLST", Command::Opts(Opts::Mlst(FactSet::NONE))),
+            ("OPTS HASH SHA-1", Command::Opts(Opts::Unknown)),
+            ("HELP", Command::Help(None)),
+            ("HELP retr", Command::Help(Some(Some(Verb::Retr)))),
+            ("HELP XMKD x", Command::Help(Some(Some(Verb::Mkd)))),
+            ("HELP FOO", Command::Help(Some(None))),
+            ("SYST", Command::Syst),
+            ("NOOP anything", Command::Noop),
+            ("CLNT NcFTP 3.2.5", Command::Clnt),
+            ("CSID Name=x;", Command::Csid),
+            ("LANG", Command::Lang(LangTag::English)),
+            ("LANG en-US", Command::Lang(LangTag::English)),
+            ("LANG fr", Command::Lang(LangTag::Unknown)),
+        ]);
+    }
+
+    #[test]
+    fn reads_transfer_parameters() {
+        let ipv6 = "[2001:db8::1]:6446".parse().unwrap();
+        check([
+            ("TYPE A", Command::Type(TransferType::Ascii)),
+            ("TYPE a n", Command::Type(TransferType::Ascii)),
+            ("TYPE I", Command::Type(TransferType::Image)),
+            ("TYPE L 8", Command::Type(TransferType::Image)),
+            ("TYPE L 7", Command::Type(TransferType::Unknown)),
+            ("TYPE A T", Command::Type(TransferType::Unknown)),
+            ("TYPE E", Command::Type(TransferType::Unknown)),
+            ("MODE S", Command::Mode(true)),
+            ("MODE Z", Command::Mode(false)),
+            ("STRU f", Command::Stru(true)),
+            ("STRU R", Command::Stru(false)),
+            ("ALLO 0", Command::Allo(0)),
+            ("ALLO 100 R 10", Command::Allo(100)),
+            ("ALLO 9223372036854775807", Command::Allo(i64::MAX as u64)),
+            ("REST 9223372036854775807", Command::Rest(i64::MAX as u64)),
+            ("REST 0", Command::Rest(0)),
+            ("PASV", Command::Pasv),
+            ("EPSV", Command::Epsv(EpsvForm::Any)),
+            ("EPSV 1", Command::Epsv(EpsvForm::Family(Family::Ipv4))),
+            ("EPSV 2", Command::Epsv(EpsvForm::Family(Family::Ipv6))),
+            ("EPSV all", Command::Epsv(EpsvForm::All)),
+            ("EPSV 3", Command::Epsv(EpsvForm::Unknown)),
+            ("PORT 127,0,0,1,195,80", Command::Port("127.0.0.1:50000".parse().unwrap())),
+            ("EPRT |2|2001:db8::1|6446|", Command::Eprt(Ok(ipv6))),
+            ("EPRT |3|x|6446|", Command::Eprt(Err(()))),
+            ("ABOR", Command::Abor),
+        ]);
+    }
+
+    #[test]
+    fn reads_paths_to_the_last_blank() {
+        check([
+            ("PWD", Command::Pwd),
+            ("XPWD", Command::Pwd),
+            ("CWD  a ", Command::Cwd(path(" a "))),
+            ("xcwd /", Command::Cwd(path("/"))),
+            ("CDUP", Command::Cdup),
+            ("MKD a b", Command::Mkd(path("a b"))),
+            ("RMD -la", Command::Rmd(path("-la"))),
+            ("DELE \u{e4}", Command::Dele(path("\u{e4}"))),
+            ("RNFR  ", Command::Rnfr(path(" "))),
+            ("RNTO %2e%2e", Command::Rnto(path("%2e%2e"))),
+            ("SIZE a", Command::Size(path("a"))),
+            ("RETR a", Command::Retr(path("a"))),
+            ("STOR a", Command::Stor(path("a"))),
+            ("APPE a", Command::Appe(path("a"))),
+            ("STOU", Command::Stou(None)),
+            ("STOU hint", Command::Stou(Some(path("hint")))),
+            ("MLSD", Command::Mlsd(None)),
+            ("MLSD ", Command::Mlsd(None)),
+            ("MLST a", Command::Mlst(Some(path("a")))),
+            ("MLSD -a", Command::Mlsd(Some(path("-a")))),
+            ("AVBL", Command::Avbl(None)),
+            ("STAT", Command::Stat(None)),
+            ("STAT -la", Command::Stat(None)),
+            ("STAT -la x", Command::Stat(Some(path("x")))),
+        ]);
+        assert_eq!(parse(b"RETR \xFF\xFE"), Ok(Command::Retr(WirePath::new(b"\xFF\xFE").unwrap())));
+    }
+
+    #[test]
+    fn reads_the_options_of_old_clients() {
+        for (argument, expected) in [
+            ("", list("", None, None)),
+            (" a b", list("", Some("a b"), None)),
+            (" -la", list("al", None, Some("-la"))),
+            (" -al ", list("al", None, Some("-al "))),
+            (" -a -l some dir", list("al", Some("some dir"), Some("-a -l some dir"))),
+            (" -d", list("d", None, Some("-d"))),
+            (" -A *.txt", list("a", Some("*.txt"), Some("-A *.txt"))),
+            (" -1", list("", None, Some("-1"))),
+            (" --", list("", None, Some("--"))),
+            (" -- -a", list("", Some("-a"), Some("-- -a"))),
+            (" -l -- -a", list("l", Some("-a"), Some("-l -- -a"))),
+            (" -", list("", Some("-"), Some("-"))),
+            (" -a.txt", list("", Some("-a.txt"), Some("-a.txt"))),
+            (" a -l", list("", Some("a -l"), None)),
+        ] {
+            assert_eq!(parse(format!("LIST{argument}").as_bytes()), Ok(Command::List(expected.clone())), "{argument:?}");
+            assert_eq!(parse(format!("NLST{argument}").as_bytes()), Ok(Command::Nlst(expected)), "{argument:?}");
+        }
+    }
+
+    #[test]
+    fn reads_times_and_modes() {
+        let stamp = "20261120120339";
+        check([
+            ("MDTM a", Command::Mdtm(path("a"))),
+            ("MDTM 20261120120339", Command::Mdtm(path(stamp))),
+            ("MDTM 20261320120339 a", Command::Mdtm(path("20261320120339 a"))),
+            ("MDTM 20261120120339 a b", Command::Mfmt { time: time(stamp), path: path("a b"), mdtm: Some(path("20261120120339 a b")) }),
+            ("MFMT 20261120120339  a", Command::Mfmt { time: time(stamp), path: path(" a"), mdtm: None }),
+            (
+                "MFF Modify=20261120120339;UNIX.mode=0640; a b",
+                Command::Mff { facts: vec![SetFact::Modify(time(stamp)), SetFact::UnixMode(0o640)], path: path("a b") },
+            ),
+            ("MFF unix.MODE=7; a", Command::Mff { facts: vec![SetFact::UnixMode(7)], path: path("a") }),
+            ("SITE CHMOD 644 a b", Command::Site(Site::Chmod { mode: 0o644, path: path("a b") })),
+            ("SITE chmod 0777 a", Command::Site(Site::Chmod { mode: 0o777, path: path("a") })),
+            ("SITE UTIME 202611201203 a b", Command::Site(Site::Utime { time: time("20261120120300"), path: path("a b") })),
+            ("SITE UTIME 20261120120339 a", Command::Site(Site::Utime { time: time(stamp), path: path("a") })),
+            ("SITE UTIME a b 20200101000000 20261120120339 20200101000000 UTC", Command::Site(Site::Utime { time: time(stamp), path: path("a b") })),
+            ("SITE WHO", Command::Site(Site::Who)),
+            ("SITE HELP", Command::Site(Site::Help)),
+            ("SITE EXEC rm", Command::Site(Site::Unknown)),
+        ]);
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_with_which_verb() {
+        use ParseFault::{ControlBytes, Missing, Syntax, Unsupported};
+        for (line, fault) in [
+            ("USER", Missing(Verb::User)),
+            ("USER ", Missing(Verb::User)),
+            ("USER a\u{85}", Syntax(Verb::User)),
+            ("RETR", Missing(Verb::Retr)),
+            ("RETR ", Missing(Verb::Retr)),
+            ("XMKD", Missing(Verb::Mkd)),
+            ("CWD", Missing(Verb::Cwd)),
+            ("AUTH", Missing(Verb::Auth)),
+            ("PROT ", Missing(Verb::Prot)),
+            ("OPTS", Missing(Verb::Opts)),
+            ("SITE", Missing(Verb::Site)),
+            ("SITE CHMOD", Missing(Verb::Site)),
+            ("SITE CHMOD 644", Missing(Verb::Site)),
+            ("SITE UTIME", Missing(Verb::Site)),
+            ("MFMT", Missing(Verb::Mfmt)),
+            ("MFMT 20261120120339", Missing(Verb::Mfmt)),
+            ("MFF Modify=20261120120339;", Missing(Verb::Mff)),
+            ("PASV 1", Syntax(Verb::Pasv)),
+            ("FEAT x", Syntax(Verb::Feat)),
+            ("PORT 1,2,3,4,0,0", Syntax(Verb::Port)),
+            ("EPRT |1|1.2.3.4|99999|", Syntax(Verb::Eprt)),
+            ("EPSV x", Syntax(Verb::Epsv)),
+            ("EPSV EVERYTHING", Syntax(Verb::Epsv)),
+            ("REST -1", Syntax(Verb::Rest)),
+            ("REST 9223372036854775808", Syntax(Verb::Rest)),
+            ("REST 0x1", Syntax(Verb::Rest)),
+            ("REST 99999999999999999999999999", Syntax(Verb::Rest)),
+            ("ALLO 1 X 2", Syntax(Verb::Allo)),
+            ("ALLO 1 R", Syntax(Verb::Allo)),
+            ("ALLO 18446744073709551616", Syntax(Verb::Allo)),
+            ("PBSZ x", Syntax(Verb::Pbsz)),
+            ("PBSZ 4294967296", Syntax(Verb::Pbsz)),
+            ("HOST a b", Syntax(Verb::Host)),
+            ("HOST a/b", Syntax(Verb::Host)),
+            ("MFMT 20260229000000 a", Syntax(Verb::Mfmt)),
+            ("MFF Modify=x; a", Syntax(Verb::Mff)),
+            ("MFF Modify a", Syntax(Verb::Mff)),
+            ("MFF ; a", Syntax(Verb::Mff)),
+            ("MFF UNIX.mode=1;UNIX.mode=2; a", Syntax(Verb::Mff)),
+            ("MFF UNIX.owner=root; a", Unsupported(Verb::Mff)),
+            ("MFF UNIX.mode=4755; a", Unsupported(Verb::Mff)),
+            ("SITE CHMOD 6777 a", Unsupported(Verb::Site)),
+            ("SITE CHMOD 1000 a", Unsupported(Verb::Site)),
+            ("SITE CHMOD u+s a", Unsupported(Verb::Site)),
+            ("SITE CHMOD 888 a", Syntax(Verb::Site)),
+            ("SITE CHMOD 000000644 a", Syntax(Verb::Site)),
+            ("SITE UTIME 2026 a", Syntax(Verb::Site)),
+            ("SITE UTIME a 20200101000000 x 20200101000000 UTC", Syntax(Verb::Site)),
+            ("MKD a\rb", ControlBytes(Verb::Mkd)),
+            ("MKD a\nb", ControlBytes(Verb::Mkd)),
+            ("MKD a\0b", ControlBytes(Verb::Mkd)),
+            ("MKD a\u{7f}", ControlBytes(Verb::Mkd)),
+            ("USER a\u{1b}[2J", ControlBytes(Verb::User)),
+            ("NOOP \t", ControlBytes(Verb::Noop)),
+            ("SITE \u{1}", ControlBytes(Verb::Site)),
+        ] {
+            assert_eq!(parse(line.as_bytes()), Err(fault), "{line:?}");
+            assert!(fault.verb().is_some());
+        }
+        let long = [b"PASS ".to_vec(), vec![b'a'; Password::MAX + 1]].concat();
+        assert_eq!(parse(&long), Err(Syntax(Verb::Pass)));
+        let long = [b"RETR ".to_vec(), vec![b'a'; crate::path::MAX_PATH + 1]].concat();
+        assert_eq!(parse(&long), Err(Syntax(Verb::Retr)));
+    }
+
+    #[test]
+    fn knows_strays_of_other_protocols() {
+        for line in [
+            "GET / HTTP/1.1",
+            "POST /",
+            "HEAD",
+            "PUT x",
+            "OPTIONS *",
+            "CONNECT a:1",
+            "DELETE /",
+            "PATCH /",
+            "TRACE /",
+            "PRI * HTTP/2.0",
+            "EHLO a",
+            "helo a",
+            "MAIL FROM:<>",
+            "rcpt to",
+            "DATA",
+            "SSH-2.0-x",
+        ] {
+            assert_eq!(parse(line.as_bytes()), Err(ParseFault::Unknown { foreign: true }), "{line:?}");
+        }
+        for line in ["", " ", "get file", "FOO", "Host: a", "RETRX a", "RETR\ta", "\u{16}\u{3}\u{1}", "NOOP\r", "\u{ff}NOOP"] {
+            assert_eq!(parse(line.as_bytes()), Err(ParseFault::Unknown { foreign: false }), "{line:?}");
+        }
+    }
+}

@@ -9,7 +9,12 @@ mod intake;
 pub mod io;
 mod login;
 mod outcome;
+mod permissions;
+#[cfg(test)]
+mod random;
 mod service;
+#[cfg(test)]
+mod transcripts;
 mod transfer;
 
 use std::collections::VecDeque;
