@@ -4,11 +4,17 @@
 //! Never: blocks the caller, loses an event under load, or turns client text into a label.
 
 pub mod event;
+mod family;
 pub mod id;
+pub mod labels;
+pub mod metrics;
+mod process;
 
 use std::sync::Arc;
 
 pub use event::{Event, Subject};
+pub use labels::Label;
+pub use metrics::Metrics;
 
 /// `log:`
 #[derive(Clone, Debug, PartialEq, Eq)]
