@@ -172,6 +172,8 @@ impl Reply {
             Self::FactsChosen(set) => {
                 put(out, "MLST OPTS ");
                 write_fact_names(*set, false, out);
+                // RFC 3659 §7.9: without a fact nothing follows, not even the space.
+                out.truncate(out.trim_ascii_end().len());
             }
             Self::HelpVerb(verb) => {
                 put(out, "Syntax: ");
