@@ -84,7 +84,7 @@ pub fn time(data: &[u8]) {
         assert_eq!(Timestamp::parse(&out), Some(time));
     }
     if let Some(time) = Timestamp::parse_utime(data) {
-        assert_eq!(time.seconds.rem_euclid(60) == 0 || data.len() == 14, true);
+        assert!(time.seconds.rem_euclid(60) == 0 || data.len() == 14);
     }
     let time = Timestamp::from_unix(integer(data) as i64, 0);
     for now in [Timestamp::default(), time] {
@@ -205,10 +205,12 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
+    type Target = fn(&[u8]);
+
     #[test]
     fn the_committed_corpus_holds() {
         let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-        let targets: [(&str, fn(&[u8])); 7] = [
+        let targets: [(&str, Target); 7] = [
             ("line", line),
             ("path", path),
             ("addr", addr),
