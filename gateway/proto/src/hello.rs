@@ -1,4 +1,7 @@
 //! The ClientHello, read before TLS starts: what routes and resumes a connection.
+//!
+//! Gets: the first bytes of a TLS connection, in any pieces. Gives: what the hello offers, or why it is none.
+//! Never: keeps more than [`MAX_HELLO`] bytes, answers, or believes what it reads: a routing hint is checked by the handshake.
 
 /// What a ClientHello says that routing and resumption need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

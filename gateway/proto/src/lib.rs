@@ -5,6 +5,7 @@
 
 pub mod addr;
 pub mod command;
+pub mod glob;
 pub mod hello;
 pub mod line;
 pub mod listing;

@@ -66,3 +66,19 @@ pub fn write_name(_name: &[u8], _out: &mut Vec<u8>) -> bool {
 pub fn write_facts(_entry: &Entry, _set: FactSet, _permissions: Permissions, _out: &mut Vec<u8>) -> bool {
     false
 }
+
+/// Appends a number in decimal.
+pub fn write_number(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}

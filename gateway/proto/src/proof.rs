@@ -1,4 +1,7 @@
-//! The one decision about a data connection: what was shown, what was offered, what policy says.
+//! Two decisions about data connections: may this one move bytes, and is this upload whole.
+//!
+//! Gets: what was shown before, what was offered now, where from, and the policy. Gives: a verdict.
+//! Never: looks at a socket, a clock or a list of sessions. The truth tables stand in ARCHITECTURE.md and in the tests below.
 
 /// `data.tls_reuse`, or a user's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,3 +26,164 @@ pub enum UploadEnd {
     /// close_notify, or nothing is kept.
     Strict,
 }
+
+/// What a data connection offered in its finished TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// It resumed the session that waits for it.
+    Own,
+    /// It resumed another living session of the same client.
+    Sibling,
+    /// It resumed a session of another client.
+    Foreign,
+    /// A full handshake: nothing was offered, the ticket did not open, or its session and family are dead.
+    Nothing,
+}
+
+/// Where a data connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The control connection's true address.
+    Same,
+    /// Another address.
+    Other,
+    /// Addresses are hidden by a balancer: nobody can tell.
+    Hidden,
+}
+
+/// What is known when the handshake of a data connection has finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Whether this session has shown proof on an earlier data connection.
+    pub shown_before: bool,
+    /// What this connection offered.
+    pub offered: Offered,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Whether the session holds the lease of (address, port).
+    pub leased: bool,
+}
+
+/// Whether a data connection may move bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Yes: TLS proved the client. From now on the session has shown proof.
+    Proven,
+    /// Yes, by lease only.
+    Unproven,
+    /// No.
+    Refuse(Refusal),
+}
+
+/// Why a data connection may not move bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// It showed a session of another client.
+    Foreign,
+    /// Policy demands proof, or `auto` does since this session has shown it once.
+    ProofRequired,
+    /// It comes from another address, or the address is hidden and policy does not take that.
+    Address,
+    /// The session holds no lease.
+    NoLease,
+}
+
+/// Whether a data connection may move bytes.
+pub const fn decide(arrival: Arrival, policy: ReusePolicy) -> Verdict {
+    match arrival.offered {
+        Offered::Own | Offered::Sibling => Verdict::Proven,
+        Offered::Foreign => Verdict::Refuse(Refusal::Foreign),
+        Offered::Nothing => match without_proof(arrival, policy) {
+            None => Verdict::Unproven,
+            Some(refusal) => Verdict::Refuse(refusal),
+        },
+    }
+}
+
+/// Whether policy would take a connection without proof now: while it would, a session holds a lease for each PASV or EPSV.
+pub const fn wants_lease(policy: ReusePolicy, shown_before: bool, hidden: bool) -> bool {
+    match policy {
+        ReusePolicy::Require => false,
+        ReusePolicy::Auto => !shown_before && !hidden,
+        ReusePolicy::Prefer | ReusePolicy::Off => true,
+    }
+}
+
+/// How the bytes of an upload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// TLS close_notify.
+    CloseNotify,
+    /// FIN without close_notify.
+    Fin {
+        /// No part of a TLS record was left over.
+        on_record_boundary: bool,
+    },
+    /// RST, a TLS error, a deadline.
+    Broken,
+}
+
+/// What else is known when an upload has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UploadFacts {
+    /// Whether this session ever ended an upload with close_notify.
+    pub ended_cleanly_before: bool,
+    /// Bytes received.
+    pub received: u64,
+    /// The size ALLO announced for this transfer, if any.
+    pub announced: Option<u64>,
+    /// Whether the control connection stayed open and silent for [`CONTROL_QUIET`] after the end.
+    pub control_quiet: bool,
+}
+
+/// What becomes of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadVerdict {
+    /// Commit.
+    Keep,
+    /// Commit; the record says `end: fin`, and it is counted.
+    KeepFin,
+    /// 426, nothing is kept.
+    Discard,
+}
+
+/// What becomes of an upload that ended so.
+pub const fn decide_upload_end(end: StreamEnd, facts: UploadFacts, policy: UploadEnd) -> UploadVerdict {
+    match (end, policy) {
+        (StreamEnd::CloseNotify, _) => UploadVerdict::Keep,
+        (StreamEnd::Fin { on_record_boundary: true }, UploadEnd::Auto) if fin_believed(facts) => UploadVerdict::KeepFin,
+        (StreamEnd::Fin { .. } | StreamEnd::Broken, UploadEnd::Auto | UploadEnd::Strict) => UploadVerdict::Discard,
+    }
+}
+
+/// Whether it is worth waiting for [`CONTROL_QUIET`]: every other condition for a bare FIN holds.
+pub const fn worth_waiting(end: StreamEnd, facts: UploadFacts, policy: UploadEnd) -> bool {
+    matches!(decide_upload_end(end, UploadFacts { control_quiet: true, ..facts }, policy), UploadVerdict::KeepFin)
+}
+
+const fn without_proof(arrival: Arrival, policy: ReusePolicy) -> Option<Refusal> {
+    match (policy, arrival.origin) {
+        (ReusePolicy::Require, _) => Some(Refusal::ProofRequired),
+        (ReusePolicy::Auto, _) if arrival.shown_before => Some(Refusal::ProofRequired),
+        (ReusePolicy::Auto, Origin::Hidden | Origin::Other) | (ReusePolicy::Prefer, Origin::Other) => Some(Refusal::Address),
+        // `off` trusts the lease alone, which is kept by address anyhow.
+        (ReusePolicy::Auto, Origin::Same) | (ReusePolicy::Prefer, Origin::Same | Origin::Hidden) | (ReusePolicy::Off, _) => {
+            if arrival.leased {
+                None
+            } else {
+                Some(Refusal::NoLease)
+            }
+        }
+    }
+}
+
+const fn fin_believed(facts: UploadFacts) -> bool {
+    let reached = match facts.announced {
+        Some(size) => facts.received >= size,
+        None => true,
+    };
+    !facts.ended_cleanly_before && reached && facts.control_quiet
+}
+
+/// How long the control connection has to stay open and silent after a bare FIN.
+pub const CONTROL_QUIET: std::time::Duration = std::time::Duration::from_secs(1);
