@@ -9,7 +9,6 @@ pub mod announce;
 pub mod ascii;
 mod buffers;
 pub mod channel;
-mod gate;
 mod handshake;
 mod link;
 pub mod ports;

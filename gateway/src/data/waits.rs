@@ -46,6 +46,7 @@ pub struct Wait {
     session: SessionId,
     serial: u64,
     port: u16,
+    lease: bool,
 }
 
 #[derive(Debug)]
@@ -113,7 +114,7 @@ impl Waits {
             // Registered before the look, so that a release between look and wait is not missed.
             freed.as_mut().enable();
             if let Some((serial, port)) = self.table().take(session, ip, lease) {
-                return Ok(Wait { waits: self.clone(), session, serial, port });
+                return Ok(Wait { waits: self.clone(), session, serial, port, lease });
             }
             if timeout_at(deadline, freed).await.is_err() {
                 return Err(PassiveError::Busy);
@@ -162,6 +163,11 @@ impl Wait {
     /// The port to announce.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whether connections without proof are its own too.
+    pub fn leased(&self) -> bool {
+        self.lease
     }
 }
 
