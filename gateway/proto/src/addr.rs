@@ -128,3 +128,127 @@ fn decimal(digits: &[u8], most: usize) -> Option<u32> {
     }
     Some(digits.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0')))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn text(write: impl Fn(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn port_reads_and_writes_the_same_bytes() {
+        for (bytes, address) in [("127,0,0,1,195,80", "127.0.0.1:50000"), ("255,255,255,255,255,255", "255.255.255.255:65535"), ("0,0,0,0,0,1", "0.0.0.0:1")] {
+            let parsed = parse_port(bytes.as_bytes()).unwrap();
+            assert_eq!(parsed, address.parse().unwrap());
+            assert_eq!(text(|out| write_port(parsed, out)), bytes);
+        }
+        assert_eq!(parse_port(b"010,0,0,001,0,021"), "10.0.0.1:21".parse().ok(), "leading zeros are decimal, as clients mean them");
+    }
+
+    #[test]
+    fn port_refuses_anything_else() {
+        for bytes in [
+            "",
+            ",",
+            "1,2,3,4,5",
+            "1,2,3,4,5,6,7",
+            "1,2,3,4,5,6,",
+            "256,2,3,4,5,6",
+            "1,2,3,4,256,6",
+            "1,2,3,4,0,0",
+            "1,2,3,4,5,-6",
+            "1,2,3,4,5,+6",
+            " 1,2,3,4,5,6",
+            "1, 2,3,4,5,6",
+            "1,2,3,4,5,6 ",
+            "1.2.3.4.5.6",
+            "1,2,3,,5,6",
+            "1,2,3,0004,5,6",
+            "1,2,3,4,5,0x1",
+            "99999999999999999999,2,3,4,5,6",
+        ] {
+            assert_eq!(parse_port(bytes.as_bytes()), None, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn eprt_reads_and_writes_the_same_bytes() {
+        for (bytes, address) in
+            [("|1|132.235.1.2|6275|", "132.235.1.2:6275"), ("|2|1080::8:800:200c:417a|5282|", "[1080::8:800:200c:417a]:5282"), ("|2|::1|65535|", "[::1]:65535")]
+        {
+            let parsed = parse_eprt(bytes.as_bytes()).unwrap();
+            assert_eq!(parsed, address.parse().unwrap());
+            assert_eq!(text(|out| write_eprt(parsed, out)), bytes);
+        }
+        assert_eq!(parse_eprt(b"!1!127.0.0.1!1!"), Ok("127.0.0.1:1".parse().unwrap()));
+    }
+
+    #[test]
+    fn eprt_refuses_anything_else() {
+        for bytes in [
+            "",
+            "|",
+            "||||",
+            "|1|127.0.0.1|1",
+            "|1|127.0.0.1|1||",
+            "|1|127.0.0.1|1|x",
+            "|1|127.0.0.1|99999|",
+            "|1|127.0.0.1|65536|",
+            "|1|127.0.0.1|0|",
+            "|1|127.0.0.1|-1|",
+            "|1|127.0.0.1||",
+            "|1|::1|1|",
+            "|2|127.0.0.1|1|",
+            "|1|127.1|1|",
+            "|1|0177.0.0.1|1|",
+            "|2|::1%lo|1|",
+            "|2|[::1]|1|",
+            "|1|localhost|1|",
+            "1|1|1|1|",
+            " 1 127.0.0.1 1 ",
+            "|x|127.0.0.1|1|",
+            "||127.0.0.1|1|",
+            "|1|\u{ff11}|1|",
+        ] {
+            assert_eq!(parse_eprt(bytes.as_bytes()), Err(EprtFault::Syntax), "{bytes:?}");
+        }
+        for bytes in ["|3|127.0.0.1|1|", "|0|::1|1|", "|99|x|1|"] {
+            assert_eq!(parse_eprt(bytes.as_bytes()), Err(EprtFault::Family), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn replies_are_found_in_the_text_of_other_servers() {
+        let address: SocketAddrV4 = "10.1.2.3:50001".parse().unwrap();
+        for reply in [
+            "227 Entering Passive Mode (10,1,2,3,195,81).",
+            "227 Entering Passive Mode (10,1,2,3,195,81)\r\n",
+            "227 =10,1,2,3,195,81",
+            "227 Passive 10,1,2,3,195,81.",
+        ] {
+            assert_eq!(parse_227(reply.as_bytes()), Some(address), "{reply}");
+        }
+        for reply in ["", "227", "227 ()", "227 (10,1,2,3,195)", "227 (10,1,2,3,0,0)", "("] {
+            assert_eq!(parse_227(reply.as_bytes()), None, "{reply}");
+        }
+        assert_eq!(parse_229(b"229 Entering Extended Passive Mode (|||50001|)"), Some(50001));
+        for reply in ["", "(", "()", "(|||)", "(||||)", "(|||0|)", "(|||65536|)", "(||1|2|)", "229 |||1|"] {
+            assert_eq!(parse_229(reply.as_bytes()), None, "{reply}");
+        }
+        let mut reply = b"229 (".to_vec();
+        write_epsv(50001, &mut reply);
+        reply.push(b')');
+        assert_eq!(parse_229(&reply), Some(50001));
+    }
+
+    #[test]
+    fn a_mapped_address_is_ipv4() {
+        assert_eq!(Family::of("::ffff:10.0.0.1".parse().unwrap()), Family::Ipv4);
+        assert_eq!(Family::of("2001:db8::1".parse().unwrap()), Family::Ipv6);
+    }
+}

@@ -38,3 +38,75 @@ pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
     }
     pattern[p..].iter().all(|&b| b == b'*')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches_as_a_shell_does() {
+        for (pattern, name, expected) in [
+            ("*", "a", true),
+            ("*", ".a", false),
+            (".*", ".a", true),
+            ("*.txt", "a.txt", true),
+            ("*.txt", "a.txt2", false),
+            ("*.txt", ".txt", false),
+            ("?", "a", true),
+            ("?", "ab", false),
+            ("?", "", false),
+            ("?*", "ab", true),
+            ("a*b*c", "aXbYc", true),
+            ("a*b*c", "aXbY", false),
+            ("a**", "a", true),
+            ("**a", "bba", true),
+            ("a", "a", true),
+            ("a", "A", false),
+            ("", "", true),
+            ("", "a", false),
+            ("*", "", true),
+            ("[ab]", "a", false),
+            ("[ab]", "[ab]", true),
+            ("{a,b}", "a", false),
+            ("\\*", "*", false),
+            ("*aab", "aaaab", true),
+            ("?.a", ".a", false),
+        ] {
+            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+        }
+    }
+
+    /// The plain definition, exponential, for short inputs.
+    fn defined(pattern: &[u8], name: &[u8]) -> bool {
+        match (pattern, name) {
+            ([], []) => true,
+            ([b'*', rest @ ..], _) => defined(rest, name) || !name.is_empty() && defined(pattern, &name[1..]),
+            ([p, ps @ ..], [n, ns @ ..]) => (*p == b'?' || p == n) && defined(ps, ns),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn agrees_with_its_definition_on_all_short_inputs() {
+        let words = |alphabet: &'static [u8]| {
+            let mut all = vec![Vec::new()];
+            for length in 0..5 {
+                let longer: Vec<_> = all.iter().filter(|w| w.len() == length).flat_map(|w| alphabet.iter().map(|&b| [&w[..], &[b]].concat())).collect();
+                all.extend(longer);
+            }
+            all
+        };
+        for name in words(b"ab") {
+            for pattern in words(b"ab*?") {
+                assert_eq!(matches(&pattern, &name), defined(&pattern, &name), "{pattern:?} {name:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_stars_end_soon() {
+        let (pattern, name) = (b"*a".repeat(2000), b"a".repeat(255));
+        assert!(!matches(&[&pattern[..], b"b"].concat(), &name));
+        assert!(matches(&b"*".repeat(4000), &name));
+    }
+}

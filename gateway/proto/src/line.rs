@@ -3,8 +3,9 @@
 //! Gets: bytes of the control connection in any pieces. Gives: lines without their end, one fault for each over-long line.
 //! Never: holds more than its caps, decodes twice, lets the tail of an over-long line become a command, or holds memory while idle.
 
+use std::fmt;
+
 /// Cuts a byte stream into command lines. Bytes wait undecoded until [`LineSplitter::next`] asks for them; each byte is decoded once.
-#[derive(Debug)]
 pub struct LineSplitter {
     /// Received, not yet looked at; `start..` counts.
     raw: Vec<u8>,
@@ -156,9 +157,18 @@ impl LineSplitter {
     /// An idle session holds no buffer.
     fn release(&mut self) {
         if self.start == self.raw.len() {
+            // A password may have been in it.
+            self.raw.fill(0);
             self.raw = Vec::new();
             self.start = 0;
         }
+    }
+}
+
+/// Counts only: what waits may be a password.
+impl fmt::Debug for LineSplitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LineSplitter").field("buffered", &self.buffered()).field("cap", &self.cap).finish_non_exhaustive()
     }
 }
 
@@ -219,3 +229,151 @@ const INTERRUPT: u8 = 244;
 const LAST_COMMAND: u8 = 249;
 /// Telnet bytes forgiven per line beyond twice its cap.
 const TELNET_ALLOWANCE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    /// Everything that comes out when the bytes come in pieces of `piece`.
+    fn split(bytes: &[u8], cap: usize, piece: usize) -> (Vec<Result<Vec<u8>, LineFault>>, LineSplitter) {
+        let mut splitter = LineSplitter::new(cap);
+        let mut lines = Vec::new();
+        for mut part in bytes.chunks(piece) {
+            while !part.is_empty() {
+                part = &part[splitter.push(part)..];
+                while let Some(line) = splitter.next() {
+                    lines.push(line);
+                }
+            }
+        }
+        (lines, splitter)
+    }
+
+    fn line(bytes: &[u8]) -> Result<Vec<u8>, LineFault> {
+        Ok(bytes.to_vec())
+    }
+
+    #[test]
+    fn cuts_lines_the_same_in_any_pieces() {
+        let table: &[(&[u8], &[&[u8]])] = &[
+            (b"NOOP\r\n", &[b"NOOP"]),
+            (b"NOOP\n", &[b"NOOP"]),
+            (b"\r\n\n", &[b"", b""]),
+            (b"USER a\r\nPASS b \r\n", &[b"USER a", b"PASS b "]),
+            (b"MKD a\r\0b\r\n", &[b"MKD a\rb"]),
+            (b"MKD a\rb\r\n", &[b"MKD a\rb"]),
+            (b"MKD a\r\r\n", &[b"MKD a\r"]),
+            (b"MKD a\0b\r\n", &[b"MKD a\0b"]),
+            (b"RETR \xFF\xFFx\r\n", &[b"RETR \xFFx"]),
+            (b"RETR a\xFFb\n", &[b"RETR a\xFFb"]),
+            (b"RETR a\xFF\n", &[b"RETR a\xFF"]),
+            (b"\xFF\xFB\x01NOOP\r\n", &[b"NOOP"]),
+            (b"NO\xFF\xFD\x0AOP\r\n", &[b"NOOP"]),
+            (b"\xFF\xFC\xFF\xFF\xFE\xFFNOOP\r\n", &[b"NOOP"]),
+            (b"\xFF\xF4\xFF\xF2ABOR\r\n", &[b"ABOR"]),
+            (b"\xFF\xF4\xF2ABOR\r\n", &[b"ABOR"]),
+            (b"\xFF\xF4\xFFABOR\r\n", &[b"ABOR"]),
+            (b"\xFF\xF4ABOR\r\n", &[b"ABOR"]),
+            (b"\xFF\xF1\xFF\xF9\xFF\xF0NOOP\r\n", &[b"NOOP"]),
+            (b"\xFF\xFA\x18\x01QUIT\r\n\xFF\xFF\xFF\xF0NOOP\r\n", &[b"NOOP"]),
+            (b"NOOP\r\xFF\xF1\n", &[b"NOOP"]),
+            (b"\xF2NOOP\n", &[b"\xF2NOOP"]),
+        ];
+        for (bytes, lines) in table {
+            for piece in 1..=bytes.len() {
+                let (found, splitter) = split(bytes, 100, piece);
+                assert_eq!(found, lines.iter().map(|l| line(l)).collect::<Vec<_>>(), "{bytes:?} by {piece}");
+                assert!(splitter.is_empty() && splitter.buffered() == 0, "{bytes:?}");
+                assert_eq!((splitter.raw.capacity(), splitter.line.capacity()), (0, 0), "an idle session holds no buffer");
+            }
+        }
+    }
+
+    #[test]
+    fn any_line_comes_back_when_its_telnet_is_escaped() {
+        let mut escaped = Vec::new();
+        let content: Vec<u8> = (0..=255).filter(|b| !b"\r\n".contains(b)).collect();
+        for &byte in &content {
+            escaped.extend_from_slice(if byte == 255 { &[255, 255] } else { std::slice::from_ref(&byte) });
+        }
+        escaped.extend_from_slice(b"\r\n");
+        assert_eq!(split(&escaped, 300, 7).0, [Ok(content)]);
+    }
+
+    #[test]
+    fn lengths_around_powers_of_two_are_exact_and_the_tail_is_no_command() {
+        for cap in [1, 4, 64, 512, 4096, 8192] {
+            for length in [cap - 1, cap, cap + 1, 2 * cap, 2 * cap + 65, 16 * cap] {
+                let bytes = [&vec![b'A'; length][..], b"QUIT\r\nNOOP\r\n"].concat();
+                let expected = if length + 4 <= cap { line(&bytes[..length + 4]) } else { Err(LineFault::TooLong) };
+                let noop = if cap >= 4 { line(b"NOOP") } else { Err(LineFault::TooLong) };
+                for piece in [1, 1000, usize::MAX] {
+                    assert_eq!(split(&bytes, cap, piece).0, [expected.clone(), noop.clone()], "{length} within {cap}");
+                }
+            }
+            let exact = [&vec![b'A'; cap][..], b"\r\n"].concat();
+            assert_eq!(split(&exact, cap, 3).0, [line(&exact[..cap])]);
+        }
+    }
+
+    #[test]
+    fn a_name_of_doubled_iacs_may_fill_the_cap() {
+        let bytes = [&[255_u8; 200][..], b"\r\n"].concat();
+        assert_eq!(split(&bytes, 100, 9).0, [line(&[255; 100])]);
+        assert_eq!(split(&bytes, 99, 9).0, [Err(LineFault::TooLong)]);
+    }
+
+    #[test]
+    fn a_flood_without_a_newline_holds_little_and_gives_one_fault() {
+        for unit in [&b"A"[..], b"\xFF\xF1", b"\xFF\xFA", b"\xFF\xFB\x01", b"\r", b"\xFF"] {
+            let mut splitter = LineSplitter::new(8192);
+            for _ in 0..200 {
+                let flood = unit.repeat(10_000 / unit.len());
+                let mut rest = &flood[..];
+                while !rest.is_empty() {
+                    rest = &rest[splitter.push(rest)..];
+                    assert!(splitter.buffered() <= LineSplitter::UNREAD + 8192);
+                    assert_eq!(splitter.next(), None);
+                }
+            }
+            assert!(!splitter.is_empty());
+            assert_eq!(splitter.push(b"\xF0\r\nNOOP\r\n"), 9);
+            assert_eq!(splitter.next(), Some(Err(LineFault::TooLong)), "{unit:?}");
+            assert_eq!(splitter.next(), Some(line(b"NOOP")));
+        }
+    }
+
+    #[test]
+    fn takes_no_more_than_fits_until_lines_are_read() {
+        let mut splitter = LineSplitter::new(100);
+        let flood = b"NOOP\r\n".repeat(10_000);
+        assert_eq!(splitter.push(&flood), LineSplitter::UNREAD);
+        assert_eq!(splitter.push(&flood), 0);
+        assert_eq!(splitter.next(), Some(line(b"NOOP")));
+        assert_eq!(splitter.push(&flood), 6);
+    }
+
+    #[test]
+    fn what_follows_a_line_is_seen() {
+        for (extra, empty) in
+            [(&b""[..], true), (b"P", false), (b"\r", false), (b"\xFF", false), (b"\xFF\xF1", false), (b"\n", false), (b"\x16\x03\x01", false)]
+        {
+            let mut splitter = LineSplitter::new(100);
+            splitter.push(&[b"AUTH TLS\r\n", extra].concat());
+            assert_eq!(splitter.next(), Some(line(b"AUTH TLS")));
+            assert_eq!(splitter.is_empty(), empty, "{extra:?}");
+            splitter.clear();
+            assert!(splitter.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_new_cap_holds_from_the_next_byte_on() {
+        let mut splitter = LineSplitter::new(4);
+        splitter.push(b"NOOP\r\nABCDE\r\n");
+        assert_eq!(splitter.next(), Some(line(b"NOOP")));
+        splitter.set_cap(5);
+        assert_eq!(splitter.next(), Some(line(b"ABCDE")));
+    }
+}

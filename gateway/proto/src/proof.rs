@@ -187,3 +187,106 @@ const fn fin_believed(facts: UploadFacts) -> bool {
 
 /// How long the control connection has to stay open and silent after a bare FIN.
 pub const CONTROL_QUIET: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Offered::{Foreign, Nothing, Own, Sibling};
+    use Origin::{Hidden, Other, Same};
+    use ReusePolicy::{Auto, Off, Prefer, Require};
+
+    const P: Verdict = Verdict::Proven;
+    const U: Verdict = Verdict::Unproven;
+    const F: Verdict = Verdict::Refuse(Refusal::Foreign);
+    const R: Verdict = Verdict::Refuse(Refusal::ProofRequired);
+    const A: Verdict = Verdict::Refuse(Refusal::Address);
+    const L: Verdict = Verdict::Refuse(Refusal::NoLease);
+
+    /// The truth table: columns auto, require, prefer, off. `shown_before` and `leased` each take both values where the table says `None`.
+    #[rustfmt::skip]
+    const TABLE: &[(Offered, Option<Origin>, Option<bool>, Option<bool>, [Verdict; 4])] = &[
+        // offered  origin        shown        leased       auto req pref off
+        (Own,       None,         None,        None,        [P,  P,  P,  P]),
+        (Sibling,   None,         None,        None,        [P,  P,  P,  P]),
+        (Foreign,   None,         None,        None,        [F,  F,  F,  F]),
+        (Nothing,   Some(Same),   Some(false), Some(true),  [U,  R,  U,  U]),
+        (Nothing,   Some(Same),   Some(false), Some(false), [L,  R,  L,  L]),
+        (Nothing,   Some(Same),   Some(true),  Some(true),  [R,  R,  U,  U]),
+        (Nothing,   Some(Same),   Some(true),  Some(false), [R,  R,  L,  L]),
+        (Nothing,   Some(Hidden), Some(false), Some(true),  [A,  R,  U,  U]),
+        (Nothing,   Some(Hidden), Some(false), Some(false), [A,  R,  L,  L]),
+        (Nothing,   Some(Hidden), Some(true),  Some(true),  [R,  R,  U,  U]),
+        (Nothing,   Some(Hidden), Some(true),  Some(false), [R,  R,  L,  L]),
+        (Nothing,   Some(Other),  Some(false), Some(true),  [A,  R,  A,  U]),
+        (Nothing,   Some(Other),  Some(false), Some(false), [A,  R,  A,  L]),
+        (Nothing,   Some(Other),  Some(true),  Some(true),  [R,  R,  A,  U]),
+        (Nothing,   Some(Other),  Some(true),  Some(false), [R,  R,  A,  L]),
+    ];
+
+    fn both(given: Option<bool>) -> Vec<bool> {
+        given.map_or_else(|| vec![false, true], |one| vec![one])
+    }
+
+    #[test]
+    fn the_truth_table_covers_every_case_once() {
+        let mut cases = 0;
+        for &(offered, origin, shown, leased, verdicts) in TABLE {
+            for origin in origin.map_or_else(|| vec![Same, Other, Hidden], |one| vec![one]) {
+                for shown_before in both(shown) {
+                    for leased in both(leased) {
+                        for (policy, verdict) in [Auto, Require, Prefer, Off].into_iter().zip(verdicts) {
+                            let arrival = Arrival { shown_before, offered, origin, leased };
+                            assert_eq!(decide(arrival, policy), verdict, "{arrival:?} {policy:?}");
+                            cases += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(cases, 4 * 3 * 2 * 2 * 4);
+    }
+
+    #[test]
+    fn a_lease_is_wanted_exactly_while_it_could_help() {
+        for policy in [Auto, Require, Prefer, Off] {
+            for shown_before in [false, true] {
+                for (origin, hidden) in [(Same, false), (Hidden, true)] {
+                    let helps = decide(Arrival { shown_before, offered: Nothing, origin, leased: true }, policy) == Verdict::Unproven;
+                    assert_eq!(wants_lease(policy, shown_before, hidden), helps, "{policy:?} {shown_before} {hidden}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bare_fin_is_kept_only_when_nothing_speaks_against_it() {
+        let good = UploadFacts { ended_cleanly_before: false, received: 10, announced: None, control_quiet: true };
+        let fin = StreamEnd::Fin { on_record_boundary: true };
+        for (end, facts, auto) in [
+            (StreamEnd::CloseNotify, good, UploadVerdict::Keep),
+            (StreamEnd::CloseNotify, UploadFacts { ended_cleanly_before: true, control_quiet: false, ..good }, UploadVerdict::Keep),
+            (fin, good, UploadVerdict::KeepFin),
+            (fin, UploadFacts { announced: Some(10), ..good }, UploadVerdict::KeepFin),
+            (fin, UploadFacts { announced: Some(9), ..good }, UploadVerdict::KeepFin),
+            (fin, UploadFacts { announced: Some(11), ..good }, UploadVerdict::Discard),
+            (fin, UploadFacts { ended_cleanly_before: true, ..good }, UploadVerdict::Discard),
+            (fin, UploadFacts { control_quiet: false, ..good }, UploadVerdict::Discard),
+            (StreamEnd::Fin { on_record_boundary: false }, good, UploadVerdict::Discard),
+            (StreamEnd::Broken, good, UploadVerdict::Discard),
+        ] {
+            assert_eq!(decide_upload_end(end, facts, UploadEnd::Auto), auto, "{end:?} {facts:?}");
+            let strict = if end == StreamEnd::CloseNotify { UploadVerdict::Keep } else { UploadVerdict::Discard };
+            assert_eq!(decide_upload_end(end, facts, UploadEnd::Strict), strict);
+        }
+    }
+
+    #[test]
+    fn waiting_is_worth_it_only_before_the_last_condition() {
+        let facts = UploadFacts { ended_cleanly_before: false, received: 10, announced: None, control_quiet: false };
+        let fin = StreamEnd::Fin { on_record_boundary: true };
+        assert!(worth_waiting(fin, facts, UploadEnd::Auto));
+        assert!(!worth_waiting(fin, facts, UploadEnd::Strict));
+        assert!(!worth_waiting(fin, UploadFacts { announced: Some(11), ..facts }, UploadEnd::Auto));
+        assert!(!worth_waiting(StreamEnd::CloseNotify, facts, UploadEnd::Auto));
+    }
+}

@@ -141,3 +141,51 @@ const TABLE: &[Row] = &[
     row(Verb::Type, "TYPE", None, "<sp> type-code (A, I, L 8)", LoggedIn, "RFC 959 §4.1.2"),
     row(Verb::User, "USER", None, "<sp> username", Secured, "RFC 959 §4.1.1"),
 ];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn every_verb_stands_at_its_own_row_and_answers_to_its_names() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.verb as usize, index, "{}", row.name);
+            assert_eq!(Verb::ALL[index], row.verb);
+            assert!(row.name.bytes().all(|b| b.is_ascii_uppercase()) && !row.source.is_empty());
+            for name in [Some(row.name), row.alias].into_iter().flatten() {
+                assert_eq!(Verb::from_bytes(name.as_bytes()), Some(row.verb));
+                assert_eq!(Verb::from_bytes(name.to_lowercase().as_bytes()), Some(row.verb));
+            }
+            assert_eq!(row.verb.name(), row.name);
+        }
+        assert_eq!(TABLE.len(), Verb::User as usize + 1);
+    }
+
+    #[test]
+    fn no_name_is_there_twice() {
+        let mut names: Vec<_> = TABLE.iter().flat_map(|row| [Some(row.name), row.alias]).flatten().collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        for alias in ["XPWD", "XCWD", "XCUP", "XMKD", "XRMD"] {
+            assert!(names.contains(&alias));
+        }
+    }
+
+    #[test]
+    fn no_password_and_no_file_before_tls() {
+        let clear: Vec<_> = Verb::ALL.into_iter().filter(|verb| verb.access() == Access::Clear).map(Verb::name).collect();
+        assert_eq!(clear, ["AUTH", "CLNT", "CSID", "FEAT", "HELP", "HOST", "LANG", "NOOP", "OPTS", "QUIT", "SYST"]);
+        let before_login: Vec<_> = Verb::ALL.into_iter().filter(|verb| verb.access() == Access::Secured).map(Verb::name).collect();
+        assert_eq!(before_login, ["ACCT", "CCC", "PASS", "PBSZ", "PROT", "REIN", "USER"]);
+    }
+
+    #[test]
+    fn others_are_unknown() {
+        for name in ["", "X", "RETRX", "RET", "GET", "XRETR", "\0", "NOOP "] {
+            assert_eq!(Verb::from_bytes(name.as_bytes()), None, "{name:?}");
+        }
+    }
+}
