@@ -13,17 +13,17 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use ftps_proto::hello::ClientHello;
+use ftps_proto::hello::{HelloReader, Progress};
 use ftps_proto::machine::io::{DataRefusal, PassiveError};
 use ftps_proto::proof::{self, Offered, Origin, ReusePolicy, Verdict};
 use rustls::ServerConfig;
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::buffers::Buffers;
 use super::handshake::{self, Failed, Finished};
-use super::route;
 use super::spenders::Spenders;
 use super::stream::{DataStream, Past};
 use super::waits::{ClientKey, Member, Wait, Waits};
@@ -41,9 +41,10 @@ pub struct Setup {
     pub peer: SocketAddr,
     /// The address its control connection came to.
     pub local: SocketAddr,
-    /// The fingerprint of the control connection's ClientHello.
-    pub fingerprint: Vec<u8>,
-    /// The TLS configuration in which the tickets and session IDs of this session (and of the one it resumed from) open, and no others.
+    /// SHA-256 of the fingerprint of the control connection's ClientHello.
+    pub fingerprint: [u8; 32],
+    /// A TLS configuration for one data connection (`Tls::for_data`): tickets and session IDs of this session, and of the one it resumed from, open in it and no
+    /// others, and a full handshake leaves the client with nothing that could prove it later.
     pub config: Box<dyn Fn() -> Arc<ServerConfig> + Send + Sync>,
     /// Who waits where, on this node.
     pub waits: Waits,
@@ -287,7 +288,7 @@ impl Reception {
     }
 
     fn take(&self, finished: Finished, proven: bool) -> DataStream {
-        let early = self.setup.spenders.contains(&self.setup.fingerprint);
+        let early = self.setup.spenders.contains(self.setup.fingerprint);
         DataStream::new(finished, proven, early, self.past.clone(), self.setup.buffers.clone())
     }
 
@@ -298,7 +299,7 @@ impl Reception {
             return;
         }
         if self.past.proven.load(Ordering::Relaxed) && self.past.held_back.load(Ordering::Relaxed) {
-            self.setup.spenders.insert(&self.setup.fingerprint);
+            self.setup.spenders.insert(self.setup.fingerprint);
         }
         self.why = DataRefusal::SessionReuseRequired;
         self.deadline = self.deadline.min(Instant::now() + GRACE);
@@ -323,16 +324,13 @@ impl Reception {
 
 async fn candidate(setup: Arc<Setup>, arrival: Arrival) -> Done {
     let (ip, since) = (arrival.peer.ip(), arrival.since);
-    let hello: ClientHello = match route::parse(&arrival.read) {
-        Some(hello) => hello,
-        None => {
-            let failed = Failed { reason: HandshakeFailure::NotTls, detail: "no ClientHello".into() };
-            return Done { ip, looks_alike: false, took: since.elapsed(), result: Err(failed) };
-        }
+    // Who relays a connection sends its bytes only, so the hello is read again.
+    let Progress::Done(hello) = HelloReader::new().push(&arrival.read) else {
+        let failed = Failed { reason: HandshakeFailure::NotTls, detail: "no ClientHello".into() };
+        return Done { ip, looks_alike: false, took: since.elapsed(), result: Err(failed) };
     };
-    let looks_alike = hello.fingerprint == setup.fingerprint;
-    let config = (setup.config)();
-    let result = handshake::run(arrival, &hello, &config).await;
+    let looks_alike = Sha256::digest(&hello.fingerprint)[..] == setup.fingerprint;
+    let result = handshake::run(arrival, &hello, (setup.config)()).await;
     Done { ip, looks_alike, took: since.elapsed(), result }
 }
 

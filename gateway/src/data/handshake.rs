@@ -12,7 +12,6 @@ use rustls::server::Acceptor;
 use rustls::{AlertDescription, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::time::{Instant, timeout};
 
-use super::gate::gated;
 use super::link::{Cut, Link};
 use crate::net::Arrival;
 use crate::observe::event::{HandshakeFailure, Resumed, TlsVersion};
@@ -33,14 +32,15 @@ pub(super) struct Failed {
 }
 
 /// Runs the handshake; 10 s.
-pub(super) async fn run(arrival: Arrival, hello: &ClientHello, config: &Arc<ServerConfig>) -> Result<Finished, Failed> {
+pub(super) async fn run(arrival: Arrival, hello: &ClientHello, config: Arc<ServerConfig>) -> Result<Finished, Failed> {
     match timeout(DEADLINE, negotiate(arrival, hello, config)).await {
         Ok(result) => result,
         Err(_) => Err(Failed { reason: HandshakeFailure::Timeout, detail: "the client did not finish the handshake in time".into() }),
     }
 }
 
-/// Ends a connection that is not taken. A queued ticket would prove the session the next time: then it ends without close_notify.
+/// Ends a connection that is not taken. A ticket that is queued would prove the session the next time: then it ends without
+/// close_notify, which cannot be written alone.
 pub(super) fn refuse(finished: Finished) {
     let mut link = finished.link;
     if !link.tls.wants_write() {
@@ -49,9 +49,9 @@ pub(super) fn refuse(finished: Finished) {
     }
 }
 
-async fn negotiate(arrival: Arrival, hello: &ClientHello, config: &Arc<ServerConfig>) -> Result<Finished, Failed> {
+async fn negotiate(arrival: Arrival, hello: &ClientHello, config: Arc<ServerConfig>) -> Result<Finished, Failed> {
     let Arrival { stream, read, .. } = arrival;
-    let (tls, taken) = match begin(gated(config, hello), &read) {
+    let (tls, taken) = match begin(config, &read) {
         Ok(begun) => begun,
         Err((error, alert)) => {
             // Best effort: it tells the client why.

@@ -12,6 +12,7 @@ use tokio::task::coop::consume_budget;
 
 use super::ascii::{FromWire, ToWire};
 use super::stream::{Cut, End, Received, Receiver, Sender};
+use crate::storage::{Reader, Writer};
 
 /// Where the bytes of a download come from: a file, a listing.
 pub trait Source {
@@ -95,7 +96,7 @@ pub async fn send_listing(mut sender: Sender, lines: &mut impl Source, progress:
 pub async fn receive_file(receiver: &mut Receiver, sink: &mut impl Sink, kind: TransferType, progress: &AtomicU64) -> Result<(u64, End), PumpError> {
     let mut text = match kind {
         TransferType::Ascii => Some(FromWire::default()),
-        TransferType::Image => None,
+        TransferType::Image | TransferType::Unknown => None,
     };
     let (mut received, mut empty) = (Vec::new(), Vec::new());
     let mut total = 0;
@@ -127,6 +128,18 @@ pub async fn receive_file(receiver: &mut Receiver, sink: &mut impl Sink, kind: T
     }
 }
 
+impl Source for Reader {
+    fn read(&mut self) -> impl Future<Output = Result<&[u8], FileError>> + Send {
+        Self::read(self)
+    }
+}
+
+impl Sink for Writer {
+    fn write(&mut self, bytes: Vec<u8>) -> impl Future<Output = Result<Vec<u8>, FileError>> + Send {
+        Self::write(self, bytes)
+    }
+}
+
 /// What happens to line ends on the way out.
 enum Text {
     AsIs,
@@ -137,7 +150,7 @@ impl Text {
     fn of(kind: TransferType) -> Self {
         match kind {
             TransferType::Ascii => Self::Lines(ToWire::default(), Vec::new()),
-            TransferType::Image => Self::AsIs,
+            TransferType::Image | TransferType::Unknown => Self::AsIs,
         }
     }
 }

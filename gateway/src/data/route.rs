@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ftps_proto::hello::ClientHello;
+use ftps_proto::hello::{ClientHello, HelloReader, Progress};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -76,54 +76,21 @@ impl Router {
 /// Reads as far as the end of the ClientHello. `None`: no TLS, closed, or 10 s passed.
 pub(super) async fn read_hello(mut stream: TcpStream, peer: SocketAddr, port: u16) -> Option<(Arrival, ClientHello)> {
     let since = Instant::now();
-    let mut read = Vec::with_capacity(FIRST_READ);
+    let mut reader = HelloReader::new();
+    let mut read = Vec::new();
     loop {
-        if read.len() >= MAX_READ {
-            return None;
-        }
+        read.reserve(FIRST_READ);
+        let seen = read.len();
         let count = timeout_at(since + DEADLINE, stream.read_buf(&mut read)).await.ok()?.ok()?;
         if count == 0 {
             return None;
         }
-        match step(&read) {
-            Step::Hello(hello) => return Some((Arrival { stream, read, peer, port, since }, hello)),
-            Step::More => read.reserve(FIRST_READ),
-            Step::NotTls => return None,
+        match reader.push(&read[seen..]) {
+            Progress::Done(hello) => return Some((Arrival { stream, read, peer, port, since }, hello)),
+            Progress::More => {}
+            Progress::Fault(_) => return None,
         }
     }
-}
-
-/// The ClientHello at the beginning of these bytes.
-pub(super) fn parse(bytes: &[u8]) -> Option<ClientHello> {
-    match step(bytes) {
-        Step::Hello(hello) => Some(hello),
-        Step::More | Step::NotTls => None,
-    }
-}
-
-enum Step {
-    Hello(ClientHello),
-    More,
-    NotTls,
-}
-
-fn step(bytes: &[u8]) -> Step {
-    let mut acceptor = rustls::server::Acceptor::default();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        if acceptor.read_tls(&mut rest).is_err() {
-            return Step::NotTls;
-        }
-        match acceptor.accept() {
-            Ok(Some(_)) => {
-                let tls13 = bytes.windows(2).any(|w| w == [3, 4]);
-                return Step::Hello(ClientHello { tls13, ..ClientHello::default() });
-            }
-            Ok(None) => {}
-            Err(_) => return Step::NotTls,
-        }
-    }
-    Step::More
 }
 
 /// From accept to a whole ClientHello.
@@ -131,6 +98,3 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Room for what nearly every client sends at first: 250 to 1,800 bytes.
 const FIRST_READ: usize = 2048;
-
-/// More than any ClientHello that is taken.
-const MAX_READ: usize = 64 * 1024;

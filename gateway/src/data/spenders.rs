@@ -12,16 +12,15 @@ pub struct Spenders(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    set: HashSet<Arc<[u8]>>,
-    order: VecDeque<Arc<[u8]>>,
+    set: HashSet<[u8; 32]>,
+    order: VecDeque<[u8; 32]>,
 }
 
 impl Spenders {
     /// Remembers a client.
-    pub fn insert(&self, fingerprint: &[u8]) {
+    pub fn insert(&self, fingerprint: [u8; 32]) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fingerprint: Arc<[u8]> = fingerprint.into();
-        if !known.set.insert(fingerprint.clone()) {
+        if !known.set.insert(fingerprint) {
             return;
         }
         known.order.push_back(fingerprint);
@@ -33,8 +32,8 @@ impl Spenders {
     }
 
     /// Whether the client is one of them.
-    pub fn contains(&self, fingerprint: &[u8]) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).set.contains(fingerprint)
+    pub fn contains(&self, fingerprint: [u8; 32]) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).set.contains(&fingerprint)
     }
 }
 
@@ -48,11 +47,16 @@ mod tests {
     #[test]
     fn remembers_the_latest() {
         let spenders = Spenders::default();
+        let fingerprint = |number: usize| {
+            let mut fingerprint = [0; 32];
+            fingerprint[..8].copy_from_slice(&number.to_be_bytes());
+            fingerprint
+        };
         for number in 0..=CAP {
-            spenders.insert(&number.to_be_bytes());
-            spenders.insert(&number.to_be_bytes());
+            spenders.insert(fingerprint(number));
+            spenders.insert(fingerprint(number));
         }
-        assert!(!spenders.contains(&0_usize.to_be_bytes()));
-        assert!(spenders.contains(&1_usize.to_be_bytes()) && spenders.contains(&CAP.to_be_bytes()));
+        assert!(!spenders.contains(fingerprint(0)));
+        assert!(spenders.contains(fingerprint(1)) && spenders.contains(fingerprint(CAP)));
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::buffers::{Buffer, Buffers, SIZE};
 use super::handshake::Finished;
 pub use super::link::Cut;
-use super::link::{Got, Link};
+use super::link::Link;
 use crate::observe::event::TlsVersion;
 
 /// A data connection, ready to move bytes one way.
