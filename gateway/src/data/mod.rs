@@ -70,3 +70,6 @@ pub enum Announce {
     Ip(IpAddr),
     Name(String),
 }
+
+#[cfg(test)]
+mod tests;
