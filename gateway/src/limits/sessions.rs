@@ -3,6 +3,7 @@
 //! Gets: sources that join. Gives: permits that leave when they are dropped.
 //! Never: keeps anything of a source or user without a session.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -141,10 +142,7 @@ impl Sessions {
 }
 
 /// Takes one off, and the entry with the last one.
-fn leave<K: Hash + Eq, Q: Hash + Eq + ?Sized>(counts: &mut HashMap<K, usize>, key: &Q)
-where
-    K: std::borrow::Borrow<Q>,
-{
+fn leave<K: Hash + Eq + Borrow<Q>, Q: Hash + Eq + ?Sized>(counts: &mut HashMap<K, usize>, key: &Q) {
     match counts.get_mut(key) {
         Some(count) if *count > 1 => *count -= 1,
         Some(_) => {

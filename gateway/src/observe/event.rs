@@ -180,36 +180,6 @@ pub enum Event<'a> {
     Panicked,
 }
 
-impl Event<'_> {
-    /// Its name in snake case: `event` in a log line.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Accepted { .. } => "accepted",
-            Self::Refused { .. } => "refused",
-            Self::AcceptFailed { .. } => "accept_failed",
-            Self::Handshake { .. } => "handshake",
-            Self::HandshakeFailed { .. } => "handshake_failed",
-            Self::LoggedIn { .. } => "logged_in",
-            Self::LoginRefused { .. } => "login_refused",
-            Self::Command { .. } => "command",
-            Self::PassiveOpened { .. } => "passive_opened",
-            Self::DataConnection { .. } => "data_connection",
-            Self::DataRefused { .. } => "data_refused",
-            Self::TransferStarted { .. } => "transfer_started",
-            Self::TransferEnded { .. } => "transfer_ended",
-            Self::FileChanged { .. } => "file_changed",
-            Self::StorageFailed { .. } => "storage_failed",
-            Self::LimitHit { .. } => "limit_hit",
-            Self::Closed { .. } => "closed",
-            Self::Swept { .. } => "swept",
-            Self::Reloaded { .. } => "reloaded",
-            Self::Panicked => "panicked",
-        }
-    }
-}
-
 /// A listener, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]

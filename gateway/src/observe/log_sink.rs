@@ -7,9 +7,10 @@ use ftps_proto::machine::io::LoginRefusal;
 
 use super::event::{DataOutcome, Direction, Event, StreamEnd, Subject, TransferResult};
 use super::id::TransferId;
-use super::labels::{Command, Ending, Label, Trouble};
+use super::labels::Label;
 use super::line::Line;
 use super::log::LogHandle;
+use super::sets::{Command, Ending, Trouble};
 use super::{LogLevel, Sink};
 
 /// Writes events to the log.

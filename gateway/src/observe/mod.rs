@@ -14,6 +14,7 @@ pub mod metrics;
 mod output;
 mod process;
 pub mod ready;
+mod sets;
 mod trace;
 pub mod utc;
 
