@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use self::build::{Built, Listeners};
+use self::build::Listeners;
 use self::drain::Signals;
 use crate::auth::Users;
 use crate::config::{Config, Problem};
@@ -176,7 +176,8 @@ async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, 
             if let Err(error) = house.tls.maintain() {
                 tracing::warn!(%error, "ticket keys are not rotated; the old key goes on sealing");
             }
-            metrics.set_certificate_not_after(house.tls.certificates().not_after());
+            let ends = house.tls.certificates().infos().iter().map(|info| info.not_after).min();
+            metrics.set_certificate_not_after(ends.unwrap_or_default());
         }
     };
     tokio::select! {

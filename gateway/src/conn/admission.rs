@@ -3,7 +3,6 @@
 //! Gets: the true client address. Gives: a permit held until close, or a refusal that says itself.
 //! Never: waits for the network.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ftps_proto::reply::{Reply, RefusedAtDoor};
@@ -18,7 +17,7 @@ use crate::observe::{Event, Observer, Subject};
 #[derive(Debug)]
 pub struct Admission {
     allow_from: Vec<IpNet>,
-    limits: Arc<Limits>,
+    limits: Limits,
     draining: AtomicBool,
 }
 
@@ -40,7 +39,7 @@ pub struct Refused {
 
 impl Admission {
     /// A door with these rules.
-    pub fn new(allow_from: Vec<IpNet>, limits: Arc<Limits>) -> Self {
+    pub fn new(allow_from: Vec<IpNet>, limits: Limits) -> Self {
         Self { allow_from, limits, draining: AtomicBool::new(false) }
     }
 
@@ -91,7 +90,7 @@ impl Refused {
 fn at_door(reason: RefuseReason) -> RefusedAtDoor {
     match reason {
         RefuseReason::NotAllowed => RefusedAtDoor::NotAllowed,
-        RefuseReason::Limit => RefusedAtDoor::TooMany,
+        RefuseReason::Limit => RefusedAtDoor::TooManySessions,
         RefuseReason::Draining => RefusedAtDoor::Draining,
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let config = &plan.config;
     let log = log::init(&config.log).map_err(|error| Error::Fault(format!("cannot start the log: {error}")))?;
-    let metrics = Metrics::new(Build { version: env!("CARGO_PKG_VERSION"), config_hash: &plan.hash, ..Build::default() });
+    let metrics = Metrics::new(Build::default());
     let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone()))]);
     let readiness = Readiness::new();
     let latch = readiness.latch("listeners");
@@ -78,7 +78,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     scrape(&metrics, &house, &log);
     let door = Arc::new(Admission::new(config.conn.allow_from.clone(), house.limits.clone()));
     let router = router(&house);
-    let fingerprint = house.tls.certificates().fingerprint();
+    let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
     let ready = Ready {
         explicit: addresses(&explicit),
         implicit: addresses(&implicit),
@@ -146,7 +146,7 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle) {
         metrics.set_sessions(preauth, idle, transfer);
         metrics.set_sessions_limit(house.settings.load().limits.sessions);
         metrics.set_log_dropped(log.dropped());
-        metrics.set_password_queue(house.login.queued());
+        metrics.set_password_queue(house.login.waiting());
     });
 }
 

@@ -100,6 +100,11 @@ impl LogHandle {
         self.0.output.line(&line);
     }
 
+    /// Writes words for a person, as they are: the banner of the quick start.
+    pub fn say(&self, text: &str) {
+        self.0.output.line(text);
+    }
+
     /// Lines that were dropped so far, because nobody read them fast enough: `log_dropped_total`.
     pub fn dropped(&self) -> u64 {
         self.0.output.dropped()

@@ -32,7 +32,7 @@ pub enum Turn {
     /// Everything that was queued is with the kernel.
     Flushed,
     /// The connection broke.
-    Failed(io::Error),
+    Failed,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
@@ -63,7 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
             if self.waiting_since.is_some()
                 && let Poll::Ready(flushed) = self.poll_out(cx)
             {
-                return Poll::Ready(flushed.map_or_else(Turn::Failed, |()| Turn::Flushed));
+                return Poll::Ready(flushed.map_or(Turn::Failed, |()| Turn::Flushed));
             }
             if read { self.poll_in(cx) } else { Poll::Pending }
         })
@@ -130,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
             Ok(()) => Poll::Ready(Turn::Read(buffer.filled().to_vec())),
             // Many clients close without close_notify; on a control connection an end is an end.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Turn::Read(Vec::new())),
-            Err(error) => Poll::Ready(Turn::Failed(error)),
+            Err(_) => Poll::Ready(Turn::Failed),
         }
     }
 }

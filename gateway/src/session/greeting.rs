@@ -75,7 +75,7 @@ async fn greet(control: &mut Control<TcpStream>, machine: &mut Machine, carried:
             Happened::Turn(Turn::Read(bytes)) if bytes.is_empty() => return Err(CloseReason::ClientClosed),
             Happened::Turn(Turn::Read(bytes)) => machine.input(Input::Bytes(&bytes)),
             Happened::Turn(Turn::Flushed) => {}
-            Happened::Turn(Turn::Failed(_)) => return Err(CloseReason::ConnectionLost),
+            Happened::Turn(Turn::Failed) => return Err(CloseReason::ConnectionLost),
             Happened::Message(Some(Message::End(reason) | Message::EndWhenIdle(reason))) => machine.input(Input::End(reason)),
             // Nobody can have a reason to bring a data connection here; it is closed by being dropped.
             Happened::Message(Some(Message::Data(_)) | None) => {}

@@ -24,8 +24,8 @@ pub struct Admittance {
     pub user: Arc<User>,
     /// The user's files.
     pub tree: Arc<Tree>,
-    /// The share of `limits.sessions_per_user`.
-    pub permit: UserPermit,
+    /// The share of `limits.sessions_per_user`, given back when the login ends.
+    _permit: UserPermit,
 }
 
 /// Starts the check.
@@ -62,7 +62,7 @@ async fn check(house: &super::House, name: UserName, password: Option<Password>,
     let (files, home) = (house.storage.clone(), user.home.clone());
     let tree = tokio::time::timeout(HOME, storage::blocking(move || files.tree(&home))).await;
     match tree {
-        Ok(Ok(tree)) => Ok(Admittance { user, tree, permit }),
+        Ok(Ok(tree)) => Ok(Admittance { user, tree, _permit: permit }),
         Ok(Err(_)) | Err(_) => Err((LoginRefusal::Unavailable, LoginFault::HomeUnavailable)),
     }
 }

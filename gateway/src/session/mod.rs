@@ -23,9 +23,9 @@ use tokio::sync::mpsc;
 
 use crate::auth::Login;
 use crate::data::announce::Announcer;
-use crate::data::channel::Setup;
+use crate::data::channel::{Channel, Setup};
 use crate::data::waits::Waits;
-use crate::data::{Buffers, Channel, Spenders};
+use crate::data::{Buffers, Spenders};
 use crate::limits::{self, Limits, Permit};
 use crate::live::{Live, Membership, Message};
 use crate::observe::event::{CloseReason, Listener};
@@ -43,7 +43,7 @@ pub struct House {
     /// What the configuration says about sessions; swapped whole on reload, acts for new sessions.
     pub settings: ArcSwap<Settings>,
     /// Limits and their counts.
-    pub limits: Arc<Limits>,
+    pub limits: Limits,
     /// Who is here.
     pub live: Live,
     /// Users and passwords.

@@ -21,8 +21,9 @@ use super::record::Record;
 use super::transfer::{Opened, Terms};
 use super::work::{Brought, Done, Step, Work};
 use super::{Carried, Ended, files, listing, login, transfer};
+use crate::data::channel::Channel;
+use crate::data::stream::DataStream;
 use crate::data::waits::ClientKey;
-use crate::data::{Channel, DataStream};
 use crate::live::Message;
 use crate::observe::event::{CloseReason, Limit};
 use crate::observe::{Event, Subject};
@@ -132,7 +133,7 @@ impl Session {
                 self.machine.input(Input::Bytes(&bytes));
             }
             Happened::Turn(Turn::Flushed) | Happened::Message(None) => {}
-            Happened::Turn(Turn::Failed(_)) => return Some(CloseReason::ConnectionLost),
+            Happened::Turn(Turn::Failed) => return Some(CloseReason::ConnectionLost),
             Happened::Message(Some(Message::End(reason))) => self.machine.input(Input::End(reason)),
             Happened::Message(Some(Message::EndWhenIdle(reason))) => self.machine.input(Input::EndWhenIdle(reason)),
             Happened::Message(Some(Message::Data(arrival))) => self.channel.arrive(*arrival),

@@ -17,9 +17,9 @@ use super::listing::{Lines, Wanted};
 use super::login::Admittance;
 use super::record::Progress;
 use super::work::{Brought, Done, Work};
+use crate::data::channel::Channel;
 use crate::data::pump::{self, PumpError, Sink, Source};
-use crate::data::stream::{Cut, End, Receiver};
-use crate::data::{Channel, DataStream};
+use crate::data::stream::{Cut, DataStream, End, Receiver};
 use crate::observe::event::StreamEnd;
 use crate::storage::{self, Reader, StorePlan, Tree, Writer};
 

@@ -11,8 +11,9 @@ use ftps_proto::machine::io::{DataRefusal, FileError, Outcome, TransferEnd};
 
 use super::login::Admittance;
 use super::transfer::Opened;
+use crate::data::channel::Channel;
+use crate::data::stream::DataStream;
 use crate::data::waits::Wait;
-use crate::data::{Channel, DataStream};
 
 /// A future that owns what it works on.
 pub(super) type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
