@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use ftps_proto::command::{Password, UserName};
@@ -49,7 +50,7 @@ pub enum Command {
 #[derive(Clone, Debug, Default, Args)]
 pub struct Serve {
     /// The configuration file; without one the node starts with the flags below
-    #[arg(long, value_name = "FILE", env = "FTPS_GATEWAY_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "FTPS_GATEWAY_CONFIG", value_parser = maybe_empty())]
     pub config: Option<PathBuf>,
     #[command(flatten)]
     /// Flags of the quick start.
@@ -105,7 +106,7 @@ pub struct Health {
     #[arg(long)]
     pub ready: bool,
     /// The node's configuration file, which says where it answers
-    #[arg(long, value_name = "FILE", env = "FTPS_GATEWAY_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "FTPS_GATEWAY_CONFIG", value_parser = maybe_empty())]
     pub config: Option<PathBuf>,
     /// Ask here, for example http://127.0.0.1:7122
     #[arg(long, value_name = "URL")]
@@ -130,6 +131,11 @@ impl Arguments {
         }
         Ok(command)
     }
+}
+
+/// Takes an empty path too, which clap's own parser refuses.
+fn maybe_empty() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// `FTPS_GATEWAY_CONFIG=` is the same as not set.
@@ -178,6 +184,13 @@ mod tests {
         assert_eq!((serve.quick.implicit, serve.quick.data_ports), (Some(Implicit::Off), Some(PortSet::Any(8))));
         let account = serve.quick.user.unwrap();
         assert_eq!((account.name.as_str(), account.password.expose()), ("a", &b"b:c"[..]));
+    }
+
+    #[test]
+    fn an_empty_path_is_none() {
+        // As `FTPS_GATEWAY_CONFIG=` is.
+        let Ok(Command::Serve(serve)) = parse("ftps-gateway --config  --listen 127.0.0.1:0") else { panic!("a start without a configuration") };
+        assert_eq!(serve.config, None);
     }
 
     #[test]
