@@ -31,6 +31,7 @@ impl<'a> Reader<'a> {
             Value::Map(entries) => entries.as_slice(),
             Value::Null => &[],
             Value::Scalar(_) | Value::List(_) | Value::Broken => {
+                reader.defaults_only = true;
                 reader.wrong("", Wrong::at(document.line, "is not a configuration; write sections as listen: and, indented below them, keys with values"));
                 return reader;
             }
@@ -66,9 +67,26 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The line a key stands on; `None` when it is not written.
-    pub(super) fn line(&self, key: &str) -> Option<usize> {
-        self.written.iter().find(|(name, _)| name == key).map(|(_, entry)| entry.line)
+    /// The line of a value: `place` below a key, as `[1].cert`. Of what is not written, the line of the nearest thing around it.
+    pub(super) fn line_of(&self, key: &str, place: &str) -> usize {
+        let section = key.split('.').next().unwrap_or(key);
+        let Some(entry) = self.entry(key) else { return self.entry(section).map_or(1, |entry| entry.line) };
+        let mut line = entry.line;
+        let mut node = &entry.node;
+        for part in place.split(['[', ']', '.']).filter(|part| !part.is_empty()) {
+            let below = match &node.value {
+                Value::List(items) => part.parse().ok().and_then(|index: usize| items.get(index)),
+                Value::Map(entries) => entries.iter().find(|entry| entry.key == part).map(|entry| &entry.node),
+                Value::Null | Value::Scalar(_) | Value::Broken => None,
+            };
+            let Some(below) = below else { return line };
+            (node, line) = (below, below.line);
+        }
+        line
+    }
+
+    fn entry(&self, key: &str) -> Option<&'a Entry> {
+        self.written.iter().find(|(name, _)| name == key).map(|(_, entry)| *entry)
     }
 
     fn conn(&mut self) -> conn::Config {
@@ -147,17 +165,14 @@ impl<'a> Reader<'a> {
 
     /// The value of a key that must be written; `empty` stands in for it when it is not.
     fn required<T>(&mut self, key: &'static str, read: impl Fn(&Node) -> Checked<T>, empty: T, advice: &str) -> T {
-        let is_written = self.written.iter().any(|(name, _)| name == key);
-        if !is_written && !self.defaults_only {
-            let section = key.split('.').next().unwrap_or(key);
-            let line = self.line(section).unwrap_or(1);
-            self.wrong(key, Wrong::at(line, format!("is missing; {advice}")));
+        if self.entry(key).is_none() && !self.defaults_only {
+            self.wrong(key, Wrong::at(self.line_of(key, ""), format!("is missing; {advice}")));
         }
         self.written(key, &read).unwrap_or(empty)
     }
 
     fn written<T>(&mut self, key: &'static str, read: &impl Fn(&Node) -> Checked<T>) -> Option<T> {
-        let entry = self.written.iter().find(|(name, _)| name == key).map(|(_, entry)| *entry)?;
+        let entry = self.entry(key)?;
         match read(&entry.node) {
             Ok(value) => Some(value),
             Err(wrongs) => {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::Config;
+use super::problem::reason;
 use super::rules::is_tls13_suite;
 use crate::data::PortSet;
 use crate::tls::MinVersion;
@@ -106,12 +107,6 @@ fn files(config: &Config, found: &mut Vec<Found>) {
             format!("{} cannot be opened ({}); make the directory, or write another one", root.display(), reason(&error)),
         )),
     }
-}
-
-/// The system's words without its number.
-pub(super) fn reason(error: &std::io::Error) -> String {
-    let words = error.to_string();
-    words.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::problem::Wrong;
+use super::problem::{Wrong, reason};
 use super::tree::{Entry, Kind, Node, Scalar, Value};
 
 /// Where expansions come from.
@@ -96,7 +96,7 @@ fn read(path: &PathBuf) -> Result<String, String> {
 }
 
 fn cannot_read(path: &Path, error: &std::io::Error) -> String {
-    format!("{} cannot be read ({error}); name a file that this user may read", path.display())
+    format!("{} cannot be read ({}); name a file that this user may read", path.display(), reason(error))
 }
 
 /// Longest value brought in from a file.

@@ -89,6 +89,12 @@ impl Wrong {
 /// A checked value, or everything that is wrong with it. An empty list: already said elsewhere.
 pub(super) type Checked<T> = Result<T, Vec<Wrong>>;
 
+/// The system's words without its number.
+pub(super) fn reason(error: &std::io::Error) -> String {
+    let words = error.to_string();
+    words.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
