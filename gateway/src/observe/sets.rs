@@ -142,44 +142,34 @@ impl From<TransferResult> for Ending {
     }
 }
 
-/// What was tried on the file system: `storage_errors_total{op}`.
+/// What was tried on the file system, in the words of `storage`: `storage_errors_total{op}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     Open,
     Read,
     Write,
     Create,
-    Sync,
-    Close,
     Commit,
+    Link,
     Rename,
-    Delete,
-    MakeDirectory,
-    RemoveDirectory,
+    Unlink,
+    Mkdir,
+    Rmdir,
     Stat,
     List,
-    Attributes,
+    Chmod,
+    Utimens,
+    Statvfs,
+    Home,
+    Store,
     Sweep,
     Other,
 }
 
+#[rustfmt::skip]
 closed_set!(Operation {
-    Open = "open",
-    Read = "read",
-    Write = "write",
-    Create = "create",
-    Sync = "sync",
-    Close = "close",
-    Commit = "commit",
-    Rename = "rename",
-    Delete = "delete",
-    MakeDirectory = "mkdir",
-    RemoveDirectory = "rmdir",
-    Stat = "stat",
-    List = "list",
-    Attributes = "attributes",
-    Sweep = "sweep",
-    Other = "other",
+    Open = "open", Read = "read", Write = "write", Create = "create", Commit = "commit", Link = "link", Rename = "rename", Unlink = "unlink", Mkdir = "mkdir", Rmdir = "rmdir",
+    Stat = "stat", List = "list", Chmod = "chmod", Utimens = "utimens", Statvfs = "statvfs", Home = "home", Store = "store", Sweep = "sweep", Other = "other",
 });
 
 impl Operation {
