@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::io::{Account, Action, DataRefusal, FileError, Input, Job, ListForm, LoginRefusal, Opening, Outcome, PassiveError, Permissions, StoreMode, Transfer, TransferEnd};
+use super::io::{
+    Account, Action, DataRefusal, FileError, Input, Job, ListForm, LoginRefusal, Opening, Outcome, PassiveError, Permissions, StoreMode, Transfer, TransferEnd,
+};
 use super::{Machine, Mode, Rules};
 use crate::command::{TransferType, UserName};
 use crate::listing::{Entry, EntryKind};
@@ -20,7 +22,8 @@ use crate::time::Timestamp;
 #[test]
 fn every_transcript_holds() {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|x| x == "txt")).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|x| x == "txt")).collect();
     files.sort();
     assert!(files.len() >= 10, "transcripts are missing");
     for file in files {
@@ -101,7 +104,16 @@ impl Run {
     fn log_in(&mut self, permissions: &str) {
         let place = std::mem::take(&mut self.place);
         let script = [
-            "S: 220 FTPS gateway ready", "C: AUTH TLS", "S: 234*", "> tls", "C: PBSZ 0", "S: 200*", "C: PROT P", "S: 200*", "C: USER demo", "S: 331*",
+            "S: 220 FTPS gateway ready",
+            "C: AUTH TLS",
+            "S: 234*",
+            "> tls",
+            "C: PBSZ 0",
+            "S: 200*",
+            "C: PROT P",
+            "S: 200*",
+            "C: USER demo",
+            "S: 331*",
             "C: PASS demo-password",
         ];
         for line in script {
@@ -205,7 +217,13 @@ impl Run {
     fn done(&mut self) {
         self.feed();
         self.nothing_left();
-        assert!(self.answered <= self.finals && self.finals <= self.answered + self.greetings, "{}: {} answered, {} final replies", self.place, self.answered, self.finals);
+        assert!(
+            self.answered <= self.finals && self.finals <= self.answered + self.greetings,
+            "{}: {} answered, {} final replies",
+            self.place,
+            self.answered,
+            self.finals
+        );
         (self.answered, self.finals, self.greetings) = (0, 0, 0);
     }
 }
@@ -239,7 +257,9 @@ fn describe(job: &Job) -> String {
         Job::SetFacts { path, facts } => format!("set-facts {} {}", text(path), facts.len()),
         Job::Available(path) => format!("available {}", text(path)),
         Job::Who => "who".to_owned(),
-        Job::Passive { family, pasv } => format!("{}{}", if *pasv { "pasv" } else { "epsv" }, family.map(|family| format!(" {}", family.number())).unwrap_or_default()),
+        Job::Passive { family, pasv } => {
+            format!("{}{}", if *pasv { "pasv" } else { "epsv" }, family.map(|family| format!(" {}", family.number())).unwrap_or_default())
+        }
         Job::Active(address) => format!("active {address}"),
         Job::ListOnControl(path) => format!("stat-list {}", text(path)),
         Job::Transfer(transfer) => describe_transfer(transfer),
@@ -352,8 +372,27 @@ fn entry(text: &str) -> Option<Entry> {
 }
 
 fn file_error(text: &str) -> Option<FileError> {
-    use FileError::{BadName, BadOffset, Busy, CrossDevice, Denied, Exists, Io, IsADirectory, Loop, NoSpace, NotADirectory, NotEmpty, NotFound, NotRegular, Quota, ReadOnly};
-    let all = [NotFound, Denied, Exists, NotADirectory, IsADirectory, NotEmpty, NotRegular, BadName, NoSpace, Quota, CrossDevice, Loop, Busy, BadOffset, ReadOnly, Io];
+    use FileError::{
+        BadName, BadOffset, Busy, CrossDevice, Denied, Exists, Io, IsADirectory, Loop, NoSpace, NotADirectory, NotEmpty, NotFound, NotRegular, Quota, ReadOnly,
+    };
+    let all = [
+        NotFound,
+        Denied,
+        Exists,
+        NotADirectory,
+        IsADirectory,
+        NotEmpty,
+        NotRegular,
+        BadName,
+        NoSpace,
+        Quota,
+        CrossDevice,
+        Loop,
+        Busy,
+        BadOffset,
+        ReadOnly,
+        Io,
+    ];
     all.into_iter().find(|error| format!("{error:?}") == text)
 }
 
