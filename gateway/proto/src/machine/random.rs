@@ -70,6 +70,8 @@ struct Session {
     bytes: VecDeque<u8>,
     running: Option<Job>,
     opened: bool,
+    /// The command at the front of `sent` has started a transfer.
+    moving: bool,
     log: Vec<String>,
 }
 
@@ -82,7 +84,7 @@ impl Session {
         rules.failed_logins = 1000;
         let mut machine = Machine::new(rules, Mode::Implicit);
         machine.input(Input::Secured);
-        Self { seed, dice, machine, sent: VecDeque::new(), bytes: VecDeque::new(), running: None, opened: false, log: Vec::new() }
+        Self { seed, dice, machine, sent: VecDeque::new(), bytes: VecDeque::new(), running: None, opened: false, moving: false, log: Vec::new() }
     }
 
     fn play(mut self, cut: bool) {
@@ -192,6 +194,7 @@ impl Session {
             Action::Run(job) => {
                 assert!(self.running.is_none(), "two jobs at a time: {}", self.story());
                 self.opened = false;
+                self.moving = matches!(job, Job::Transfer(_));
                 self.running = Some(job);
             }
             Action::AbortTransfer => assert!(matches!(self.running, Some(Job::Transfer(_))), "nothing to abort: {}", self.story()),
@@ -207,9 +210,9 @@ impl Session {
     fn answered(&mut self, verb: Option<Verb>, code: u16) {
         assert!((200..=599).contains(&code), "{code} is not final: {}", self.story());
         // STAT overtakes the transfer that it asks about, and nothing else.
-        let moves = [Verb::Retr, Verb::Stor, Verb::Appe, Verb::Stou, Verb::List, Verb::Nlst, Verb::Mlsd];
-        let overtakes = verb == Some(Verb::Stat) && self.sent.get(1) == Some(&verb) && self.sent[0].is_some_and(|front| moves.contains(&front));
+        let overtakes = self.moving && verb == Some(Verb::Stat) && self.sent.get(1) == Some(&verb);
         let expected = if overtakes { self.sent.remove(1) } else { self.sent.pop_front() };
+        self.moving &= overtakes;
         assert_eq!(expected, Some(verb), "{}", self.story());
     }
 
@@ -251,7 +254,7 @@ impl Session {
 /// A fitting outcome, a failure, or now and then one that does not fit.
 fn outcome(job: &Job, dice: &mut Dice) -> Outcome {
     if dice.below(20) == 0 {
-        return dice.below(2).eq(&0).then_some(Outcome::Size(7)).unwrap_or(Outcome::Transfer(TransferEnd::Broken));
+        return if dice.below(2) == 0 { Outcome::Size(7) } else { Outcome::Transfer(TransferEnd::Broken) };
     }
     if dice.below(4) == 0 && !matches!(job, Job::Transfer(_) | Job::Login { .. }) {
         return Outcome::Failed(dice.pick(&[FileError::NotFound, FileError::Io, FileError::Denied]));
