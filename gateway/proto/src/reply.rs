@@ -185,3 +185,103 @@ impl Reply {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::command::{TransferType, UserName};
+    use crate::path::WirePath;
+
+    /// RFC 959 §4.2: `code-text`, lines that do not begin with the code and a space, `code text`; all end with CR LF, no other control byte.
+    #[test]
+    fn every_reply_has_the_form_of_one() {
+        for reply in samples() {
+            let mut out = b"before".to_vec();
+            reply.write(&mut out);
+            let text = out.strip_prefix(b"before").unwrap();
+            let text = std::str::from_utf8(text).unwrap();
+            assert!(text.ends_with("\r\n") && !text.replace("\r\n", "").chars().any(char::is_control), "{text:?}");
+            let lines: Vec<&str> = text.strip_suffix("\r\n").unwrap().split("\r\n").collect();
+            let code = reply.code().to_string();
+            let (last, others) = lines.split_last().unwrap();
+            assert!(last.starts_with(&format!("{code} ")) && last.len() > 4, "{text:?}");
+            for (index, line) in others.iter().enumerate() {
+                let first = index == 0 && line.starts_with(&format!("{code}-"));
+                assert!(first || !line.starts_with(|c: char| c.is_ascii_digit()) && !line.is_empty(), "{text:?}");
+            }
+            assert!((100..600).contains(&reply.code()));
+            assert_eq!(reply.is_preliminary(), reply.code() < 200);
+        }
+    }
+
+    #[test]
+    fn addresses_sizes_and_names_are_where_clients_look() {
+        assert_eq!(text(&Reply::EnteringPassive("192.0.2.1:50001".parse().unwrap())), "227 Entering Passive Mode (192,0,2,1,195,81).\r\n");
+        assert_eq!(text(&Reply::EnteringExtendedPassive(50001)), "229 Entering Extended Passive Mode (|||50001|)\r\n");
+        assert_eq!(text(&Reply::Opening(Some(12))), "150 Opening data connection (12 bytes)\r\n");
+        assert_eq!(text(&Reply::OpeningUnique(path("/a/b"))), "150 FILE: /a/b\r\n");
+        assert_eq!(text(&Reply::WorkingDirectory(path("/a \"b\""))), "257 \"/a \"\"b\"\"\" is the current directory\r\n");
+        assert_eq!(text(&Reply::Modified(Timestamp::from_unix(0, 5))), "213 19700101000000\r\n");
+        assert_eq!(text(&Reply::Number(u64::MAX)), "213 18446744073709551615\r\n");
+    }
+
+    #[test]
+    fn a_forged_listing_line_does_not_get_out() {
+        let lines = vec![b"213 End".to_vec(), b"a\r\n213 End".to_vec(), b"213-x".to_vec(), Vec::new(), b"ok".to_vec()];
+        assert_eq!(text(&Reply::Listing(lines)), "213-Status follows:\r\n 213 End\r\n 213-x\r\n \r\nok\r\n213 End of status\r\n");
+    }
+
+    #[test]
+    fn the_door_closes_with_421() {
+        for reason in [RefusedAtDoor::TooManySessions, RefusedAtDoor::Draining, RefusedAtDoor::NotAllowed] {
+            assert!(text(&Reply::Refused(reason)).starts_with("421 "));
+        }
+    }
+
+    fn text(reply: &Reply) -> String {
+        let mut out = Vec::new();
+        reply.write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn path(text: &str) -> VirtualPath {
+        VirtualPath::root().resolve(&WirePath::new(text.as_bytes()).unwrap()).unwrap()
+    }
+
+    fn samples() -> Vec<Reply> {
+        let facts = FactSet { kind: true, size: false, modify: true, perm: false, unique: true, unix_mode: false };
+        let status = |user: Option<&[u8]>| Reply::Status(Status { user: user.and_then(UserName::new), kind: TransferType::Ascii, private: user.is_some() });
+        vec![
+            Reply::Ok(Success::Greeting),
+            Reply::No(Refusal::LoginIncorrect),
+            Reply::File(FileError::NoSpace),
+            Reply::Passive(PassiveError::Family, Family::Ipv6),
+            Reply::Data(DataRefusal::NoPort),
+            Reply::End(EndReason::Shutdown),
+            Reply::Refused(RefusedAtDoor::Draining),
+            Reply::Opening(None),
+            Reply::Opening(Some(0)),
+            Reply::OpeningUnique(path("/x")),
+            Reply::EnteringPassive("192.0.2.1:1".parse().unwrap()),
+            Reply::EnteringExtendedPassive(1),
+            Reply::WorkingDirectory(path("/")),
+            Reply::DirectoryMade(path("/x")),
+            Reply::Number(0),
+            Reply::Modified(Timestamp::default()),
+            Reply::FactsSet(vec![SetFact::UnixMode(0o7), SetFact::Modify(Timestamp::default())], path("/x")),
+            Reply::Facts(path("/226 x"), b"type=file; /226 x".to_vec()),
+            Reply::Listing(vec![b"1".to_vec()]),
+            Reply::Listing(Vec::new()),
+            Reply::Who(vec![b"200 x".to_vec()]),
+            Reply::Features(Features { active: true, facts }),
+            Reply::FactsChosen(facts),
+            status(None),
+            status(Some(b"demo")),
+            Reply::Help,
+            Reply::HelpVerb(Verb::Syst),
+            Reply::SiteHelp,
+        ]
+    }
+}

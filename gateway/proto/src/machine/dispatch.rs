@@ -149,7 +149,7 @@ impl Machine {
     }
 }
 
-fn verb_of(command: &Command) -> Verb {
+pub(super) fn verb_of(command: &Command) -> Verb {
     match command {
         Command::User(_) => Verb::User,
         Command::Pass(_) => Verb::Pass,

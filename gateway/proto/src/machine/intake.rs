@@ -84,6 +84,12 @@ impl Intake {
         self.queue.is_empty() && self.splitter.is_empty()
     }
 
+    /// Bytes held, in the splitter and as waiting commands.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.splitter.buffered() + self.bytes
+    }
+
     pub(super) fn clear(&mut self) {
         self.splitter.clear();
         self.queue = VecDeque::new();

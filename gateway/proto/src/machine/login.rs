@@ -118,7 +118,7 @@ impl Machine {
         }
     }
 
-    /// RFC 4217 §11 would go back to clear text; nothing is served there, so it goes back to the state after the handshake.
+    /// RFC 4217 §13 would go back to clear text; nothing is served there, so it goes back to the state after the handshake.
     pub(super) fn reinitialize(&mut self) {
         self.drop_data_port();
         if self.is_logged_in() {

@@ -88,6 +88,8 @@ impl Machine {
         });
         if let Some(path) = path {
             let kind = self.settings.kind;
+            // Clients disagree whether ALLO before APPE or REST counts the whole file, so there it says nothing.
+            let announced = announced.filter(|_| matches!(mode, StoreMode::Replace | StoreMode::Unique));
             self.transfer(Transfer::Store { path, mode, kind, announced });
         }
     }
