@@ -61,6 +61,11 @@ impl Login {
         self.users.load_full()
     }
 
+    /// Hashes that run or wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Checks a login. A failed one takes 200 to 500 ms or more, whatever failed.
     ///
     /// # Errors
