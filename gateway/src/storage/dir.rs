@@ -149,3 +149,106 @@ const DIRENT_LEAST: usize = 24;
 /// Holds the largest record: FUSE has names of up to 1,024 bytes.
 const BUFFER_LEAST: usize = 2048;
 const BUFFER_MOST: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::collections::HashSet;
+    use std::os::unix::fs::symlink;
+
+    use super::super::scratch::{Scratch, path};
+    use super::*;
+    use crate::observe::id::Incarnation;
+
+    fn all(tree: &Arc<Tree>, name: &str, detail: Detail) -> Vec<Entry> {
+        let mut listing = tree.list(&path(name), detail).unwrap();
+        let (mut entries, mut batch) = (Vec::new(), Vec::new());
+        while listing.next(10, &mut batch).unwrap() {
+            assert!(!batch.is_empty());
+            entries.extend(batch.iter().cloned());
+        }
+        entries.extend(batch.iter().cloned());
+        assert_eq!((listing.next(10, &mut batch), batch.len()), (Ok(false), 0));
+        entries.sort_by(|one, other| one.name.cmp(&other.name));
+        entries
+    }
+
+    #[test]
+    fn shows_each_kind_once_and_no_upload() {
+        let scratch = Scratch::new();
+        scratch.directory("home/sub/deep");
+        scratch.directory("outside");
+        scratch.file("home/file", b"12345");
+        scratch.file("home/sub/deep/file", b"123");
+        scratch.file(&format!("home/.ftps-gateway.{}.7.part", Incarnation::now()), b"");
+        symlink("sub", scratch.at("home/inside")).unwrap();
+        symlink("../../file", scratch.at("home/sub/deep/up")).unwrap();
+        symlink("../outside", scratch.at("home/outside")).unwrap();
+        symlink("/etc/passwd", scratch.at("home/passwd")).unwrap();
+        symlink("nowhere", scratch.at("home/dangling")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(scratch.at("home/socket")).unwrap();
+        let tree = scratch.tree();
+
+        let kinds = |entries: Vec<Entry>| entries.into_iter().map(|entry| (String::from_utf8(entry.name).unwrap(), entry.kind)).collect::<Vec<_>>();
+        use EntryKind::{Directory, File, Other};
+        let expected =
+            [("dangling", Other), ("file", File), ("inside", Directory), ("outside", Other), ("passwd", Other), ("socket", Other), ("sub", Directory)];
+        assert_eq!(kinds(all(&tree, "/", Detail::Facts)), expected.map(|(name, kind)| (name.to_owned(), kind)));
+        let names: Vec<_> = kinds(all(&tree, "/", Detail::Names)).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, expected.map(|(name, _)| name));
+        let deep = all(&tree, "/inside/deep", Detail::Facts);
+        assert_eq!(deep.iter().map(|entry| (entry.kind, entry.size)).collect::<Vec<_>>(), [(File, 3), (File, 5)]);
+        let current = tree.list(&path("/sub"), Detail::Facts).unwrap().current().unwrap();
+        assert_eq!((current.kind, current.unique), (EntryKind::Current, tree.entry(&path("/sub")).unwrap().unique));
+        let failures = ["/file", "/none", "/outside", "/passwd"].map(|name| tree.list(&path(name), Detail::Facts).unwrap_err());
+        assert_eq!(failures, [FileError::NotADirectory, FileError::NotFound, FileError::Denied, FileError::Denied]);
+    }
+
+    #[test]
+    fn an_empty_directory_ends_at_once() {
+        let scratch = Scratch::new();
+        scratch.directory("home/empty");
+        assert!(all(&scratch.tree(), "/empty", Detail::Facts).is_empty());
+    }
+
+    /// No batch is larger than asked for, so what a listing holds does not depend on the directory.
+    #[test]
+    fn a_hundred_thousand_entries_in_flat_memory() {
+        let shared = std::path::Path::new("/dev/shm");
+        let scratch = if shared.is_dir() { Scratch::under(shared) } else { Scratch::new() };
+        scratch.directory("home");
+        for number in 0..100_000_u32 {
+            std::fs::File::create(scratch.at(format!("home/file-{number:06}"))).unwrap();
+        }
+        let mut listing = scratch.tree().list(&path("/"), Detail::Facts).unwrap();
+        let (mut batch, mut seen) = (Vec::new(), HashSet::new());
+        let mut more = true;
+        while more {
+            more = listing.next(500, &mut batch).unwrap();
+            assert!(batch.len() <= 500);
+            seen.extend(batch.iter().map(|entry| entry.unique));
+        }
+        assert_eq!(seen.len(), 100_000);
+        assert!(batch.capacity() <= 1000);
+    }
+
+    #[test]
+    fn goes_on_while_entries_vanish() {
+        let scratch = Scratch::new();
+        scratch.directory("home");
+        for number in 0..2_000_u32 {
+            scratch.file(&format!("home/{number}"), b"");
+        }
+        let mut listing = scratch.tree().list(&path("/"), Detail::Facts).unwrap();
+        let (mut batch, mut seen) = (Vec::new(), 0);
+        for number in 0..2_000_u32 {
+            std::fs::remove_file(scratch.at(format!("home/{number}"))).unwrap();
+            if number % 100 == 0 {
+                listing.next(100, &mut batch).unwrap();
+                seen += batch.len();
+            }
+        }
+        while listing.next(100, &mut batch).unwrap() {}
+        assert!(seen > 0);
+    }
+}

@@ -236,3 +236,60 @@ const NETWORK: [u32; 15] = [
 ];
 /// Devices remembered; more mounts than that below one root are asked again.
 const DEVICES_MOST: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::scratch::{Scratch, observer, path};
+    use super::*;
+
+    fn open(scratch: &Scratch, root: &str) -> Result<Storage, OpenError> {
+        Storage::open(Config { root: scratch.at(root), ..scratch.config() }, Incarnation::now(), observer().0)
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_the_root() {
+        let scratch = Scratch::new();
+        scratch.file("file", b"");
+        assert!(matches!(open(&scratch, "missing"), Err(OpenError::Missing(_))));
+        let error = open(&scratch, "file").unwrap_err();
+        assert!(matches!(error, OpenError::NotADirectory(_)) && error.to_string().contains("storage.root"), "{error}");
+        open(&scratch, ".").unwrap();
+    }
+
+    #[test]
+    fn makes_homes_and_shares_them() {
+        let scratch = Scratch::new();
+        let storage = scratch.storage();
+        let tree = storage.tree(&path("/a/b/c")).unwrap();
+        for made in ["a", "a/b", "a/b/c"] {
+            assert_eq!(std::fs::metadata(scratch.at(made)).unwrap().permissions().mode() & 0o7777, 0o750, "{made}");
+        }
+        assert!(Arc::ptr_eq(&tree, &storage.tree(&path("/a/b/c")).unwrap()));
+        assert!(!Arc::ptr_eq(&tree, &storage.tree(&path("/a/b")).unwrap()));
+        storage.tree(&path("/")).unwrap();
+        // A home that was moved away is made anew; who is in it stays in it.
+        std::fs::rename(scratch.at("a"), scratch.at("old")).unwrap();
+        let anew = storage.tree(&path("/a/b/c")).unwrap();
+        assert!(!Arc::ptr_eq(&tree, &anew));
+        tree.make_directory(&path("/here")).unwrap();
+        assert!(scratch.at("old/b/c/here").is_dir());
+        scratch.file("plain", b"");
+        assert_eq!(storage.tree(&path("/plain")).unwrap_err(), FileError::NotADirectory);
+        assert_eq!(storage.tree(&path("/plain/below")).unwrap_err(), FileError::NotADirectory);
+    }
+
+    #[test]
+    fn a_home_behind_a_link_that_leads_out_is_refused() {
+        let scratch = Scratch::new();
+        scratch.directory("root");
+        scratch.directory("outside");
+        std::os::unix::fs::symlink("../outside", scratch.at("root/link")).unwrap();
+        let storage = open(&scratch, "root").unwrap();
+        assert_eq!(storage.tree(&path("/link")).unwrap_err(), FileError::Denied);
+        assert_eq!(storage.tree(&path("/link/new")).unwrap_err(), FileError::Denied);
+        assert!(scratch.names("outside").is_empty());
+    }
+}

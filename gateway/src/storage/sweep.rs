@@ -153,3 +153,66 @@ const SEEN_MOST: u64 = 500_000;
 /// Directories remembered at once.
 const WAITING_MOST: usize = 65_536;
 const BUFFER: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::time::SystemTime;
+
+    use super::super::Config;
+    use super::super::scratch::{Scratch, observer};
+    use super::*;
+
+    /// A left-over of `node` in `directory`, `age` old.
+    fn leave(scratch: &Scratch, directory: &str, node: Incarnation, number: u32, age: Duration) -> String {
+        let name = format!("{directory}/.ftps-gateway.{node}.{number:x}.part");
+        scratch.file(&name, b"half");
+        let file = std::fs::File::options().write(true).open(scratch.at(&name)).unwrap();
+        file.set_modified(SystemTime::now() - age).unwrap();
+        name
+    }
+
+    #[test]
+    fn removes_old_left_overs_of_the_dead_only() {
+        let scratch = Scratch::new();
+        scratch.directory("alice/deep/deeper");
+        scratch.directory("bob");
+        scratch.directory("outside");
+        let (own, dead, living) = (Incarnation::now(), Incarnation::now(), Incarnation::now());
+        let day = Duration::from_secs(24 * 3600);
+        let gone = [
+            leave(&scratch, "alice", dead, 1, day + Duration::from_secs(60)),
+            leave(&scratch, "alice/deep/deeper", dead, 2, day * 30),
+            leave(&scratch, ".", dead, 3, day * 2),
+        ];
+        let stays = [
+            leave(&scratch, "bob", dead, 4, day - Duration::from_secs(60)),
+            leave(&scratch, "bob", living, 5, day * 30),
+            leave(&scratch, "bob", own, 6, day * 30),
+        ];
+        scratch.file("bob/.ftps-gateway.notes.part", b"a user's own");
+        std::os::unix::fs::symlink(scratch.at("alice"), scratch.at("bob/link")).unwrap();
+        let (observer, said) = observer();
+        let storage = Storage::open(Config { sweep_after: day, ..scratch.config() }, own, observer).unwrap();
+
+        let swept = storage.sweep(&|node| node == living).unwrap();
+        assert_eq!((swept.removed, swept.complete), (3, true));
+        assert!(gone.iter().all(|name| !scratch.at(name).exists()));
+        assert!(stays.iter().all(|name| scratch.at(name).exists()));
+        assert_eq!(scratch.names("bob").len(), 5, "no probe is left: {:?}", scratch.names("bob"));
+        assert_eq!(said.take(), ["swept 3"]);
+        assert_eq!(storage.sweep(&|node| node == living).unwrap().removed, 0);
+        assert!(said.take().is_empty());
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut round = Round::default();
+        for number in 0..WAITING_MOST + 5_000 {
+            round.push(number.to_le_bytes().to_vec());
+        }
+        assert_eq!(round.waiting.len(), WAITING_MOST);
+        let late = round.waiting.iter().filter(|path| path[..] >= *WAITING_MOST.to_le_bytes().as_slice()).count();
+        assert!(late > 0);
+    }
+}

@@ -310,3 +310,178 @@ fn count_ascii(file: &OwnedFd) -> Result<u64, Errno> {
 const STALE_MOST: usize = 2;
 /// Largest file whose size in TYPE A is counted: about a third of a second.
 const ASCII_SIZE_MOST: u64 = 256 << 20;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::super::scratch::{Scratch, observer, path};
+    use super::super::{Config, Storage};
+    use super::*;
+    use crate::observe::id::Incarnation;
+
+    fn mode(scratch: &Scratch, name: &str) -> u32 {
+        std::fs::metadata(scratch.at(name)).unwrap().permissions().mode() & 0o7777
+    }
+
+    fn planted() -> (Scratch, Arc<Tree>) {
+        let scratch = Scratch::new();
+        scratch.directory("home/sub");
+        scratch.directory("outside");
+        scratch.file("home/sub/file", b"one\ntwo\r\nthree");
+        scratch.file("outside/file", b"secret");
+        symlink("sub/file", scratch.at("home/link")).unwrap();
+        symlink("sub", scratch.at("home/dirlink")).unwrap();
+        symlink("../outside", scratch.at("home/out")).unwrap();
+        symlink("nowhere", scratch.at("home/dangling")).unwrap();
+        let tree = scratch.tree();
+        (scratch, tree)
+    }
+
+    #[test]
+    fn facts_follow_links_inside() {
+        let (_scratch, tree) = planted();
+        let entry = tree.entry(&path("/link")).unwrap();
+        assert_eq!((&entry.name[..], entry.kind, entry.size), (&b"/link"[..], EntryKind::File, 14));
+        assert_eq!(entry.unique, tree.entry(&path("/sub/file")).unwrap().unique);
+        assert!(entry.modified.seconds > 1_700_000_000);
+        assert_eq!(tree.entry(&path("/")).unwrap().kind, EntryKind::Directory);
+        assert_eq!(tree.entry(&path("/dirlink/file")).unwrap().kind, EntryKind::File);
+        let failures = ["/none", "/dangling", "/out", "/out/file", "/link/x"].map(|name| tree.entry(&path(name)).unwrap_err());
+        assert_eq!(failures, [FileError::NotFound, FileError::NotFound, FileError::Denied, FileError::Denied, FileError::NotADirectory]);
+        assert_eq!(tree.ascii_size(&path("/link")), Ok(15));
+        assert_eq!(tree.ascii_size(&path("/sub")), Err(FileError::IsADirectory));
+        assert!(tree.available(&path("/sub")).unwrap() > 0);
+    }
+
+    #[test]
+    fn directories_are_made_entered_and_removed() {
+        let (scratch, tree) = planted();
+        tree.make_directory(&path("/new")).unwrap();
+        assert_eq!(mode(&scratch, "home/new"), 0o750);
+        assert_eq!(tree.make_directory(&path("/new")), Err(FileError::Exists));
+        assert_eq!(tree.make_directory(&path("/")), Err(FileError::Exists));
+        assert_eq!(tree.make_directory(&path("/none/new")), Err(FileError::NotFound));
+        assert_eq!(tree.make_directory(&path("/out/new")), Err(FileError::Denied));
+        for enter in ["/", "/new", "/dirlink"] {
+            tree.check_directory(&path(enter)).unwrap();
+        }
+        assert_eq!(tree.check_directory(&path("/link")), Err(FileError::NotADirectory));
+        assert_eq!(tree.check_directory(&path("/out")), Err(FileError::Denied));
+        assert_eq!(tree.remove_directory(&path("/sub")), Err(FileError::NotEmpty));
+        assert_eq!(tree.remove_directory(&path("/dirlink")), Err(FileError::NotADirectory));
+        assert_eq!(tree.remove_directory(&path("/")), Err(FileError::Denied));
+        tree.remove_directory(&path("/new")).unwrap();
+        assert!(!scratch.at("home/new").exists());
+    }
+
+    #[test]
+    fn deleting_takes_the_link_and_not_what_it_leads_to() {
+        let (scratch, tree) = planted();
+        for link in ["/link", "/out", "/dangling"] {
+            tree.check_exists(&path(link)).unwrap();
+            tree.remove_file(&path(link)).unwrap();
+        }
+        assert_eq!(tree.check_exists(&path("/link")), Err(FileError::NotFound));
+        assert_eq!(tree.remove_file(&path("/sub")), Err(FileError::IsADirectory));
+        assert_eq!(tree.remove_file(&path("/")), Err(FileError::Denied));
+        assert_eq!(scratch.text("outside/file"), "secret");
+        assert_eq!(scratch.text("home/sub/file").len(), 14);
+    }
+
+    #[test]
+    fn renames_as_the_system_does() {
+        let (scratch, tree) = planted();
+        scratch.file("home/other", b"other");
+        scratch.directory("home/empty");
+        let rename = |from: &str, to: &str| tree.rename(&path(from), &path(to));
+        rename("/other", "/sub/file").unwrap();
+        assert_eq!(scratch.text("home/sub/file"), "other");
+        assert_eq!(rename("/sub/file", "/empty"), Err(FileError::IsADirectory));
+        assert_eq!(rename("/empty", "/sub/file"), Err(FileError::NotADirectory));
+        assert_eq!(rename("/empty", "/sub"), Err(FileError::NotEmpty));
+        assert_eq!(rename("/sub", "/sub/below"), Err(FileError::BadName));
+        assert_eq!(rename("/sub/file", "/out/file"), Err(FileError::Denied));
+        assert_eq!(rename("/out/file", "/stolen"), Err(FileError::Denied));
+        assert_eq!(rename("/", "/x"), Err(FileError::Denied));
+        assert_eq!(rename("/none", "/x"), Err(FileError::NotFound));
+        rename("/sub", "/empty").unwrap();
+        assert_eq!(scratch.text("home/empty/file"), "other");
+        assert_eq!(scratch.text("outside/file"), "secret");
+    }
+
+    #[test]
+    fn attributes_are_set_on_files_and_directories_only() {
+        let (scratch, tree) = planted();
+        let time = Timestamp { seconds: 1_000_000_000, nanos: 123_000_000 };
+        tree.set_modified(&path("/link"), time).unwrap();
+        assert_eq!(tree.entry(&path("/sub/file")).unwrap().modified, time);
+        tree.set_mode(&path("/link"), 0o6700).unwrap();
+        assert_eq!(mode(&scratch, "home/sub/file"), 0o700);
+        tree.set_mode(&path("/sub/file"), 0).unwrap();
+        tree.set_mode(&path("/sub/file"), 0o644).unwrap();
+        assert_eq!(mode(&scratch, "home/sub/file"), 0o644);
+        std::fs::set_permissions(scratch.at("home/sub"), std::fs::Permissions::from_mode(0o2755)).unwrap();
+        tree.set_mode(&path("/sub"), 0o700).unwrap();
+        assert_eq!(mode(&scratch, "home/sub"), 0o2700);
+        assert_eq!(tree.set_mode(&path("/out/file"), 0o777), Err(FileError::Denied));
+        assert_eq!(tree.set_modified(&path("/out"), time), Err(FileError::Denied));
+        let _socket = std::os::unix::net::UnixListener::bind(scratch.at("home/socket")).unwrap();
+        assert_eq!(tree.set_mode(&path("/socket"), 0o777), Err(FileError::NotRegular));
+    }
+
+    #[test]
+    fn uploads_under_way_do_not_exist() {
+        let (scratch, tree) = planted();
+        let name = format!(".ftps-gateway.{}.0.part", Incarnation::now());
+        scratch.file(&format!("home/{name}"), b"half");
+        for name in [name.clone(), name.to_ascii_uppercase()] {
+            let hidden = path(&format!("/{name}"));
+            assert_eq!(tree.entry(&hidden), Err(FileError::NotFound));
+            assert_eq!(tree.check_exists(&hidden), Err(FileError::NotFound));
+            assert_eq!(tree.remove_file(&hidden), Err(FileError::NotFound));
+            assert_eq!(tree.make_directory(&hidden), Err(FileError::NotFound));
+            assert_eq!(tree.rename(&hidden, &path("/x")), Err(FileError::NotFound));
+            assert_eq!(tree.rename(&path("/sub/file"), &hidden), Err(FileError::NotFound));
+            assert_eq!(tree.open_read(&hidden, 0).unwrap_err(), FileError::NotFound);
+            assert_eq!(tree.set_mode(&hidden, 0o777), Err(FileError::NotFound));
+            assert_eq!(tree.plan_store(&hidden, ftps_proto::machine::io::StoreMode::Replace, None).unwrap_err(), FileError::NotFound);
+        }
+        assert_eq!(scratch.text(&format!("home/{name}")), "half");
+    }
+
+    #[test]
+    fn names_of_any_bytes_and_of_255_of_them() {
+        let (scratch, tree) = planted();
+        let odd = VirtualPath::root().join(b"\xff\xfe caf\xe9 \"quoted\" %2e%2e").unwrap();
+        let long = VirtualPath::root().join(&[b'n'; 255]).unwrap();
+        for name in [&odd, &long] {
+            tree.make_directory(name).unwrap();
+            tree.check_directory(name).unwrap();
+            tree.remove_directory(name).unwrap();
+        }
+        assert_eq!(scratch.names("home").len(), 5);
+    }
+
+    #[test]
+    fn a_home_without_links_follows_none() {
+        let (scratch, _) = planted();
+        let config = Config { symlinks: super::super::Symlinks::Never, ..scratch.config() };
+        let tree = Storage::open(config, Incarnation::now(), observer().0).unwrap().tree(&path("/home")).unwrap();
+        assert_eq!(tree.entry(&path("/link")).unwrap_err(), FileError::Loop);
+        assert_eq!(tree.check_directory(&path("/dirlink")), Err(FileError::Loop));
+        tree.entry(&path("/sub/file")).unwrap();
+    }
+
+    #[test]
+    fn a_home_that_is_gone_is_no_fault_of_the_disk() {
+        let scratch = Scratch::new();
+        scratch.directory("home");
+        let (observer, said) = observer();
+        let tree = Storage::open(scratch.config(), Incarnation::now(), observer).unwrap().tree(&path("/home")).unwrap();
+        std::fs::remove_dir(scratch.at("home")).unwrap();
+        assert_eq!(tree.make_directory(&path("/x")), Err(FileError::NotFound));
+        assert!(said.take().is_empty());
+    }
+}
