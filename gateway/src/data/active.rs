@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::route::read_hello;
 use crate::net::Arrival;
+use crate::net::listener::tune;
 
 /// Connects from `local` to `target`, which must be on the host `client`. 10 s for the connection, 10 s for its ClientHello.
 ///
@@ -36,7 +37,7 @@ async fn dial(target: SocketAddr, local: IpAddr) -> std::io::Result<TcpStream> {
         socket.bind(SocketAddr::new(local, 0))?;
     }
     let stream = socket.connect(target).await?;
-    stream.set_nodelay(true)?;
+    tune(&stream)?;
     Ok(stream)
 }
 

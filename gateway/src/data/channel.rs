@@ -22,12 +22,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::active;
 use super::buffers::Buffers;
 use super::handshake::{self, Failed, Finished};
 use super::spenders::Spenders;
 use super::stream::{DataStream, Past};
 use super::waits::{ClientKey, Member, Wait, Waits};
-use super::active;
 use crate::net::Arrival;
 use crate::observe::event::{Channel as Which, DataOutcome, HandshakeFailure, Resumed};
 use crate::observe::id::SessionId;
@@ -254,7 +254,11 @@ impl Reception {
     fn admit(&mut self, arrival: Arrival) {
         if self.candidates.len() == CANDIDATES {
             drop(self.candidates.remove(0));
-            self.setup.tell(&Event::HandshakeFailed { channel: Which::Data, reason: HandshakeFailure::Closed, detail: "too many connections for one transfer" });
+            self.setup.tell(&Event::HandshakeFailed {
+                channel: Which::Data,
+                reason: HandshakeFailure::Closed,
+                detail: "too many connections for one transfer",
+            });
         }
         self.candidates.push(Box::pin(candidate(self.setup.clone(), arrival)));
     }

@@ -7,24 +7,22 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use ftps_proto::machine::io::fold;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::PortSet;
 use super::route::Router;
+use crate::net::listener::{Listener as Socket, bind, tune};
 use crate::observe::event::{Listener, RefuseReason};
 use crate::observe::{Event, Observer, Subject};
 
 /// The open listeners.
 #[derive(Debug)]
 pub struct Ports {
-    listeners: Vec<(TcpListener, u16)>,
+    listeners: Vec<(Socket, u16)>,
 }
 
 /// Why the data ports cannot be opened.
@@ -73,10 +71,11 @@ impl Ports {
 
     /// Accepts until `stop`. The tasks are `tracker`'s; those of connections end by themselves within 10 s.
     pub fn serve(self, router: &Router, observer: &Observer, stop: &CancellationToken, tracker: &TaskTracker) {
-        let shared = Arc::new(Shared { router: router.clone(), observer: observer.clone(), all: Arc::new(Semaphore::new(UNROUTED)), by_address: Mutex::default() });
-        for (listener, port) in self.listeners {
+        let shared =
+            Arc::new(Shared { router: router.clone(), observer: observer.clone(), all: Arc::new(Semaphore::new(UNROUTED)), by_address: Mutex::default() });
+        for (socket, port) in self.listeners {
             let (shared, stop, inner) = (shared.clone(), stop.clone(), tracker.clone());
-            tracker.spawn(async move { stop.run_until_cancelled(shared.accept(&listener, port, &inner)).await });
+            tracker.spawn(async move { stop.run_until_cancelled(shared.accept(&socket, port, &inner)).await });
         }
     }
 }
@@ -96,19 +95,12 @@ struct Place {
 }
 
 impl Shared {
-    async fn accept(self: Arc<Self>, listener: &TcpListener, port: u16, tracker: &TaskTracker) {
+    async fn accept(self: Arc<Self>, socket: &Socket, port: u16, tracker: &TaskTracker) {
         loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    if let Some(routing) = self.clone().take(stream, fold(peer), port) {
-                        tracker.spawn(routing);
-                    }
-                }
-                Err(error) => {
-                    self.observer.event(Subject::default(), &Event::AcceptFailed { listener: Listener::Data, error: &error });
-                    // Without descriptors the same error would come back at once, for ever.
-                    tokio::time::sleep(BACK_OFF).await;
-                }
+            let failed = |error: &io::Error| self.observer.event(Subject::default(), &Event::AcceptFailed { listener: Listener::Data, error });
+            let (stream, peer) = socket.accept(failed).await;
+            if let Some(routing) = self.clone().take(stream, peer, port) {
+                tracker.spawn(routing);
             }
         }
     }
@@ -120,8 +112,8 @@ impl Shared {
             self.observer.event(subject, &Event::Refused { listener: Listener::Data, reason: RefuseReason::Limit });
             return None;
         };
-        // Without it the last bytes of each file would wait for an ACK that is delayed by 40 ms.
-        let _ = stream.set_nodelay(true);
+        // No delay: the last bytes of a file would wait for an ACK that is delayed by 40 ms. A connection that is gone fails later.
+        let _ = tune(&stream);
         Some(async move {
             place.shared.router.receive(stream, peer, port).await;
             drop(place);
@@ -164,12 +156,12 @@ fn addresses(ftp: &[SocketAddr]) -> Vec<IpAddr> {
     all.into_iter().filter(|ip| !covered(ip)).collect()
 }
 
-fn listen_on_all(addresses: &[IpAddr], port: u16) -> Result<Vec<(TcpListener, u16)>, PortsError> {
+fn listen_on_all(addresses: &[IpAddr], port: u16) -> Result<Vec<(Socket, u16)>, PortsError> {
     addresses.iter().map(|ip| listen(SocketAddr::new(*ip, port))).collect()
 }
 
 /// One port of the kernel's choice, the same on all addresses.
-fn any_port(addresses: &[IpAddr]) -> Result<Vec<(TcpListener, u16)>, PortsError> {
+fn any_port(addresses: &[IpAddr]) -> Result<Vec<(Socket, u16)>, PortsError> {
     let Some((first, others)) = addresses.split_first() else { return Ok(Vec::new()) };
     for _ in 0..ATTEMPTS {
         let chosen = listen(SocketAddr::new(*first, 0))?;
@@ -181,19 +173,11 @@ fn any_port(addresses: &[IpAddr]) -> Result<Vec<(TcpListener, u16)>, PortsError>
     Err(PortsError::NoCommonPort)
 }
 
-fn listen(address: SocketAddr) -> Result<(TcpListener, u16), PortsError> {
-    let open = || -> io::Result<(TcpListener, u16)> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-        if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-            socket.set_only_v6(false)?;
-        }
-        // Connections of the last run in TIME_WAIT must not keep a port.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let listener = TcpListener::from_std(socket.into())?;
-        let port = listener.local_addr()?.port();
-        Ok((listener, port))
+fn listen(address: SocketAddr) -> Result<(Socket, u16), PortsError> {
+    let open = || {
+        let socket = Socket::new(bind(address, BACKLOG)?);
+        let port = socket.local_addr()?.port();
+        Ok((socket, port))
     };
     open().map_err(|source| PortsError::Listen { address, source })
 }
@@ -204,11 +188,8 @@ const UNROUTED: usize = 4096;
 /// Of them from one address. A balancer that hides addresses brings those of many clients, each for a round trip.
 const UNROUTED_PER_ADDRESS: usize = 256;
 
-/// Pause after a failed accept(2).
-const BACK_OFF: Duration = Duration::from_millis(50);
-
 /// Connections that the kernel holds for us.
-const BACKLOG: i32 = 1024;
+const BACKLOG: u32 = 1024;
 
 /// Tries to find a port that is free on all addresses.
 const ATTEMPTS: usize = 100;

@@ -58,7 +58,11 @@ pub async fn send_file(mut sender: Sender, source: &mut impl Source, kind: Trans
             Text::AsIs => bytes,
         };
         // A short chunk is mostly the last: it leaves together with close_notify.
-        if bytes.len() < WHOLE { sender.queue(bytes).await? } else { sender.send(bytes).await? }
+        if bytes.len() < WHOLE {
+            sender.queue(bytes).await?
+        } else {
+            sender.send(bytes).await?
+        }
         total += bytes.len() as u64;
         progress.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         // A fast client and a cached file never make us wait; others must get their turn.

@@ -209,7 +209,8 @@ impl Table {
     }
 
     fn is_free(&self, port: u16, client: ClientKey, ip: IpAddr, lease: bool) -> bool {
-        !self.reserved.contains_key(&(client, port)) && !(lease && self.is_leased(ip, port))
+        let taken = self.reserved.contains_key(&(client, port)) || (lease && self.is_leased(ip, port));
+        !taken
     }
 
     fn is_leased(&self, ip: IpAddr, port: u16) -> bool {

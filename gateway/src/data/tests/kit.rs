@@ -73,7 +73,8 @@ impl Kit {
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let base = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider())).with_safe_default_protocol_versions().unwrap();
         let mut base = base.with_no_client_auth().with_single_cert(vec![certificate.clone()], key).unwrap();
-        base.send_tls13_tickets = 1;
+        // The client spends one for each hello.
+        base.send_tls13_tickets = 2;
         let (mut tickets, mut ids) = (base.clone(), base);
         tickets.ticketer = aws_lc_rs::Ticketer::new().unwrap();
         tickets.session_storage = Arc::new(NoServerSessionStorage {});
