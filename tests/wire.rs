@@ -8,4 +8,8 @@ mod kit;
 
 mod wire {
     mod clients;
+    mod control;
+    mod data;
+    mod secure;
+    mod uploads;
 }

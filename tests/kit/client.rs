@@ -155,6 +155,13 @@ impl Client {
         reply
     }
 
+    /// Reads one reply and holds it to one of some codes.
+    pub fn expect_one_of(&mut self, codes: &[u16]) -> Reply {
+        let reply = self.reply();
+        reply.one_of(codes);
+        reply
+    }
+
     /// Reads one reply; `UnexpectedEof` when the server closed, with or without close_notify.
     ///
     /// # Errors
@@ -266,7 +273,7 @@ impl Client {
         let _ = self.sock.shutdown(Shutdown::Write);
     }
 
-    /// Another client with the same TLS sessions.
+    /// Its way of speaking TLS, sessions included: for a connection of the same client, or of a thief.
     pub fn sibling(&self) -> Tls {
         Tls::clone(&self.tls)
     }

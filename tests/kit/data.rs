@@ -25,6 +25,16 @@ impl Data {
         Self { sock, conn: ClientConnection::new(tls.config.clone(), Tls::server_name()).expect("a client") }
     }
 
+    /// Where it is connected to.
+    pub fn peer(&self) -> SocketAddr {
+        self.sock.peer_addr().expect("a connected socket")
+    }
+
+    /// No more bytes from here; what the server sends is still read.
+    pub fn half_close(&self) {
+        let _ = self.sock.shutdown(Shutdown::Write);
+    }
+
     /// The handshake.
     ///
     /// # Errors

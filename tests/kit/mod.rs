@@ -19,7 +19,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use client::{Client, Reply};
+pub use client::{Client, Reply, connect};
 pub use data::Data;
 pub use node::{Http, Node, Options, PASSWORD, USER, users_file};
 pub use secure::{Pki, Tls, Version};
