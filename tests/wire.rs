@@ -8,8 +8,10 @@ mod kit;
 
 mod wire {
     mod clients;
+    mod command_line;
     mod control;
     mod data;
+    mod life;
     mod secure;
     mod uploads;
 }

@@ -334,4 +334,3 @@ pub fn timed_out(error: &io::Error) -> bool {
 
 /// How long a client waits for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
-

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Client, Reply, connect};
 pub use data::Data;
-pub use node::{Http, Node, Options, PASSWORD, USER, users_file};
+pub use node::{Http, Node, Options, PASSWORD, USER, binary, users_file};
 pub use secure::{Pki, Tls, Version};
 pub use tools::{Output, Run, curl, have, lftp, python};
 pub use tree::{Tree, contents, random_bytes, sha256};

@@ -73,7 +73,12 @@ impl Default for Options {
             ("drain", "{ delay: 0s, idle: 0s, timeout: 5s }"),
             ("log", "{ format: json, level: debug }"),
         ];
-        Self { sections: sections.map(|(name, value)| (name, value.to_owned())).into(), users: users_file(&[(USER, "/", "all")]), root: None, environment: Vec::new() }
+        Self {
+            sections: sections.map(|(name, value)| (name, value.to_owned())).into(),
+            users: users_file(&[(USER, "/", "all")]),
+            root: None,
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -223,9 +228,8 @@ pub fn users_file(users: &[(&str, &str, &str)]) -> String {
     let cheap = argon2::Params::new(64, 1, 1, None).expect("parameters");
     let hasher = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, cheap);
     let hash: argon2::password_hash::phc::PasswordHash = hasher.hash_password(PASSWORD.as_bytes()).expect("a hash");
-    let entry = |(name, home, permissions): &(&str, &str, &str)| {
-        format!("  - {{ name: {name}, password: \"{hash}\", home: {home}, permissions: {permissions} }}\n")
-    };
+    let entry =
+        |(name, home, permissions): &(&str, &str, &str)| format!("  - {{ name: {name}, password: \"{hash}\", home: {home}, permissions: {permissions} }}\n");
     format!("users:\n{}", users.iter().map(entry).collect::<String>())
 }
 

@@ -154,7 +154,12 @@ fn a_killed_node_leaves_the_old_file_and_shows_no_part() {
         let mut client = Client::ready(&next);
         for command in ["NLST", "NLST -a", "LIST -a", "MLSD"] {
             let list = client.list(command);
-            let names: Vec<_> = list.lines().filter(|line| !line.contains("dir")).map(|line| line.rsplit(' ').next().unwrap()).filter(|name| !matches!(*name, "." | "..")).collect();
+            let names: Vec<_> = list
+                .lines()
+                .filter(|line| !line.contains("dir"))
+                .map(|line| line.rsplit(' ').next().unwrap())
+                .filter(|name| !matches!(*name, "." | ".."))
+                .collect();
             assert_eq!(names, ["a"], "{command}: {list}");
         }
     });
@@ -256,7 +261,9 @@ impl SmallDisk {
     fn mount() -> Option<Self> {
         let tree = Tree::new();
         let path = tree.path().display().to_string();
-        let done = rustix::process::geteuid().is_root() && kit::have("mount") && Run::new("mount", ["-t", "tmpfs", "-o", "size=4m", "tmpfs", &path]).run().code == Some(0);
+        let done = rustix::process::geteuid().is_root()
+            && kit::have("mount")
+            && Run::new("mount", ["-t", "tmpfs", "-o", "size=4m", "tmpfs", &path]).run().code == Some(0);
         done.then_some(Self(tree))
     }
 }
