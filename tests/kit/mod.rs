@@ -53,7 +53,7 @@ pub fn test(seconds: u64, body: impl FnOnce() + Send + 'static) {
 /// Says that a test could not run here. `tests/run` counts it as skipped, not as passed.
 pub fn skip(reason: &str) {
     let name = std::thread::current().name().unwrap_or("test").to_owned();
-    let line = format!("SKIPPED {name}: {reason}\n");
+    let line = format!("SKIPPED test {name}: {reason}\n");
     print!("{line}");
     let Some(path) = std::env::var_os("FTPS_TEST_SKIPS") else { return };
     let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
