@@ -13,5 +13,6 @@ mod wire {
     mod data;
     mod life;
     mod secure;
+    mod transcripts;
     mod uploads;
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::{ClientConnection, HandshakeKind};
 
-use super::{Data, Node, PASSWORD, Tls, USER, Version};
+use super::{Data, Node, Tls, USER, Version};
 
 /// A reply with all its lines, without their ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Client {
     /// `USER`, `PASS`, `PBSZ`, `PROT`, `TYPE I`.
     pub fn login(&mut self, user: &str) {
         self.command(&format!("USER {user}")).is(331);
-        self.command(&format!("PASS {PASSWORD}")).is(230);
+        self.command(&format!("PASS {user}-password")).is(230);
         self.command("PBSZ 0").is(200);
         self.command("PROT P").is(200);
         self.command("TYPE I").is(200);
@@ -167,12 +167,12 @@ impl Client {
     /// # Errors
     /// What the socket said; `TimedOut` after 20 s.
     pub fn try_reply(&mut self) -> io::Result<Reply> {
-        let first = self.read_line()?;
+        let first = self.reply_line()?;
         let code: u16 = first.get(..3).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("not a reply: {first:?}"));
         let mut text = first.clone();
         if first.as_bytes().get(3) == Some(&b'-') {
             loop {
-                let line = self.read_line()?;
+                let line = self.reply_line()?;
                 text.push('\n');
                 text.push_str(&line);
                 if line.starts_with(&format!("{code} ")) {
@@ -278,7 +278,11 @@ impl Client {
         Tls::clone(&self.tls)
     }
 
-    fn read_line(&mut self) -> io::Result<String> {
+    /// One line of a reply, without its end.
+    ///
+    /// # Errors
+    /// See [`Self::try_reply`].
+    pub fn reply_line(&mut self) -> io::Result<String> {
         loop {
             if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.unread.drain(..=end).collect();

@@ -223,13 +223,14 @@ impl Drop for Node {
     }
 }
 
-/// A users file: name, home and permissions of each; the password is [`PASSWORD`] for all.
+/// A users file: name, home and permissions of each. The password of `demo` is `demo-password`, and so on.
 pub fn users_file(users: &[(&str, &str, &str)]) -> String {
     let cheap = argon2::Params::new(64, 1, 1, None).expect("parameters");
     let hasher = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, cheap);
-    let hash: argon2::password_hash::phc::PasswordHash = hasher.hash_password(PASSWORD.as_bytes()).expect("a hash");
-    let entry =
-        |(name, home, permissions): &(&str, &str, &str)| format!("  - {{ name: {name}, password: \"{hash}\", home: {home}, permissions: {permissions} }}\n");
+    let entry = |(name, home, permissions): &(&str, &str, &str)| {
+        let hash: argon2::password_hash::phc::PasswordHash = hasher.hash_password(format!("{name}-password").as_bytes()).expect("a hash");
+        format!("  - {{ name: {name}, password: \"{hash}\", home: {home}, permissions: {permissions} }}\n")
+    };
     format!("users:\n{}", users.iter().map(entry).collect::<String>())
 }
 
