@@ -51,6 +51,7 @@ pub fn test(seconds: u64, body: impl FnOnce() + Send + 'static) {
 }
 
 /// Says that a test could not run here. `tests/run` counts it as skipped, not as passed.
+#[allow(clippy::print_stdout, reason = "who runs cargo test alone shall see it too")]
 pub fn skip(reason: &str) {
     let name = std::thread::current().name().unwrap_or("test").to_owned();
     let line = format!("SKIPPED test {name}: {reason}\n");
