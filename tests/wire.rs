@@ -1,0 +1,18 @@
+//! The real binary and real clients over real sockets: what a user relies on, and what an attacker tries.
+//!
+//! Gets: the binary that cargo built, curl, lftp, Python, openssl. Gives: a verdict on each promise of README.
+//! Never: a fixed port, a test without a deadline, a time that is asserted as performance.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+mod kit;
+
+mod wire {
+    mod clients;
+    mod command_line;
+    mod control;
+    mod data;
+    mod life;
+    mod secure;
+    mod transcripts;
+    mod uploads;
+}
