@@ -354,3 +354,184 @@ const PRE_SHARED_KEY: u16 = 41;
 const VERSIONS: u16 = 43;
 /// Extensions that differ between a first and a resumed hello: server name, ALPN, padding, ticket, PSK, early data, cookie.
 const CHANGING: [u16; 7] = [SERVER_NAME, 16, 21, TICKET, PRE_SHARED_KEY, 42, 44];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    macro_rules! recorded {
+        ($name:literal) => {
+            include_bytes!(concat!("../../fuzz/corpus/hello/", $name)).as_slice()
+        };
+    }
+
+    /// The first and the resumed hello of one client, as recorded.
+    const PAIRS: [(&str, &[u8], &[u8]); 6] = [
+        ("OpenSSL, TLS 1.3", recorded!("openssl-tls13-1"), recorded!("openssl-tls13-2")),
+        ("OpenSSL, TLS 1.2 ticket", recorded!("openssl-tls12-ticket-1"), recorded!("openssl-tls12-ticket-2")),
+        ("OpenSSL, TLS 1.2 session ID", recorded!("openssl-tls12-id-1"), recorded!("openssl-tls12-id-2")),
+        ("OpenSSL, its choice", recorded!("openssl-any-1"), recorded!("openssl-any-2")),
+        ("Go, TLS 1.3", recorded!("go-tls13-1"), recorded!("go-tls13-2")),
+        ("Go, TLS 1.2", recorded!("go-tls12-1"), recorded!("go-tls12-2")),
+    ];
+
+    #[test]
+    fn a_client_keeps_its_fingerprint_when_it_resumes() {
+        let mut prints = Vec::new();
+        for (client, first, resumed) in PAIRS {
+            let (first, resumed) = (parse(first).expect(client), parse(resumed).expect(client));
+            assert_eq!(first.fingerprint, resumed.fingerprint, "{client}");
+            assert_eq!(first.tickets().count(), 0, "{client}");
+            assert!(resumed.tickets().count() == 1 || resumed.resumable_id().is_some(), "{client}");
+            prints.push(first.fingerprint);
+        }
+        for other in [recorded!("curl-1"), recorded!("lftp-1")] {
+            prints.push(parse(other).unwrap().fingerprint);
+        }
+        let same = |a: usize, b: usize| prints[a] == prints[b];
+        assert!(same(1, 2), "taking tickets or not is no difference: a resumed hello may lack the extension");
+        assert!(!same(0, 1) && !same(0, 3) && !same(0, 4) && !same(4, 5) && !same(6, 7) && !same(7, 4));
+    }
+
+    #[test]
+    fn says_what_each_client_offers() {
+        let [tls13, ticket, id, any, go13, go12] = PAIRS.map(|(_, _, resumed)| parse(resumed).unwrap());
+        assert!(tls13.tls13 && any.tls13 && go13.tls13 && !ticket.tls13 && !id.tls13 && !go12.tls13);
+        assert!(tls13.psk.len() == 1 && any.psk.len() == 1 && go13.psk.len() == 1);
+        assert!(ticket.ticket.is_some_and(|ticket| !ticket.is_empty()) && go12.ticket.is_some_and(|ticket| !ticket.is_empty()));
+        assert_eq!((&id.ticket, id.session_id.len(), id.resumable_id().map(<[u8]>::len)), (&None, 32, Some(32)));
+        assert_eq!(tls13.resumable_id(), None, "a compatibility ID is random");
+        assert_eq!(tls13.server_name.as_deref(), Some("ftp.example.com"));
+        assert_eq!(go13.server_name.as_deref(), Some("localhost"));
+    }
+
+    /// A hello with these extensions, in one record.
+    fn built(extensions: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut list = Vec::new();
+        for (kind, contents) in extensions {
+            list.extend_from_slice(&kind.to_be_bytes());
+            list.extend_from_slice(&vector(2, contents));
+        }
+        let body = [&[3, 3][..], &[7; 32], &vector(1, &[]), &vector(2, &[0x13, 1, 0x0a, 0x0a]), &vector(1, &[0]), &vector(2, &list)].concat();
+        record(&[&[CLIENT_HELLO][..], &vector(3, &body)].concat())
+    }
+
+    fn vector(width: usize, contents: &[u8]) -> Vec<u8> {
+        [&contents.len().to_be_bytes()[8 - width..], contents].concat()
+    }
+
+    fn record(contents: &[u8]) -> Vec<u8> {
+        [&[HANDSHAKE, 3, 1][..], &vector(2, contents)].concat()
+    }
+
+    fn name(name: &[u8]) -> Vec<u8> {
+        vector(2, &[&[0][..], &vector(2, name)].concat())
+    }
+
+    #[test]
+    fn reads_in_any_pieces_and_any_records() {
+        for (client, first, resumed) in PAIRS {
+            for hello in [first, resumed] {
+                let expected = parse(hello).unwrap();
+                for piece in [1, 2, 5, 100, 4096] {
+                    for fragment in [1, 3, 4, 100, 4096] {
+                        let records: Vec<u8> = hello[5..].chunks(fragment).flat_map(record).collect();
+                        let mut reader = HelloReader::new();
+                        let ends: Vec<_> = records.chunks(piece).map(|part| reader.push(part)).filter(|end| *end != Progress::More).collect();
+                        assert_eq!(ends, [Progress::Done(expected.clone())], "{client} {piece} {fragment}");
+                        assert_eq!(reader.into_bytes(), records);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_beyond_the_hello_are_counted() {
+        let hello = built(&[]);
+        let mut reader = HelloReader::new();
+        assert!(matches!(reader.push(&[&hello[..], b"beyond"].concat()), Progress::Done(_)));
+        assert_eq!(reader.consumed(), hello.len());
+        assert_eq!(reader.into_bytes(), hello);
+        assert_eq!(parse(&[&hello[..], b"beyond"].concat()), Err(HelloFault::Malformed));
+    }
+
+    #[test]
+    fn what_is_not_tls_is_known_at_the_first_byte() {
+        for bytes in [&b"U"[..], b"USER a\r\n", b"\x80\x2e\x01", b"\x15\x03", b"\x17", b"\x16\x02", b"\x16\x16"] {
+            let mut reader = HelloReader::new();
+            assert_eq!(reader.push(bytes), Progress::Fault(HelloFault::NotTls), "{bytes:?}");
+            assert_eq!(reader.push(b"\x16\x03\x01"), Progress::Fault(HelloFault::NotTls), "a fault stays");
+        }
+    }
+
+    #[test]
+    fn broken_hellos_are_refused() {
+        let good = built(&[]);
+        let psk = [&vector(2, &[&vector(2, b"id")[..], &[0; 4]].concat())[..], &vector(2, &vector(1, &[1; 32]))].concat();
+        for (what, bytes) in [
+            ("empty record", record(&[])),
+            ("other message", record(&[2, 0, 0, 0])),
+            ("empty hello", record(&[CLIENT_HELLO, 0, 0, 0])),
+            ("another message in the record", record(&[&good[5..], &[CLIENT_HELLO]].concat())),
+            ("alert between records", [&record(&good[5..9])[..], &[21, 3, 1, 0, 2, 1, 0]].concat()),
+            ("extension twice", built(&[(5, b""), (5, b"")])),
+            ("PSK not last", built(&[(PRE_SHARED_KEY, &psk), (5, b"")])),
+            ("two names", built(&[(SERVER_NAME, &vector(2, &[&[0][..], &vector(2, b"a"), &[0], &vector(2, b"b")].concat()))])),
+            ("empty name", built(&[(SERVER_NAME, &name(b""))])),
+            ("odd list", built(&[(GROUPS, &vector(2, &[1]))])),
+            ("cut list", built(&[(GROUPS, &[0, 9, 1])])),
+            ("cut", good[..good.len() - 1].to_vec()),
+        ] {
+            assert_eq!(parse(&bytes), Err(HelloFault::Malformed), "{what}");
+        }
+        assert!(parse(&built(&[(5, b""), (PRE_SHARED_KEY, &psk)])).is_ok_and(|hello| hello.psk == [b"id"]));
+    }
+
+    #[test]
+    fn a_long_hello_is_refused_from_its_length() {
+        assert_eq!(HelloReader::new().push(&[22, 3, 1, 0x40, 1]), Progress::Fault(HelloFault::TooLong));
+        assert_eq!(HelloReader::new().push(&[22, 3, 1, 0, 4, 1, 1, 0, 0]), Progress::Fault(HelloFault::TooLong));
+        let largest = built(&[(21, &vec![0; 16_000])]);
+        assert!(parse(&largest).is_ok());
+        let mut reader = HelloReader::new();
+        let records = [22, 3, 1, 0, 1].map(|byte| vec![byte]).concat();
+        let mut end = reader.push(&[&records[..], &[1]].concat());
+        let mut pushed = 6;
+        for byte in [0, 0x40, 0].into_iter().chain(std::iter::repeat_n(0, MAX_HELLO)) {
+            if end != Progress::More {
+                break;
+            }
+            end = reader.push(&[&records[..], &[byte]].concat());
+            pushed += 6;
+        }
+        assert_eq!(end, Progress::Fault(HelloFault::TooLong), "headers count too");
+        assert!(pushed <= MAX_HELLO + 6);
+    }
+
+    #[test]
+    fn names_are_lower_case_and_addresses_are_none() {
+        for (given, expected) in [(&b"FTP.Example.COM"[..], Some("ftp.example.com")), (b"192.0.2.1", None), (b"2001:db8::1", None)] {
+            assert_eq!(parse(&built(&[(SERVER_NAME, &name(given))])).unwrap().server_name.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn only_four_identities_are_kept_and_an_empty_ticket_is_none() {
+        let identities: Vec<u8> = (0..9).flat_map(|n| [&vector(2, &[n])[..], &[0; 4]].concat()).collect();
+        let psk = [&vector(2, &identities)[..], &vector(2, &vector(1, &[1; 32]))].concat();
+        let hello = parse(&built(&[(TICKET, b""), (PRE_SHARED_KEY, &psk)])).unwrap();
+        assert_eq!((hello.psk.len(), hello.tickets().count(), hello.ticket), (4, 4, Some(Vec::new())));
+    }
+
+    #[test]
+    fn grease_and_changing_extensions_leave_the_fingerprint_alone() {
+        let plain = parse(&built(&[(5, b""), (10, &vector(2, &[0, 23]))])).unwrap();
+        let varied =
+            parse(&built(&[(0x1a1a, b"x"), (10, &vector(2, &[0x2a, 0x2a, 0, 23])), (5, b""), (21, &[0; 9]), (TICKET, b"t"), (16, b""), (42, b""), (44, b"")]))
+                .unwrap();
+        assert_eq!(plain.fingerprint, varied.fingerprint);
+        assert_ne!(plain.fingerprint, parse(&built(&[(5, b""), (10, &vector(2, &[0, 24]))])).unwrap().fingerprint);
+    }
+}

@@ -202,9 +202,11 @@ mod tests {
     const A: Verdict = Verdict::Refuse(Refusal::Address);
     const L: Verdict = Verdict::Refuse(Refusal::NoLease);
 
+    type Line = (Offered, Option<Origin>, Option<bool>, Option<bool>, [Verdict; 4]);
+
     /// The truth table: columns auto, require, prefer, off. `shown_before` and `leased` each take both values where the table says `None`.
     #[rustfmt::skip]
-    const TABLE: &[(Offered, Option<Origin>, Option<bool>, Option<bool>, [Verdict; 4])] = &[
+    const TABLE: &[Line] = &[
         // offered  origin        shown        leased       auto req pref off
         (Own,       None,         None,        None,        [P,  P,  P,  P]),
         (Sibling,   None,         None,        None,        [P,  P,  P,  P]),
