@@ -182,13 +182,16 @@ async fn a_reset_and_garbage_break_an_upload() {
     assert_eq!(drain(&mut receiver).await, Err(Cut::Broken));
     task.await.unwrap();
 
+    let (go, wait) = std::sync::mpsc::channel::<()>();
     let (mut receiver, task) = kit
-        .upload(&client, |mut client| {
+        .upload(&client, move |mut client| {
             client.send(&[7; 1000]).unwrap();
+            wait.recv_timeout(LIMIT).unwrap();
             std::io::Write::write_all(&mut client.tcp, &[23, 3, 3, 0, 40, 1, 2, 3, 4, 5, 6, 7, 8, 9].repeat(10)).unwrap();
             client
         })
         .await;
+    go.send(()).unwrap();
     assert_eq!(drain(&mut receiver).await, Err(Cut::Broken));
     drop(task.await);
 }
