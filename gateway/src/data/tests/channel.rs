@@ -1,4 +1,7 @@
 //! From PASV to the stream: proof, policy, candidates, deadlines.
+//!
+//! Promised: the first finished and acceptable connection is taken, copies of its ClientHello change nothing, no byte goes out before.
+//! Not here: which session a connection belongs to, see `ports`.
 
 use std::io::{Read, Write};
 use std::net::TcpStream as Plain;

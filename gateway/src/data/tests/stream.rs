@@ -1,4 +1,7 @@
 //! Bytes both ways, and every way in which a stream can end.
+//!
+//! Promised: what arrives is what was sent; an end is told from a cut; silence is bounded; a client that never reads loses no upload.
+//! Not here: what becomes of the file, which the session decides.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
