@@ -149,7 +149,9 @@ fn connection<IO>(stream: &TlsStream<IO>) -> &ServerConnection {
 fn of_io(error: &io::Error) -> AcceptError {
     let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(failure);
     let failure = of_tls.unwrap_or(match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => HandshakeFailure::Closed,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+            HandshakeFailure::Closed
+        }
         io::ErrorKind::TimedOut => HandshakeFailure::Timeout,
         _ => HandshakeFailure::Other,
     });

@@ -220,5 +220,146 @@ const CLOCK_SKEW: i64 = 300;
 const SELF_SIGNED_DAYS: i64 = 3650;
 
 #[cfg(test)]
-#[path = "certificates_tests.rs"]
-mod tests;
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::path::PathBuf;
+
+    use rustls::SignatureScheme::{self, ECDSA_NISTP256_SHA256, RSA_PSS_SHA256};
+
+    use super::*;
+    use crate::observe::id::Ulid;
+
+    /// 2026-11-20
+    const NOW: u64 = 1_795_132_800_000;
+
+    /// A directory of its own, removed at the end.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new() -> Self {
+            let path = std::env::temp_dir().join(format!("ftps-certificates-{}", Ulid::now()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn write(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.0.join(name);
+            fs::write(&path, text).unwrap();
+            path
+        }
+
+        fn pair(&self, name: &str, (cert, key): &(String, String)) -> CertificateFiles {
+            CertificateFiles { cert: self.write(&format!("{name}.crt"), cert), key: self.write(&format!("{name}.key"), key) }
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn made(names: &[&str], years: (i32, i32), rsa: bool) -> (String, String) {
+        let key = if rsa { rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256) } else { rcgen::KeyPair::generate() }.unwrap();
+        let mut params = rcgen::CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(years.0, 1, 1), rcgen::date_time_ymd(years.1, 1, 1));
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn ecdsa(name: &str) -> (String, String) {
+        made(&[name], (2026, 2036), false)
+    }
+
+    fn load(files: &[CertificateFiles]) -> Result<Certificates, TlsError> {
+        Certificates::load(files, Arc::new(crate::tls::crypto_provider()), Arc::new(|| NOW))
+    }
+
+    fn fault(files: &CertificateFiles) -> String {
+        load(std::slice::from_ref(files)).unwrap_err().to_string()
+    }
+
+    /// The place in the configuration of what a client with this name and these schemes is shown.
+    fn chosen(certificates: &Certificates, name: Option<&str>, schemes: &[SignatureScheme]) -> usize {
+        let key = certificates.choose(name, |key| key.key.choose_scheme(schemes).is_some()).unwrap();
+        certificates.now.load().iter().position(|loaded| Arc::ptr_eq(&loaded.key, &key)).unwrap()
+    }
+
+    #[test]
+    fn the_name_chooses_exact_then_wildcard_then_the_first() {
+        let dir = Directory::new();
+        let names = ["default.org", "*.example.org", "FTP.example.org"];
+        let files: Vec<_> = names.iter().enumerate().map(|(place, name)| dir.pair(&place.to_string(), &ecdsa(name))).collect();
+        let certificates = load(&files).unwrap();
+        let any = [ECDSA_NISTP256_SHA256];
+        for (name, place) in [("ftp.example.org", 2), ("Other.Example.org", 1), ("a.b.example.org", 0), ("example.org", 0), ("nobody.net", 0)] {
+            assert_eq!(chosen(&certificates, Some(name), &any), place, "{name}");
+        }
+        assert_eq!(chosen(&certificates, None, &any), 0);
+    }
+
+    #[test]
+    fn rsa_stands_beside_ecdsa_for_clients_that_know_nothing_else() {
+        let dir = Directory::new();
+        let files = [dir.pair("rsa", &made(&["a.org"], (2026, 2036), true)), dir.pair("ecdsa", &ecdsa("a.org")), dir.pair("b", &ecdsa("b.org"))];
+        let certificates = load(&files).unwrap();
+        for name in [Some("a.org"), None] {
+            assert_eq!(chosen(&certificates, name, &[ECDSA_NISTP256_SHA256, RSA_PSS_SHA256]), 1);
+            assert_eq!(chosen(&certificates, name, &[RSA_PSS_SHA256]), 0);
+        }
+        assert_eq!(chosen(&certificates, Some("b.org"), &[RSA_PSS_SHA256]), 0, "a certificate of another name is better than none");
+    }
+
+    #[test]
+    fn every_fault_names_its_file_and_says_what_to_do() {
+        let dir = Directory::new();
+        let (good, other) = (ecdsa("a.org"), ecdsa("b.org"));
+        let with = |cert: &str, key: &str| dir.pair("x", &(cert.to_owned(), key.to_owned()));
+        let check = |cert: &str, key: &str, words: &str| {
+            let files = with(cert, key);
+            let said = fault(&files);
+            assert!(said.contains(words) && said.starts_with(dir.0.to_str().unwrap()), "{said}");
+        };
+        check(&good.0, &other.1, "does not belong to the private key in");
+        check(&format!("{}{}", other.0, good.0), &good.1, "its certificate 2 does: put the server's own certificate first");
+        check("hello", &good.1, "holds no certificate");
+        check(&good.0, "hello", "holds no private key");
+        check(&good.0, &good.0, "holds no private key");
+        check("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &good.1, "certificate 1 does not parse");
+        check("-----BEGIN CERTIFICATE-----\n****\n-----END CERTIFICATE-----\n", &good.1, "is not PEM");
+        check(&good.0, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "is not supported");
+        for (years, words) in [((2020, 2021), "expired on 2021-01-01: renew it"), ((2027, 2036), "is not valid before 2027-01-01: check the clock")] {
+            let (cert, key) = made(&["a.org"], years, false);
+            check(&cert, &key, words);
+        }
+        let missing = CertificateFiles { cert: dir.0.join("no-such-file"), key: dir.0.join("x.key") };
+        assert!(fault(&missing).contains("cannot be read"));
+    }
+
+    #[test]
+    fn a_reload_takes_all_or_nothing() {
+        let dir = Directory::new();
+        let files = [dir.pair("a", &ecdsa("a.org")), dir.pair("b", &ecdsa("b.org"))];
+        let certificates = load(&files).unwrap();
+        let before = certificates.infos();
+        assert!(!certificates.reload().unwrap());
+        dir.pair("a", &ecdsa("new.org"));
+        dir.pair("b", &made(&["b.org"], (2020, 2021), false));
+        assert!(certificates.reload().unwrap_err().to_string().contains("b.crt: expired"));
+        assert_eq!(certificates.infos(), before);
+        dir.pair("b", &ecdsa("b.org"));
+        assert!(certificates.reload().unwrap());
+        assert_eq!(certificates.infos()[0].names, ["new.org"]);
+        assert_eq!(certificates.infos()[0].not_after, 2_082_758_400);
+    }
+
+    #[test]
+    fn without_files_there_is_a_self_signed_certificate_for_this_machine() {
+        let certificates = load(&[]).unwrap();
+        let [info] = &certificates.infos()[..] else { panic!("one certificate") };
+        assert!(info.self_signed && info.names.contains(&"localhost".to_owned()));
+        assert!(info.fingerprint.len() == 64 && info.fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert!(info.not_after > (NOW / 1000) as i64);
+        assert!(!certificates.reload().unwrap());
+        assert!(!format!("{certificates:?}").contains("key"));
+    }
+}

@@ -196,7 +196,19 @@ async fn what_is_no_handshake_ends_at_once_and_is_named() {
 #[tokio::test]
 async fn a_hello_in_single_bytes_is_a_hello() {
     let node = Cluster::new().node();
-    let (near, far) = tokio::io::duplex(1);
+    let (near, mut middle) = tokio::io::duplex(64 * 1024);
+    let (mut other_middle, far) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(async move {
+        let (mut from_client, mut to_client) = tokio::io::split(&mut other_middle);
+        let (mut from_server, mut to_server) = tokio::io::split(&mut middle);
+        let drip = async {
+            while let Ok(byte) = from_client.read_u8().await {
+                to_server.write_u8(byte).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let _ = tokio::join!(drip, tokio::io::copy(&mut from_server, &mut to_client));
+    });
     let client = Client::new(Mode::Tls13);
     let (connector, name) = (tokio_rustls::TlsConnector::from(client.config()), client.name());
     let other_end = tokio::spawn(async move {

@@ -1,7 +1,7 @@
 //! A node and a client in memory. The client's session cache does what the test says, not what a well-behaved client would.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use ftps_proto::hello;
@@ -90,14 +90,12 @@ impl Client {
     }
 
     pub(super) fn config(&self) -> Arc<ClientConfig> {
-        let (versions, tls12): (&[&rustls::SupportedProtocolVersion], _) = match self.mode {
-            Mode::Id12 => (&[&rustls::version::TLS12], Tls12Resumption::SessionIdOnly),
-            Mode::Ticket12 => (&[&rustls::version::TLS12], Tls12Resumption::SessionIdOrTickets),
-            Mode::Tls13 => (&[&rustls::version::TLS13], Tls12Resumption::Disabled),
+        let tls12 = match self.mode {
+            Mode::Id12 => Tls12Resumption::SessionIdOnly,
+            Mode::Ticket12 => Tls12Resumption::SessionIdOrTickets,
+            Mode::Tls13 => Tls12Resumption::Disabled,
         };
-        let builder = ClientConfig::builder_with_provider(Arc::new(crypto_provider())).with_protocol_versions(versions).unwrap();
-        let verifier = Arc::new(Verifier { trusting: self.trusting });
-        let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        let mut config = BASES[usize::from(self.mode == Mode::Tls13)][usize::from(self.trusting)].clone();
         config.resumption = Resumption::store(self.memory.clone()).tls12_resumption(tls12);
         config.alpn_protocols = self.alpn.clone();
         Arc::new(config)
@@ -107,6 +105,16 @@ impl Client {
         ServerName::try_from(self.sni).unwrap()
     }
 }
+
+/// For each version and trust one: a rustls client resumes only under the very verifier that it began with.
+static BASES: LazyLock<[[ClientConfig; 2]; 2]> = LazyLock::new(|| {
+    [&rustls::version::TLS12, &rustls::version::TLS13].map(|version| {
+        [false, true].map(|trusting| {
+            let builder = ClientConfig::builder_with_provider(Arc::new(crypto_provider())).with_protocol_versions(&[version]).unwrap();
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Verifier { trusting })).with_no_client_auth()
+        })
+    })
+});
 
 /// Sessions of a client. A TLS 1.2 session is handed out as often as asked for, a TLS 1.3 ticket once (rustls lets nobody copy one), the newest first.
 #[derive(Debug, Default)]
