@@ -54,7 +54,7 @@ fn curl_resumes_an_upload() {
         std::fs::write(node.root.join("whole.bin"), &bytes[..1_000_001]).unwrap();
         // curl asks for the size and appends what is missing.
         curl(&node, false, &["-C", "-", "-T", source.to_str().unwrap()], "/whole.bin").run().ok();
-        assert_eq!(std::fs::read(node.root.join("whole.bin")).unwrap(), bytes);
+        kit::same_file(node.root.join("whole.bin"), &bytes, "on disk");
     });
 }
 
@@ -154,7 +154,7 @@ fn curl_round_trip(implicit: bool, version: &[&str]) {
     let source = local.write("a.bin", &bytes);
     let source = source.to_str().unwrap();
     run(&["--ftp-create-dirs", "-T", source], "/new/dir/a.bin");
-    assert_eq!(std::fs::read(node.root.join("new/dir/a.bin")).unwrap(), bytes, "uploaded");
+    kit::same_file(node.root.join("new/dir/a.bin"), &bytes, "uploaded");
     assert!(run(&[], "/new/dir/a.bin") == bytes, "downloaded");
     assert!(run(&["-C", "500001"], "/new/dir/a.bin") == bytes[500_001..], "resumed");
     assert!(run(&["-r", "10-29"], "/new/dir/a.bin") == bytes[10..30], "a range");
@@ -162,7 +162,7 @@ fn curl_round_trip(implicit: bool, version: &[&str]) {
     assert!(list.lines().count() == 1 && list.contains(" 1500003 ") && list.trim_end().ends_with(" a.bin"), "LIST: {list:?}");
     assert_eq!(String::from_utf8(run(&["-l"], "/new/dir/")).unwrap().trim_end(), "a.bin", "NLST");
     run(&["-a", "-T", source], "/new/dir/a.bin");
-    assert_eq!(std::fs::read(node.root.join("new/dir/a.bin")).unwrap(), [&bytes[..], &bytes[..]].concat(), "appended");
+    kit::same_file(node.root.join("new/dir/a.bin"), &[&bytes[..], &bytes[..]].concat(), "appended");
     run(&["-Q", "-RNFR /new/dir/a.bin", "-Q", "-RNTO /new/b.bin", "-Q", "-RMD /new/dir"], "/");
     assert!(node.root.join("new/b.bin").exists() && !node.root.join("new/dir").exists(), "renamed and removed");
     run(&["-Q", "-DELE /new/b.bin", "-Q", "-RMD /new", "-Q", "-MKD /left"], "/");

@@ -70,7 +70,7 @@ fn a_stranger_cannot_upload_into_another_session() {
         data.write(SECRET).unwrap();
         data.finish();
         owner.expect(226);
-        assert_eq!(std::fs::read(node.root.join("target")).unwrap(), SECRET);
+        kit::same_file(node.root.join("target"), SECRET, "on disk");
     });
 }
 
@@ -236,7 +236,7 @@ fn two_sessions_of_one_client_move_data_at_once() {
         first.finish();
         one.expect(226);
         two.expect(226);
-        assert!(std::fs::read(node.root.join("other")).unwrap() == bytes);
+        kit::same_file(node.root.join("other"), &bytes, "on disk");
     });
 }
 

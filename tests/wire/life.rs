@@ -54,7 +54,7 @@ fn a_draining_node_finishes_its_transfer() {
         data.finish();
         client.expect(226);
         assert_eq!(node.wait(20), Some(0));
-        assert!(std::fs::read(node.root.join("a")).unwrap() == bytes);
+        kit::same_file(node.root.join("a"), &bytes, "on disk");
     });
 }
 
