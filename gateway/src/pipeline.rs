@@ -1,1 +1,69 @@
-//! One connection, top to bottom.
+//! One connection, top to bottom: START READING HERE.
+//!
+//! `Accepted → Known → Admitted → Greeting → Session → Closed`: each stage consumes the value of the one before, so none can be skipped or swapped.
+//! Gets: an accepted connection. Gives: one `Closed` event. Never: holds anything after it.
+
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+use crate::conn::{Accepted, Admission, Admitted};
+use crate::observe::event::CloseReason;
+use crate::observe::id::SessionId;
+use crate::observe::{Event, Observer, Subject};
+use crate::session::{Carried, Greeting, House, Identity};
+
+/// Serves a connection in a task of its own.
+pub fn serve(accepted: Accepted, door: &Arc<Admission>, house: &Arc<House>, tasks: &TaskTracker) {
+    let (door, house) = (door.clone(), house.clone());
+    tasks.spawn(async move {
+        let known = accepted.known();
+        match known.admit(&door) {
+            Ok(admitted) => session(admitted, house).await,
+            Err(refused) => refused.say(&house.observer),
+        }
+    });
+}
+
+/// An admitted connection, until it is closed.
+async fn session(admitted: Admitted, house: Arc<House>) {
+    let Admitted { known, permit } = admitted;
+    let identity = Identity { id: SessionId::now(), peer: known.peer, local: known.local, listener: known.listener, since: known.at };
+    let mut closing = Closing::new(&identity, house.observer.clone());
+    let (membership, inbox) = house.live.join(identity.id, identity.peer);
+    let keys = house.tls.session(identity.id);
+    let settings = house.settings.load_full();
+    house.observer.event(closing.subject, &Event::Accepted { listener: identity.listener });
+    let carried = Carried { identity, permit, membership, inbox, keys, settings, house };
+    closing.reason = match Greeting::new(known.stream, carried).secure().await {
+        // The state of a session is much larger than that of a greeting; boxed, a connection that never logs in stays small.
+        Ok(session) => Box::pin(session.run()).await,
+        Err(reason) => reason,
+    };
+}
+
+/// Says `Closed` exactly once, also when the task panics or is cut.
+struct Closing {
+    subject: Subject<'static>,
+    since: std::time::Instant,
+    reason: CloseReason,
+    observer: Observer,
+}
+
+impl Closing {
+    fn new(identity: &Identity, observer: Observer) -> Self {
+        let subject = Subject { session: Some(identity.id), peer: Some(identity.peer), user: None };
+        // Whoever drops this without having set a reason cut the task.
+        Self { subject, since: identity.since, reason: CloseReason::Cut, observer }
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.reason = CloseReason::Panicked;
+            self.observer.event(self.subject, &Event::Panicked);
+        }
+        self.observer.event(self.subject, &Event::Closed { reason: self.reason, took: self.since.elapsed() });
+    }
+}

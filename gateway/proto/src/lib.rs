@@ -5,6 +5,9 @@
 
 pub mod addr;
 pub mod command;
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod glob;
 pub mod hello;
 pub mod line;
 pub mod listing;

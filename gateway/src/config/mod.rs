@@ -1,8 +1,34 @@
 //! Raw YAML → located tree → checked [`Config`]; every error at once, each with line, key and what to write.
+//!
+//! Gets: the path of a file. Gives: a whole configuration made of the rooms' own, or all [`Problems`]; the users of users files.
+//! Never: starts anything, keeps a file open, or shows a value that an expansion brought in.
 
+mod check;
+mod cross;
+mod expand;
+mod forms;
+pub mod keys;
+mod near;
+mod problem;
+mod rules;
+mod tree;
+mod users;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
+pub use problem::{Problem, Problems};
+pub use users::load_users;
+
+use crate::data::PortSet;
 use crate::{admin, auth, conn, data, limits, observe, storage, tls};
+use check::Reader;
+use expand::Sources;
+use problem::Wrong;
+use tree::{Node, Value};
 
 /// A checked configuration. Values that are not in the file have their defaults.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,4 +64,330 @@ pub struct Drain {
     pub idle: Duration,
     /// `drain.timeout`: what still runs then is cut.
     pub timeout: Duration,
+}
+
+/// A configuration and which text it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The configuration; relative paths are made relative to its file's directory.
+    pub config: Config,
+    /// SHA-256 of the file's text in lower-case hex: tells a reload whether anything changed, and nodes whether they agree.
+    pub hash: String,
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// Everything that is wrong with it, sorted by line.
+pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let (text, config, problems) = read(path, &variable);
+    match Problems::of(problems) {
+        None => Ok(Loaded { config, hash: hex(&Sha256::digest(text)) }),
+        Some(problems) => Err(problems),
+    }
+}
+
+/// Everything that is wrong with a configuration file and with the users files it names; `None` when nothing is.
+pub fn check(path: &Path) -> Option<Problems> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let (_, config, mut problems) = read(path, &variable);
+    if !problems.iter().any(|problem| problem.line.is_none() || problem.key.is_empty() || problem.key.starts_with("users")) {
+        problems.extend(load_users(&config.auth.files).1);
+    }
+    Problems::of(problems)
+}
+
+/// Where the probes of the node with this configuration answer: `listen.metrics`, else `listen.admin`.
+/// Other parts of the file may be broken: a running node must not look dead because somebody is editing.
+///
+/// # Errors
+/// What is wrong with the file as a whole or with these keys.
+pub fn probe_address(path: &Path) -> Result<SocketAddr, Problems> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let (_, config, mut problems) = read(path, &variable);
+    problems.retain(|problem| problem.line.is_none() || problem.key.is_empty() || ["listen", "listen.admin", "listen.metrics"].contains(&problem.key.as_str()));
+    Problems::of(problems).map_or(Ok(config.admin.metrics.unwrap_or(config.admin.admin)), Err)
+}
+
+/// `50000-50007`, `50000` or `0/8`, as `data.ports` takes it.
+///
+/// # Errors
+/// What to write instead.
+pub fn parse_ports(text: &str) -> Result<PortSet, String> {
+    forms::parse_ports(text).map_err(|fault| match fault {
+        forms::Fault::Form => "write 50000-50007, or 0/8 for eight ports of the kernel's choice".into(),
+        forms::Fault::Said(words) => words,
+    })
+}
+
+impl Config {
+    /// The defaults of every key, with this root.
+    pub fn defaults(root: PathBuf) -> Self {
+        let mut config = Reader::of_defaults().config();
+        config.storage.root = root;
+        config
+    }
+
+    fn relative_to(&mut self, directory: &Path) {
+        let certificates = self.tls.certificates.iter_mut().flat_map(|pair| [&mut pair.cert, &mut pair.key]);
+        let paths = self.auth.files.iter_mut().chain(certificates).chain([&mut self.storage.root]);
+        for path in paths.filter(|path| !path.as_os_str().is_empty()) {
+            *path = directory.join(&path);
+        }
+    }
+}
+
+/// The text of a file, the configuration in it (defaults where it is wrong), and what is wrong.
+fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> (String, Config, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let Some((text, document)) = open(path, variable, &mut problems) else {
+        return (String::new(), Config::defaults(PathBuf::new()), problems);
+    };
+    let mut reader = Reader::new(&document);
+    let mut config = reader.config();
+    config.relative_to(directory(path));
+    problems.extend(reader.wrongs.iter().map(|(key, wrong)| located(path, key, wrong.clone())));
+    if problems.iter().any(|problem| problem.key.is_empty()) {
+        return (text, config, problems);
+    }
+    let said: Vec<String> = problems.iter().map(|problem| problem.key.clone()).collect();
+    let skip = |key: &str| said.iter().any(|said| said.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.'])));
+    for (key, place, message) in cross::check(&config, &skip) {
+        let line = reader.line_of(key, &place);
+        problems.push(located(path, key, Wrong::at(line, message).under(&place)));
+    }
+    (text, config, problems)
+}
+
+/// Reads a file as far as its expanded tree.
+fn open(path: &Path, variable: &dyn Fn(&str) -> Option<String>, problems: &mut Vec<Problem>) -> Option<(String, Node)> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = format!("cannot be read ({}); name a file that this user may read", problem::reason(&error));
+            problems.push(Problem { file: path.to_owned(), line: None, key: String::new(), message });
+            return None;
+        }
+    };
+    match tree::parse(&text) {
+        Ok(mut document) => {
+            let sources = Sources { variable, directory: directory(path) };
+            let wrongs = expand::expand(&mut document, &sources);
+            problems.extend(wrongs.into_iter().map(|wrong| located(path, "", wrong)));
+            Some((text, document))
+        }
+        Err(wrong) => {
+            problems.push(located(path, "", wrong));
+            None
+        }
+    }
+}
+
+fn located(file: &Path, key: &str, wrong: Wrong) -> Problem {
+    let key = format!("{key}{}", wrong.below).trim_start_matches('.').to_owned();
+    Problem { file: file.to_owned(), line: Some(wrong.line), key, message: wrong.message }
+}
+
+/// What paths in a file are relative to.
+fn directory(file: &Path) -> &Path {
+    file.parent().unwrap_or_else(|| Path::new(""))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The kernel's name for this host.
+fn host_name() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let node = Node { line: 1, value: Value::Scalar(tree::Scalar { text: kernel.trim().to_owned(), kind: tree::Kind::Text, shown: None }) };
+    rules::node_name(&node).unwrap_or_else(|_| "node".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::collections::BTreeSet;
+
+    use ftps_proto::machine::io::Permissions;
+    use ftps_proto::proof::{ReusePolicy, UploadEnd};
+
+    use super::*;
+    use crate::data::PublicAddress;
+    use crate::observe::{LogFormat, LogLevel};
+    use crate::storage::{Fsync, Symlinks};
+    use crate::tls::MinVersion;
+
+    fn repository(path: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+    }
+
+    /// A directory of its own, removed afterwards.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("ftps-gateway-config-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn write(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.0.join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Compares what is said about each `.yaml` of a directory with the `.txt` beside it. `BLESS=1` writes them anew.
+    fn compare(directory: &str, least: usize, say: impl Fn(&Path) -> String) {
+        let directory = repository(directory);
+        let files: BTreeSet<PathBuf> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let files: Vec<_> = files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+        assert!(files.len() >= least, "only {} files in {}", files.len(), directory.display());
+        for file in files {
+            let said = say(&file).replace(&format!("{}/", directory.display()), "") + "\n";
+            let expected = file.with_extension("txt");
+            if std::env::var_os("BLESS").is_some() {
+                std::fs::write(&expected, &said).unwrap();
+            }
+            assert_eq!(said, std::fs::read_to_string(&expected).unwrap_or_default(), "{}", file.display());
+        }
+    }
+
+    #[test]
+    fn broken_configurations_are_answered_with_every_error() {
+        compare("tests/broken-config", 20, |file| check(file).expect("it is broken").to_string());
+    }
+
+    #[test]
+    fn broken_users_files_are_answered_with_every_error() {
+        compare("tests/broken-users", 5, |file| Problems::of(load_users(&[file.to_owned()]).1).expect("it is broken").to_string());
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_reference() {
+        let seconds = Duration::from_secs;
+        let address = |text: &str| vec![text.parse().unwrap()];
+        let expected = Config {
+            node_name: host_name(),
+            conn: conn::Config { explicit: address("[::]:2121"), implicit: address("[::]:9990"), allow_from: vec![] },
+            admin: admin::Config { admin: "127.0.0.1:7122".parse().unwrap(), metrics: None },
+            data: data::Config {
+                ports: PortSet::Range(50_000, 50_007),
+                public_address: PublicAddress::Auto,
+                tls_reuse: ReusePolicy::Auto,
+                upload_end: UploadEnd::Auto,
+                active: false,
+            },
+            tls: tls::Config {
+                certificates: vec![],
+                min_version: MinVersion::Tls12,
+                cipher_suites: vec![],
+                session_lifetime: seconds(1_800),
+                ticket_rotation: seconds(3_600),
+            },
+            auth: auth::Config { files: vec!["users.yaml".into()] },
+            storage: storage::Config {
+                root: "/srv/ftp".into(),
+                fsync: Fsync::Auto,
+                file_mode: 0o640,
+                dir_mode: 0o750,
+                symlinks: Symlinks::Inside,
+                sweep_after: seconds(86_400),
+            },
+            limits: limits::Config {
+                sessions: 10_000,
+                sessions_per_ip: 50,
+                sessions_per_user: 20,
+                logins_per_minute_per_ip: 60,
+                login_timeout: seconds(30),
+                idle_timeout: seconds(300),
+                stall_timeout: seconds(60),
+                data_timeout: seconds(30),
+                write_timeout: seconds(30),
+                session_max: seconds(6 * 86_400),
+                line: 8_192,
+                password_jobs: None,
+            },
+            log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)] },
+            drain: Drain { delay: seconds(10), idle: seconds(10), timeout: seconds(300) },
+        };
+        assert_eq!(Config::defaults("/srv/ftp".into()), expected);
+    }
+
+    #[test]
+    fn the_example_has_every_key_at_its_default() {
+        let path = repository("deploy/examples/gateway.yaml");
+        let (text, mut config, problems) = read(&path, &|_| None);
+        // The example's root need not exist on the machine that tests.
+        assert_eq!(problems.iter().filter(|problem| problem.key != "storage.root").collect::<Vec<_>>(), Vec::<&Problem>::new());
+        config.auth.files = vec!["users.yaml".into()];
+        assert_eq!(config, Config::defaults("/srv/ftp".into()));
+        for key in keys::KEYS.iter().filter(|key| !key.name.contains('[')) {
+            let last = key.name.rsplit('.').next().unwrap();
+            assert!(text.lines().any(|line| line.trim_start_matches([' ', '#']).starts_with(&format!("{last}:"))), "{} is missing", key.name);
+        }
+    }
+
+    #[test]
+    fn the_example_of_users_loads() {
+        let (users, problems) = load_users(&[repository("deploy/examples/users.yaml")]);
+        assert_eq!(problems, []);
+        let alice = users.find("alice").unwrap();
+        assert_eq!((alice.home.as_bytes(), alice.permissions, alice.enabled), (&b"/alice"[..], Permissions::ALL, false));
+        assert_eq!(users.find("reports").unwrap().permissions, Permissions::READ_ONLY);
+    }
+
+    #[test]
+    fn a_whole_file_loads_with_paths_relative_to_it_and_a_hash_of_its_text() {
+        let scratch = Scratch::new("load");
+        scratch.write("users.yaml", "users:\n");
+        scratch.write("level", "debug\n");
+        let file = scratch.write("gateway.yaml", "storage: { root: . }\nlog: { level: \"${file:level}\" }\ndata: { ports: 0/3 }\nlisten:\n");
+        let loaded = load(&file).unwrap();
+        assert_eq!(loaded.config.storage.root, scratch.0.join("."));
+        assert_eq!(loaded.config.auth.files, [scratch.0.join("users.yaml")]);
+        assert_eq!(loaded.config.log.level, [(None, LogLevel::Debug)]);
+        assert_eq!(loaded.config.data.ports, PortSet::Any(3));
+        assert_eq!(loaded.hash.len(), 64);
+        assert!(check(&file).is_none());
+        let absent = load(Path::new("nowhere/gateway.yaml")).unwrap_err().to_string();
+        assert_eq!(absent, "nowhere/gateway.yaml: cannot be read (no such file or directory); name a file that this user may read\n1 problem");
+    }
+
+    #[test]
+    fn the_right_entries_of_a_broken_users_file_remain() {
+        let (users, problems) = load_users(&[repository("tests/broken-users/passwords.yaml"), repository("tests/broken-users/twins.yaml")]);
+        assert!(!problems.is_empty());
+        assert_eq!(users.count(), 3);
+        assert!(users.find("right").is_some() && users.find("clear").is_none());
+        assert_eq!(users.find("alice").unwrap().home.as_bytes(), b"/alice", "the first of two stays");
+        assert!(!format!("{problems:?}").contains("hunter2"), "a password is not shown");
+    }
+
+    #[test]
+    fn one_name_in_two_files_is_a_problem() {
+        let twins = repository("tests/broken-users/twins.yaml");
+        let (users, problems) = load_users(&[twins.clone(), twins]);
+        assert_eq!((users.count(), problems.len()), (2, 4));
+    }
+
+    #[test]
+    fn the_probe_is_found_in_a_file_that_is_broken_elsewhere() {
+        let scratch = Scratch::new("probe");
+        let file = scratch.write("a.yaml", "listen: { admin: \"127.0.0.1:7000\" }\nlimits: { line: no }\n");
+        assert_eq!(probe_address(&file).unwrap(), "127.0.0.1:7000".parse().unwrap());
+        let file = scratch.write("b.yaml", "listen: { metrics: \"[::]:7001\", explicit: x }\n");
+        assert_eq!(probe_address(&file).unwrap(), "[::]:7001".parse().unwrap());
+        let file = scratch.write("c.yaml", "listen: { admin: x }\n");
+        assert!(probe_address(&file).is_err());
+    }
 }

@@ -1,8 +1,17 @@
-//! The way in from FTP: listeners, permits, admission.
+//! The way in from FTP: accepted → known → admitted.
+//!
+//! Gets: listening sockets. Gives: connections that may go on, each with its true address and its permits.
+//! Never: reads a byte of FTP or TLS.
+
+mod accept;
+mod admission;
 
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
+
+pub use accept::{Accepted, Known, accept};
+pub use admission::{Admission, Admitted, Refused};
 
 /// `listen:`, the FTP part.
 #[derive(Clone, Debug, PartialEq)]

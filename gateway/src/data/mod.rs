@@ -1,9 +1,30 @@
 //! Data connections: ports, routing, leases, handshakes, the pump.
+//!
+//! A connection's way: `ports` accepts it, `route` reads its ClientHello and finds its session with `waits`, the session's `channel` runs the handshake and
+//! demands the proof, `stream` carries the bytes, `pump` moves them between file and wire. Gives nothing away before the proof.
+//! Never: delivers on a guess, opens a file, writes a reply.
+
+pub mod active;
+pub mod announce;
+pub mod ascii;
+mod buffers;
+pub mod channel;
+mod handshake;
+mod link;
+pub mod ports;
+pub mod pump;
+pub mod route;
+mod spenders;
+pub mod stream;
+pub mod waits;
 
 use std::net::IpAddr;
 
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 use ipnet::IpNet;
+
+pub use buffers::Buffers;
+pub use spenders::Spenders;
 
 /// `data:`
 #[derive(Clone, Debug, PartialEq)]
@@ -49,3 +70,6 @@ pub enum Announce {
     Ip(IpAddr),
     Name(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,21 @@
-//! How much anybody may have: permits for sessions, deadlines.
+//! How much anybody may have: permits for sessions, attempts to log in; the deadlines of a session are kept by the session.
+//!
+//! Gets: addresses and user names that ask. Gives: permits that return what they took when dropped, or the limit that was reached.
+//! Never: waits, asks the network, or keeps more than its bounds: one entry for each session and 65,536 addresses that tried to log in.
 
-use std::time::Duration;
+mod logins;
+mod sessions;
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use sessions::{Permit, UserPermit};
+
+use self::logins::Logins;
+use self::sessions::Sessions;
+use crate::observe::event::{Event, Limit};
+use crate::observe::{Observer, Subject};
 
 /// `limits:`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,4 +44,225 @@ pub struct Config {
     pub line: usize,
     /// `limits.password_jobs`: password hashes computed at a time; `None` is `auto`, the number of cores.
     pub password_jobs: Option<usize>,
+}
+
+/// The limits of one node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Limits(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    observer: Observer,
+    sessions: Mutex<Sessions>,
+    logins: Mutex<Logins>,
+}
+
+/// A client's network as limits see it: one IPv4 address, or one IPv6 /64, because whoever has one address of a /64 has them all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Source(u128);
+
+impl Limits {
+    /// Nothing is taken yet.
+    pub fn new(config: &Config, observer: Observer) -> Self {
+        let (sessions, logins) = (Mutex::new(Sessions::new(config)), Mutex::new(Logins::new(config.logins_per_minute_per_ip)));
+        Self(Arc::new(Shared { observer, sessions, logins }))
+    }
+
+    /// Takes the numbers of a configuration that was read again; permits that are out stay out.
+    pub fn set(&self, config: &Config) {
+        lock(&self.0.sessions).set(config);
+        lock(&self.0.logins).set(config.logins_per_minute_per_ip);
+    }
+
+    /// Asks for one more session, of this (true) address: at accept, before a byte is read.
+    ///
+    /// # Errors
+    /// `sessions`, also when sessions without a login fill more than half of it and this one is dropped at random; `sessions_per_ip`.
+    pub fn admit(&self, ip: IpAddr) -> Result<Permit, Limit> {
+        let mut chance = [0_u8; 4];
+        // Without randomness the chance is 0: dropped as soon as any would be.
+        let _ = aws_lc_rs::rand::fill(&mut chance);
+        self.admit_by(ip, f64::from(u32::from_be_bytes(chance)) / (f64::from(u32::MAX) + 1.0))
+    }
+
+    /// Asks for one more attempt to log in from this address.
+    ///
+    /// # Errors
+    /// `logins_per_minute_per_ip`: refilled evenly, a minute's worth at most.
+    pub fn login_attempt(&self, ip: IpAddr, now: Instant) -> Result<(), Limit> {
+        let allowed = lock(&self.0.logins).attempt(Source::from(ip), now);
+        if allowed { Ok(()) } else { Err(self.hit(Limit::LoginsPerMinutePerIp, Some(ip), None)) }
+    }
+
+    /// Asks for one more session of this user, after the password.
+    ///
+    /// # Errors
+    /// `sessions_per_user`.
+    pub fn user(&self, name: &str) -> Result<UserPermit, Limit> {
+        if lock(&self.0.sessions).user_joins(name) {
+            return Ok(UserPermit::new(self.0.clone(), name));
+        }
+        Err(self.hit(Limit::SessionsPerUser, None, Some(name)))
+    }
+
+    /// Sessions that are admitted now.
+    pub fn sessions(&self) -> usize {
+        lock(&self.0.sessions).count()
+    }
+
+    /// `chance` is in `0.0..1.0`.
+    fn admit_by(&self, ip: IpAddr, chance: f64) -> Result<Permit, Limit> {
+        let source = Source::from(ip);
+        let answer = lock(&self.0.sessions).join(source, chance);
+        answer.map(|()| Permit::new(self.0.clone(), source)).map_err(|limit| self.hit(limit, Some(ip), None))
+    }
+
+    fn hit(&self, limit: Limit, ip: Option<IpAddr>, user: Option<&str>) -> Limit {
+        let peer = ip.map(|ip| SocketAddr::new(ip, 0));
+        self.0.observer.event(Subject { session: None, peer, user }, &Event::LimitHit { limit });
+        limit
+    }
+}
+
+impl From<IpAddr> for Source {
+    fn from(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            // As ::ffff:a.b.c.d, which no /64 of the internet begins with.
+            IpAddr::V4(four) => Self(four.to_ipv6_mapped().to_bits()),
+            IpAddr::V6(six) => Self(six.to_bits() & Ipv6Addr::new(0xffff, 0xffff, 0xffff, 0xffff, 0, 0, 0, 0).to_bits()),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use crate::observe::Sink;
+
+    /// Writes down which limits were hit.
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<Limit>>);
+
+    impl Sink for Notes {
+        fn event(&self, _: Subject<'_>, event: &Event<'_>) {
+            if let Event::LimitHit { limit } = event {
+                lock(&self.0).push(*limit);
+            }
+        }
+    }
+
+    fn config(sessions: usize, per_ip: usize, per_user: usize) -> Config {
+        Config {
+            sessions,
+            sessions_per_ip: per_ip,
+            sessions_per_user: per_user,
+            logins_per_minute_per_ip: 60,
+            login_timeout: Duration::ZERO,
+            idle_timeout: Duration::ZERO,
+            stall_timeout: Duration::ZERO,
+            data_timeout: Duration::ZERO,
+            write_timeout: Duration::ZERO,
+            session_max: Duration::ZERO,
+            line: 0,
+            password_jobs: None,
+        }
+    }
+
+    fn limits(sessions: usize, per_ip: usize, per_user: usize) -> (Limits, Arc<Notes>) {
+        let notes = Arc::new(Notes::default());
+        (Limits::new(&config(sessions, per_ip, per_user), Observer::new(vec![notes.clone()])), notes)
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn sessions_are_counted_and_returned() {
+        let (limits, notes) = limits(2, 9, 9);
+        let first = limits.admit(ip("192.0.2.1")).unwrap();
+        let second = limits.admit(ip("192.0.2.2")).unwrap();
+        assert_eq!(limits.admit(ip("192.0.2.3")).unwrap_err(), Limit::Sessions);
+        drop(first);
+        assert_eq!(limits.sessions(), 1);
+        let third = limits.admit(ip("192.0.2.3")).unwrap();
+        drop((second, third));
+        assert_eq!((limits.sessions(), lock(&notes.0).as_slice()), (0, [Limit::Sessions].as_slice()));
+    }
+
+    #[test]
+    fn an_ipv6_network_and_a_mapped_address_are_one_source() {
+        let (limits, _) = limits(100, 1, 9);
+        let six = limits.admit(ip("2001:db8:0:1::1")).unwrap();
+        assert_eq!(limits.admit(ip("2001:db8:0:1:ffff::2")).unwrap_err(), Limit::SessionsPerIp);
+        let next = limits.admit(ip("2001:db8:0:2::1")).unwrap();
+        let four = limits.admit(ip("192.0.2.1")).unwrap();
+        assert_eq!(limits.admit(ip("::ffff:192.0.2.1")).unwrap_err(), Limit::SessionsPerIp);
+        assert!(limits.admit(ip("192.0.2.2")).is_ok());
+        drop((six, next, four));
+        assert_eq!(lock(&limits.0.sessions).sources(), 0, "nothing is kept of who is gone");
+    }
+
+    #[test]
+    fn sessions_without_a_login_are_dropped_at_random_above_half() {
+        let (limits, notes) = limits(100, 1000, 9);
+        let mut permits: Vec<Permit> = (0..50).map(|_| limits.admit_by(ip("192.0.2.1"), 0.0).unwrap()).collect();
+        permits.push(limits.admit_by(ip("192.0.2.1"), 0.5).unwrap());
+        assert_eq!(limits.admit_by(ip("192.0.2.1"), 0.0).unwrap_err(), Limit::Sessions, "one over half: dropped with a small chance");
+        permits.extend((51..90).map(|_| limits.admit_by(ip("192.0.2.1"), 0.999).unwrap()));
+        assert_eq!(limits.admit_by(ip("192.0.2.1"), 0.79).unwrap_err(), Limit::Sessions, "at 90 of 100: with 80 %");
+        assert!(limits.admit_by(ip("192.0.2.1"), 0.81).is_ok());
+        // Whoever logs in makes room; whoever logs out takes it again.
+        permits.iter().take(45).for_each(Permit::logged_in);
+        permits[0].logged_in();
+        assert!(limits.admit_by(ip("192.0.2.1"), 0.0).is_ok());
+        permits.iter().take(45).for_each(Permit::logged_out);
+        assert!(limits.admit_by(ip("192.0.2.1"), 0.0).is_err());
+        drop(permits);
+        assert!(limits.admit_by(ip("192.0.2.1"), 0.0).is_ok());
+        assert_eq!(lock(&notes.0).len(), 3);
+    }
+
+    #[test]
+    fn a_small_node_fills_to_the_last_session() {
+        let (limits, _) = limits(10, 10, 9);
+        let permits: Vec<Permit> = (0..10).map(|_| limits.admit_by(ip("192.0.2.1"), 0.0).unwrap()).collect();
+        assert_eq!(permits.len(), 10);
+    }
+
+    #[test]
+    fn users_are_counted_by_name() {
+        let (limits, notes) = limits(9, 9, 1);
+        let alice = limits.user("alice").unwrap();
+        assert_eq!(limits.user("alice").unwrap_err(), Limit::SessionsPerUser);
+        let bob = limits.user("bob").unwrap();
+        drop(alice);
+        drop((limits.user("alice").unwrap(), bob));
+        assert_eq!((lock(&limits.0.sessions).users(), lock(&notes.0).as_slice()), (0, [Limit::SessionsPerUser].as_slice()));
+    }
+
+    #[test]
+    fn new_numbers_hold_for_new_sessions() {
+        let (limits, _) = limits(2, 9, 9);
+        let permits = [limits.admit(ip("192.0.2.1")).unwrap(), limits.admit(ip("192.0.2.1")).unwrap()];
+        limits.set(&config(1, 9, 9));
+        assert!(limits.admit(ip("192.0.2.1")).is_err());
+        drop(permits);
+        assert!(limits.admit(ip("192.0.2.1")).is_ok());
+    }
+
+    #[test]
+    fn attempts_to_log_in_are_limited_by_source() {
+        let (limits, notes) = limits(9, 9, 9);
+        let now = Instant::now();
+        (0..60).for_each(|_| limits.login_attempt(ip("192.0.2.1"), now).unwrap());
+        assert_eq!(limits.login_attempt(ip("192.0.2.1"), now), Err(Limit::LoginsPerMinutePerIp));
+        assert_eq!(limits.login_attempt(ip("192.0.2.2"), now), Ok(()));
+        assert_eq!(lock(&notes.0).as_slice(), [Limit::LoginsPerMinutePerIp]);
+    }
 }

@@ -4,11 +4,28 @@
 //! Never: blocks the caller, loses an event under load, or turns client text into a label.
 
 pub mod event;
+mod family;
 pub mod id;
+pub mod labels;
+mod line;
+pub mod log;
+pub mod log_sink;
+pub mod metrics;
+mod output;
+mod process;
+pub mod ready;
+mod sets;
+mod trace;
+pub mod utc;
 
 use std::sync::Arc;
 
 pub use event::{Event, Subject};
+pub use labels::Label;
+pub use log::LogHandle;
+pub use log_sink::LogSink;
+pub use metrics::Metrics;
+pub use ready::Readiness;
 
 /// `log:`
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,1 +1,151 @@
-//! What one connection owns: the loop, the handlers, the glue.
+//! What one connection owns: the stages Greeting → Secured → Session, the loop, the handlers.
+//!
+//! Gets: an admitted connection. Gives: exactly one `CloseReason`.
+//! Never: shares itself. One task owns a session; others post to its inbox or read its entry in `live`.
+
+mod control;
+mod files;
+mod greeting;
+mod listing;
+mod login;
+mod record;
+mod run;
+mod transfer;
+mod work;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use ftps_proto::proof::{ReusePolicy, UploadEnd};
+use tokio::sync::mpsc;
+
+use crate::auth::Login;
+use crate::data::announce::Announcer;
+use crate::data::channel::{Channel, Setup};
+use crate::data::waits::Waits;
+use crate::data::{Buffers, Spenders};
+use crate::limits::{self, Limits, Permit};
+use crate::live::{Live, Membership, Message};
+use crate::observe::event::{CloseReason, Listener};
+use crate::observe::id::SessionId;
+use crate::observe::{Observer, Subject};
+use crate::storage::Storage;
+use crate::tls::{SessionKeys, Tls};
+
+pub use greeting::Greeting;
+pub use run::Session;
+
+/// What all sessions of a node share.
+#[derive(Debug)]
+pub struct House {
+    /// What the configuration says about sessions; swapped whole on reload, acts for new sessions.
+    pub settings: ArcSwap<Settings>,
+    /// Limits and their counts.
+    pub limits: Limits,
+    /// Who is here.
+    pub live: Live,
+    /// Users and passwords.
+    pub login: Login,
+    /// Files.
+    pub storage: Storage,
+    /// Certificates, tickets, sessions.
+    pub tls: Tls,
+    /// What data connections share.
+    pub data: Data,
+    /// Where events go.
+    pub observer: Observer,
+}
+
+/// What data connections of all sessions share.
+#[derive(Debug)]
+pub struct Data {
+    /// Who waits on which port.
+    pub waits: Waits,
+    /// Clients that spend each ticket.
+    pub spenders: Spenders,
+    /// Buffers for uploads.
+    pub buffers: Buffers,
+    /// What PASV says.
+    pub announcer: Announcer,
+}
+
+/// What the configuration says about sessions.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `data.tls_reuse`, unless the user has one.
+    pub tls_reuse: ReusePolicy,
+    /// `data.upload_end`, unless the user has one.
+    pub upload_end: UploadEnd,
+    /// `data.active`.
+    pub active: bool,
+    /// Deadlines.
+    pub limits: limits::Config,
+}
+
+/// What is known about a session from its first moment.
+#[derive(Debug)]
+pub struct Identity {
+    /// Its id.
+    pub id: SessionId,
+    /// The client's true address.
+    pub peer: SocketAddr,
+    /// The address the client connected to.
+    pub local: SocketAddr,
+    /// Where it came in.
+    pub listener: Listener,
+    /// When it was accepted.
+    pub since: Instant,
+}
+
+/// What every stage of a connection carries on.
+#[derive(Debug)]
+pub struct Carried {
+    /// Who.
+    pub identity: Identity,
+    /// The share of the limits, held until close.
+    pub permit: Permit,
+    /// The entry in the list of sessions.
+    pub membership: Membership,
+    /// What others tell this session.
+    pub inbox: mpsc::Receiver<Message>,
+    /// TLS secrets of this session.
+    pub keys: Arc<SessionKeys>,
+    /// The configuration at the start of the session.
+    pub settings: Arc<Settings>,
+    /// What all sessions share.
+    pub house: Arc<House>,
+}
+
+impl Carried {
+    /// Whom events of this session are about, before login.
+    pub fn subject(&self) -> Subject<'static> {
+        Subject { session: Some(self.identity.id), peer: Some(self.identity.peer), user: None }
+    }
+
+    /// The data connections of this session. `fingerprint`: of the control connection's ClientHello.
+    fn channel(&self, fingerprint: [u8; 32]) -> Channel {
+        let (house, keys) = (self.house.clone(), self.keys.clone());
+        Channel::new(Setup {
+            session: self.identity.id,
+            peer: self.identity.peer,
+            local: self.identity.local,
+            fingerprint,
+            config: Box::new(move || house.tls.for_data(&keys, &[])),
+            waits: self.house.data.waits.clone(),
+            data_timeout: self.settings.limits.data_timeout,
+            spenders: self.house.data.spenders.clone(),
+            buffers: self.house.data.buffers.clone(),
+            observer: self.house.observer.clone(),
+        })
+    }
+
+    /// What is left of `limits.login_timeout`.
+    pub fn until_login(&self) -> Duration {
+        self.settings.limits.login_timeout.saturating_sub(self.identity.since.elapsed())
+    }
+}
+
+/// A stage ended the connection.
+pub type Ended = CloseReason;

@@ -1,7 +1,35 @@
 //! Where files live: one root descriptor, virtual paths, atomic uploads.
+//!
+//! Gets: a user's home and virtual paths. Gives: a [`Tree`] for the home, and through it entries, [`Listing`]s, [`Reader`]s and [`Writer`]s.
+//! Never: opens a path that leaves the home, blocks an async worker on a disk, or lets a half-written file stand under its final name.
+//!
+//! Start in `tree`; `resolve` is the only file that turns a path into a descriptor. Functions that are not async make system calls that may
+//! block: async callers run them with [`blocking`].
+
+mod dir;
+mod fault;
+mod plan;
+mod read;
+mod resolve;
+mod root;
+mod sweep;
+mod temporary;
+mod tree;
+mod write;
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+use ftps_proto::machine::io::FileError;
+
+pub use dir::{Detail, Listing};
+pub use fault::error_kind;
+pub use plan::StorePlan;
+pub use read::Reader;
+pub use root::{OpenError, Storage};
+pub use sweep::Sweep;
+pub use tree::Tree;
+pub use write::Writer;
 
 /// `storage:`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,3 +67,17 @@ pub enum Symlinks {
     /// Refused.
     Never,
 }
+
+/// Runs work that may wait for a disk on the blocking pool.
+///
+/// # Errors
+/// What the work says; [`FileError::Io`] when it panicked or the runtime is going down.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, FileError> + Send + 'static) -> Result<T, FileError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(FileError::Io))
+}
+
+/// Bytes that one read, one write and one copy step move at once, at most.
+pub const CHUNK: usize = 256 * 1024;
+
+#[cfg(test)]
+mod scratch;

@@ -11,6 +11,9 @@ use crate::listing::{Entry, FactSet};
 use crate::path::VirtualPath;
 use crate::reply::Reply;
 use crate::time::Timestamp;
+use crate::verbs::Verb;
+
+pub use super::permissions::Permissions;
 
 /// Something that happened to the session.
 #[derive(Debug)]
@@ -34,6 +37,13 @@ pub enum Input<'a> {
 pub enum Action {
     /// Append this reply to the write buffer.
     Reply(Reply),
+    /// A command has its final reply, which was the action before: for metrics and the idle clock. Greetings and a 421 that answers no command have none.
+    Answered {
+        /// The verb; `None` for one we do not know and for over-long lines.
+        verb: Option<Verb>,
+        /// The code of the final reply.
+        code: u16,
+    },
     /// Flush the replies, then run the TLS handshake on the control connection.
     StartTls,
     /// Start this job. No other is running.
@@ -44,7 +54,7 @@ pub enum Action {
     DropDataPort,
     /// The login is over or back to the start (`REIN`): forget the account.
     LoggedOut,
-    /// Flush, send close_notify, close. The last action.
+    /// Flush, send close_notify, close. The last action: running jobs are to be stopped, their outcomes are no longer wanted.
     Close(CloseCause),
 }
 
@@ -229,40 +239,6 @@ pub enum LoginRefusal {
     TooMany,
     /// The password queue is full or the user's home cannot be opened: try later.
     Unavailable,
-}
-
-/// What a user may do; bits of `permissions` in the users file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Permissions {
-    /// LIST, NLST, MLSD, MLST, STAT path, CWD.
-    pub list: bool,
-    /// RETR, SIZE, MDTM.
-    pub read: bool,
-    /// STOR, STOU, ALLO.
-    pub write: bool,
-    /// APPE, STOR after REST.
-    pub append: bool,
-    /// DELE; also STOR over an existing file needs no more than `write`.
-    pub delete: bool,
-    /// RNFR, RNTO.
-    pub rename: bool,
-    /// MKD.
-    pub mkdir: bool,
-    /// RMD.
-    pub rmdir: bool,
-    /// MFMT, MFF, SITE CHMOD, SITE UTIME.
-    pub attributes: bool,
-    /// HASH, XCRC and the like.
-    pub digest: bool,
-}
-
-impl Permissions {
-    /// All of them.
-    pub const ALL: Self =
-        Self { list: true, read: true, write: true, append: true, delete: true, rename: true, mkdir: true, rmdir: true, attributes: true, digest: true };
-    /// `read-only`: list, read, digest.
-    pub const READ_ONLY: Self =
-        Self { list: true, read: true, write: false, append: false, delete: false, rename: false, mkdir: false, rmdir: false, attributes: false, digest: true };
 }
 
 /// Why a file operation failed; the reply table turns it into code and text.

@@ -1,0 +1,194 @@
+//! Every key that exists, once: its form, its default, when a change acts and what it means.
+//!
+//! Gets: nothing. Gives: the table that `check` reads its defaults and known keys from, and that the reference is written from.
+//! Never: holds a key without effect. A new key is a row here, a line in `check` and a field of its room's `Config`.
+
+use super::near::nearest;
+
+/// One key of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// With dots; `[]` stands for the items of a list.
+    pub name: &'static str,
+    /// What may be written.
+    pub form: &'static str,
+    /// What holds when it is not written.
+    pub default: Default,
+    /// When a change of it acts after a reload.
+    pub acts: Acts,
+    /// What it decides.
+    pub meaning: &'static str,
+}
+
+/// The value of a key that is not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Default {
+    /// This, as YAML.
+    Yaml(&'static str),
+    /// Found at start, as these words say.
+    Found(&'static str),
+    /// There is none: the key must be written.
+    Required,
+}
+
+/// When a changed key acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acts {
+    /// At the reload, for everything.
+    Now,
+    /// For sessions that begin after the reload.
+    NewSessions,
+    /// When the node starts again.
+    Restart,
+}
+
+/// The row of a key.
+pub(super) fn row(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// Whether it is the first part of a key.
+pub(super) fn is_section(name: &str) -> bool {
+    KEYS.iter().any(|key| section(key.name) == name)
+}
+
+/// The words behind "unknown key": what may have been meant, or what there is.
+pub(super) fn advice(unknown: &str) -> String {
+    let last = unknown.rsplit('.').next().unwrap_or(unknown);
+    let meant = match unknown.split_once('.') {
+        None => {
+            let sections = KEYS.iter().map(|key| section(key.name));
+            nearest(unknown, sections).or_else(|| elsewhere(last))
+        }
+        Some((within, below)) => {
+            let mut names = KEYS.iter().map(|key| key.name);
+            let siblings = names.clone().filter_map(|name| name.strip_prefix(within)?.strip_prefix('.')).filter(|rest| !rest.contains('['));
+            let near = nearest(below, siblings).and_then(|near| names.find(|name| name.strip_prefix(within).is_some_and(|rest| rest[1..] == *near)));
+            near.or_else(|| elsewhere(last))
+        }
+    };
+    match meant {
+        Some(meant) => format!("unknown key; did you mean {meant}?"),
+        None => "unknown key; remove it".to_owned(),
+    }
+}
+
+/// The key of another section that ends in the same word.
+fn elsewhere(last: &str) -> Option<&'static str> {
+    KEYS.iter().map(|key| key.name).find(|name| name.rsplit('.').next() == Some(last) && !name.contains('['))
+}
+
+fn section(name: &'static str) -> &'static str {
+    name.split('.').next().unwrap_or(name)
+}
+
+const fn key(name: &'static str, form: &'static str, default: &'static str, acts: Acts, meaning: &'static str) -> Key {
+    Key { name, form, default: Default::Yaml(default), acts, meaning }
+}
+
+use Acts::{NewSessions, Now, Restart};
+
+/// All keys, in the order of the example.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "node.name",
+        form: "name",
+        default: Default::Found("the host's name"),
+        acts: Restart,
+        meaning: "the name of this node in logs, metrics and temporary files",
+    },
+    key(
+        "listen.explicit",
+        "list of IP:PORT",
+        r#"["[::]:2121"]"#,
+        Restart,
+        "addresses for FTP with AUTH TLS; [::] also takes IPv4; port 0 is one of the kernel's choice",
+    ),
+    key("listen.implicit", "list of IP:PORT", r#"["[::]:9990"]"#, Restart, "addresses for FTP with TLS from the first byte; [] is off"),
+    key("listen.admin", "IP:PORT", r#""127.0.0.1:7122""#, Restart, "address of the admin interface; loopback only"),
+    key("listen.metrics", "IP:PORT or null", "null", Restart, "address for /metrics and the probes alone; null: they are on listen.admin"),
+    key("listen.allow_from", "list of networks", "[]", NewSessions, "networks that may connect at all; [] is any"),
+    key(
+        "data.ports",
+        "A-B or 0/COUNT",
+        r#""50000-50007""#,
+        Restart,
+        "ports for data connections, opened on the addresses of the FTP listeners; 0/8: eight of the kernel's choice",
+    ),
+    key(
+        "data.public_address",
+        "auto, IP, name or mapping of networks",
+        "auto",
+        NewSessions,
+        "what PASV announces; auto: the environment variable FTPS_GATEWAY_PUBLIC_ADDRESS, else the address the client came to",
+    ),
+    key(
+        "data.tls_reuse",
+        "auto, require, prefer or off",
+        "auto",
+        NewSessions,
+        "whether a data connection must resume the TLS session of its control connection",
+    ),
+    key("data.upload_end", "auto or strict", "auto", NewSessions, "whether an upload may end without close_notify"),
+    key("data.active", "true or false", "false", NewSessions, "PORT and EPRT, to the client's own address only"),
+    key("tls.certificates", "list of {cert, key}", "[]", NewSessions, "certificates, one for each name or key type; [] is self-signed, with a warning"),
+    Key { name: "tls.certificates[].cert", form: "path", default: Default::Required, acts: NewSessions, meaning: "PEM file with the chain, leaf first" },
+    Key { name: "tls.certificates[].key", form: "path", default: Default::Required, acts: NewSessions, meaning: "PEM file with the private key" },
+    key("tls.min_version", r#""1.2" or "1.3""#, r#""1.2""#, NewSessions, "lowest TLS version"),
+    key("tls.cipher_suites", "list of IANA names", "[]", NewSessions, "cipher suites; [] is rustls' own choice"),
+    key("tls.session_lifetime", "duration", "30m", NewSessions, "how old a TLS session may be when a control connection resumes it"),
+    key("tls.ticket_rotation", "duration", "1h", Now, "how often a new ticket key seals"),
+    key("users.files", "list of paths", "[users.yaml]", Now, "users files; a name may stand in one of them only"),
+    Key { name: "storage.root", form: "path", default: Default::Required, acts: Restart, meaning: "the directory that holds all homes" },
+    key("storage.fsync", "auto, always or never", "auto", NewSessions, "fsync before an upload takes its name; auto: on network file systems"),
+    key("storage.file_mode", "octal text", r#""0640""#, NewSessions, "permission bits of new files"),
+    key("storage.dir_mode", "octal text", r#""0750""#, NewSessions, "permission bits of new directories"),
+    key("storage.symlinks", "inside or never", "inside", NewSessions, "symbolic links: followed inside the home, or refused"),
+    key("storage.sweep_after", "duration", "24h", Restart, "age at which the left-over upload of a dead node is removed"),
+    key("limits.sessions", "number", "10000", Now, "sessions on this node"),
+    key("limits.sessions_per_ip", "number", "50", Now, "sessions of one address"),
+    key("limits.sessions_per_user", "number", "20", Now, "sessions of one user"),
+    key("limits.logins_per_minute_per_ip", "number", "60", Now, "login attempts of one address in a minute"),
+    key("limits.login_timeout", "duration", "30s", NewSessions, "from the connection to the login"),
+    key("limits.idle_timeout", "duration", "5m", NewSessions, "without a command and without a transfer"),
+    key("limits.stall_timeout", "duration", "60s", NewSessions, "without a byte on a data connection"),
+    key("limits.data_timeout", "duration", "30s", NewSessions, "from PASV or EPSV to the data connection"),
+    key("limits.write_timeout", "duration", "30s", NewSessions, "for a reply that the client does not read"),
+    key("limits.session_max", "duration", "6d", NewSessions, "longest session: clients drop TLS tickets after 7 days"),
+    key("limits.line", "size", "8KiB", NewSessions, "longest command line after login; half of it, at most 4 KiB, before"),
+    key("limits.password_jobs", "auto or number", "auto", Restart, "password hashes computed at a time; auto: one for each core"),
+    key("log.format", "text or json", "text", Restart, "form of log lines"),
+    key("log.level", "level or mapping of rooms", "info", Now, "off, error, warn, info, debug or trace; or by room: { default: info, tls: debug }"),
+    key("drain.delay", "duration", "10s", Now, "how long new sessions are still served after SIGTERM"),
+    key("drain.idle", "duration", "10s", Now, "how long a session may be without a command before it is ended with 421"),
+    key("drain.timeout", "duration", "300s", Now, "when what still runs is cut"),
+];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn unknown_keys_get_the_nearest_known_one() {
+        for (unknown, meant) in [
+            ("limts", "did you mean limits?"),
+            ("limits.idel_timeout", "did you mean limits.idle_timeout?"),
+            ("limits.active", "did you mean data.active?"),
+            ("idle_timeout", "did you mean limits.idle_timeout?"),
+            ("limits.bandwidth_per_user", "remove it"),
+            ("bans", "remove it"),
+        ] {
+            assert_eq!(advice(unknown), format!("unknown key; {meant}"));
+        }
+    }
+
+    #[test]
+    fn every_key_stands_once_and_says_what_it_means() {
+        for (index, key) in KEYS.iter().enumerate() {
+            assert!(KEYS[..index].iter().all(|other| other.name != key.name), "{} stands twice", key.name);
+            assert!(!key.form.is_empty() && !key.meaning.is_empty(), "{}", key.name);
+            assert!(row(key.name).is_some() && is_section(section(key.name)));
+        }
+    }
+}

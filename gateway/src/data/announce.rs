@@ -1,0 +1,171 @@
+//! What PASV announces: the setting, else `FTPS_GATEWAY_PUBLIC_ADDRESS`, else the address the control connection came to.
+//!
+//! Gets: the setting, the client's and our own address of a control connection. Gives: an IPv4 address, and whether it is a private one told to a public client.
+//! Names are resolved in the background, every 60 s; the last good answer is kept.
+//! Never: asks DNS for a client.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ftps_proto::machine::io::PassiveError;
+use tokio::time::timeout;
+
+use super::{Announce, PublicAddress};
+
+/// Knows what to announce. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Announcer {
+    setting: Arc<PublicAddress>,
+    resolved: Arc<ArcSwap<HashMap<String, Ipv4Addr>>>,
+}
+
+/// What a PASV reply says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// The address.
+    pub ip: Ipv4Addr,
+    /// A private address told to a public client (`pasv_private_address`): it will hardly reach us.
+    pub unreachable: bool,
+}
+
+impl Announcer {
+    /// `environment`: the value of `FTPS_GATEWAY_PUBLIC_ADDRESS`, used when the setting is `auto`. Resolves no name yet.
+    pub fn new(setting: &PublicAddress, environment: Option<&str>) -> Self {
+        let setting = match (setting, environment.map(str::trim).filter(|value| !value.is_empty())) {
+            (PublicAddress::Auto, Some(value)) => value.parse().map_or_else(|_| PublicAddress::Name(value.into()), PublicAddress::Ip),
+            (set, _) => set.clone(),
+        };
+        Self { setting: Arc::new(setting), resolved: Arc::default() }
+    }
+
+    /// Resolves the names once, 5 s at most each; returns those that have no IPv4 address, for a warning.
+    pub async fn resolve(&self) -> Vec<String> {
+        let mut known = HashMap::clone(&self.resolved.load());
+        let mut failed = Vec::new();
+        for name in self.names() {
+            match look_up(&name).await {
+                Some(ip) => drop(known.insert(name, ip)),
+                None => failed.push(name),
+            }
+        }
+        self.resolved.store(Arc::new(known));
+        failed
+    }
+
+    /// Keeps the names fresh, for ever. Returns at once when there are none.
+    pub async fn keep_resolved(self) {
+        while !self.names().is_empty() {
+            tokio::time::sleep(REFRESH).await;
+            self.resolve().await;
+        }
+    }
+
+    /// What to tell a client at `client` whose control connection came to `local`.
+    ///
+    /// # Errors
+    /// `NoIpv4`: there is no IPv4 address to tell; EPSV works.
+    pub fn announced(&self, client: IpAddr, local: SocketAddr) -> Result<Announced, PassiveError> {
+        let client = client.to_canonical();
+        let ip = match self.setting.as_ref() {
+            PublicAddress::Auto => ipv4(local.ip()),
+            PublicAddress::Ip(ip) => ipv4(*ip),
+            PublicAddress::Name(name) => self.known(name),
+            PublicAddress::ByNetwork(networks, default) => {
+                let chosen = networks.iter().find(|(network, _)| network.contains(&client)).map(|(_, announce)| announce).or(default.as_ref());
+                match chosen {
+                    Some(Announce::Ip(ip)) => ipv4(*ip),
+                    Some(Announce::Name(name)) => self.known(name),
+                    None => ipv4(local.ip()),
+                }
+            }
+        };
+        let ip = ip.ok_or(PassiveError::NoIpv4)?;
+        Ok(Announced { ip, unreachable: is_private(IpAddr::V4(ip)) && !is_private(client) })
+    }
+
+    fn known(&self, name: &str) -> Option<Ipv4Addr> {
+        self.resolved.load().get(name).copied()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let name = |announce: &Announce| match announce {
+            Announce::Name(name) => Some(name.clone()),
+            Announce::Ip(_) => None,
+        };
+        match self.setting.as_ref() {
+            PublicAddress::Auto | PublicAddress::Ip(_) => Vec::new(),
+            PublicAddress::Name(name) => vec![name.clone()],
+            PublicAddress::ByNetwork(networks, default) => networks.iter().map(|(_, announce)| announce).chain(default).filter_map(name).collect(),
+        }
+    }
+}
+
+async fn look_up(name: &str) -> Option<Ipv4Addr> {
+    let addresses = timeout(PATIENCE, tokio::net::lookup_host((name, 0))).await.ok()?.ok()?;
+    addresses.map(|address| address.ip()).find_map(ipv4)
+}
+
+fn ipv4(ip: IpAddr) -> Option<Ipv4Addr> {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) if !ip.is_unspecified() => Some(ip),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    }
+}
+
+/// Addresses that the Internet does not route (RFC 1918, 3927, 4193, 6598, loopback).
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+/// Between two look-ups of a name.
+const REFRESH: Duration = Duration::from_secs(60);
+
+/// For one look-up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn announced(setting: &PublicAddress, environment: Option<&str>, client: &str, local: &str) -> Result<(String, bool), PassiveError> {
+        let announced = Announcer::new(setting, environment).announced(client.parse().unwrap(), local.parse().unwrap())?;
+        Ok((announced.ip.to_string(), announced.unreachable))
+    }
+
+    #[test]
+    fn announces_setting_then_environment_then_socket() {
+        let told = |ip: &str, unreachable| Ok((ip.to_owned(), unreachable));
+        let ip = PublicAddress::Ip("203.0.113.7".parse().unwrap());
+        assert_eq!(announced(&ip, Some("192.0.2.1"), "198.51.100.1", "10.0.0.1:2121"), told("203.0.113.7", false));
+        assert_eq!(announced(&PublicAddress::Auto, Some("192.0.2.1"), "198.51.100.1", "10.0.0.1:2121"), told("192.0.2.1", false));
+        assert_eq!(announced(&PublicAddress::Auto, Some(" "), "10.0.0.9", "[::ffff:10.0.0.1]:2121"), told("10.0.0.1", false));
+        assert_eq!(announced(&PublicAddress::Auto, None, "198.51.100.1", "10.0.0.1:2121"), told("10.0.0.1", true));
+        assert_eq!(announced(&PublicAddress::Auto, None, "2001:db8::9", "[2001:db8::1]:2121"), Err(PassiveError::NoIpv4));
+        assert_eq!(announced(&PublicAddress::Name("nowhere.invalid".into()), None, "198.51.100.1", "192.0.2.1:1"), Err(PassiveError::NoIpv4));
+    }
+
+    #[test]
+    fn announces_by_the_network_of_the_client() {
+        let inside = ("10.0.0.0/8".parse().unwrap(), Announce::Ip("10.1.2.3".parse().unwrap()));
+        let setting = PublicAddress::ByNetwork(vec![inside.clone()], Some(Announce::Ip("203.0.113.7".parse().unwrap())));
+        assert_eq!(announced(&setting, None, "::ffff:10.9.9.9", "10.0.0.1:1").unwrap(), ("10.1.2.3".into(), false));
+        assert_eq!(announced(&setting, None, "198.51.100.1", "10.0.0.1:1").unwrap(), ("203.0.113.7".into(), false));
+        let without = PublicAddress::ByNetwork(vec![inside], None);
+        assert_eq!(announced(&without, None, "198.51.100.1", "192.0.2.9:1").unwrap(), ("192.0.2.9".into(), false));
+    }
+
+    #[tokio::test]
+    async fn names_are_resolved_before_they_are_needed_and_kept() {
+        let announcer = Announcer::new(&PublicAddress::Auto, Some("localhost"));
+        assert_eq!(announcer.resolve().await, Vec::<String>::new());
+        let told = announcer.announced("127.0.0.1".parse().unwrap(), "192.0.2.1:1".parse().unwrap()).unwrap();
+        assert_eq!(told, Announced { ip: Ipv4Addr::LOCALHOST, unreachable: false });
+    }
+}

@@ -1,0 +1,100 @@
+//! Whose is this data connection: reads its ClientHello, nothing more, and hands it to the session that waits for it.
+//!
+//! Gets: accepted connections. Gives: [`Arrival`]s to inboxes; one outcome for each.
+//! Never: delivers on a guess, starts TLS, keeps a connection that nobody waits for.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ftps_proto::hello::{ClientHello, HelloReader, Progress};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::waits::Waits;
+use crate::live::Live;
+use crate::net::Arrival;
+use crate::observe::event::DataOutcome;
+use crate::observe::id::SessionId;
+use crate::observe::{Event, Observer, Subject};
+
+/// Brings data connections to sessions. Cheap to clone.
+#[derive(Clone)]
+pub struct Router {
+    waits: Waits,
+    live: Live,
+    shown: Shown,
+    observer: Observer,
+}
+
+/// The session that a ClientHello's tickets or session ID name, by this node's own seal. Not a proof yet: anybody can copy a ClientHello.
+pub type Shown = Arc<dyn Fn(&ClientHello) -> Option<SessionId> + Send + Sync>;
+
+/// Where a connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    To(SessionId, DataOutcome),
+    Nowhere(DataOutcome),
+}
+
+impl Router {
+    /// Routes by `shown` first, then by the waits of `waits`, to the sessions of `live`.
+    pub fn new(waits: Waits, live: Live, shown: Shown, observer: Observer) -> Self {
+        Self { waits, live, shown, observer }
+    }
+
+    /// Takes one connection through, 10 s at most. `port`: the data port it came to; `peer`: its true address.
+    pub async fn receive(&self, stream: TcpStream, peer: SocketAddr, port: u16) {
+        let (session, outcome) = match read_hello(stream, peer, port).await {
+            None => (None, DataOutcome::NoHello),
+            Some((arrival, hello)) => self.deliver(arrival, &hello),
+        };
+        self.observer.event(Subject { session, peer: Some(peer), user: None }, &Event::DataConnection { outcome });
+    }
+
+    fn deliver(&self, arrival: Arrival, hello: &ClientHello) -> (Option<SessionId>, DataOutcome) {
+        match self.way((self.shown)(hello), arrival.peer.ip(), arrival.port) {
+            Way::Nowhere(outcome) => (None, outcome),
+            Way::To(session, outcome) => match self.live.deliver(session, arrival) {
+                Ok(()) => (Some(session), outcome),
+                // Gone meanwhile, or its inbox is full.
+                Err(_closed) => (Some(session), DataOutcome::NotWaiting),
+            },
+        }
+    }
+
+    /// A living session that is shown decides alone: whoever shows one that waits elsewhere gets no lease besides. A dead one is no proof, so the lease decides.
+    fn way(&self, shown: Option<SessionId>, ip: IpAddr, port: u16) -> Way {
+        match shown.filter(|session| self.waits.is_here(*session)) {
+            Some(session) => self.waits.owner_for(port, session).map_or(Way::Nowhere(DataOutcome::NotWaiting), |owner| Way::To(owner, DataOutcome::Local)),
+            None => self.waits.unproven_owner(ip, port).map_or(Way::Nowhere(DataOutcome::NoOwner), |owner| Way::To(owner, DataOutcome::Leased)),
+        }
+    }
+}
+
+/// Reads as far as the end of the ClientHello. `None`: no TLS, closed, or 10 s passed.
+pub(super) async fn read_hello(mut stream: TcpStream, peer: SocketAddr, port: u16) -> Option<(Arrival, ClientHello)> {
+    let since = Instant::now();
+    let mut reader = HelloReader::new();
+    let mut read = Vec::new();
+    loop {
+        read.reserve(FIRST_READ);
+        let seen = read.len();
+        let count = timeout_at(since + DEADLINE, stream.read_buf(&mut read)).await.ok()?.ok()?;
+        if count == 0 {
+            return None;
+        }
+        match reader.push(&read[seen..]) {
+            Progress::Done(hello) => return Some((Arrival { stream, read, peer, port, since }, hello)),
+            Progress::More => {}
+            Progress::Fault(_) => return None,
+        }
+    }
+}
+
+/// From accept to a whole ClientHello.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Room for what nearly every client sends at first: 250 to 1,800 bytes.
+const FIRST_READ: usize = 2048;

@@ -1,0 +1,228 @@
+//! A data connection that was taken: bytes out with [`Sender`], bytes in with [`Receiver`].
+//!
+//! Gets: a finished handshake. Gives: the whole stream and how it ended, or that it was cut.
+//! TLS 1.3 tickets go out with the first bytes of a download, but only after the end of an upload: a client that never reads would answer them with RST and
+//! lose what it sent (RST destroys bytes in flight).
+//! Never: takes a FIN for an end by itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::buffers::{Buffer, Buffers, SIZE};
+use super::handshake::Finished;
+pub use super::link::Cut;
+use super::link::Link;
+use crate::observe::event::TlsVersion;
+
+/// A data connection, ready to move bytes one way.
+pub struct DataStream {
+    link: Link,
+    unread: Vec<u8>,
+    version: TlsVersion,
+    proven: bool,
+    tickets_early: bool,
+    past: Arc<Past>,
+    buffers: Buffers,
+}
+
+/// What a session's data connections have shown so far.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// One proved the session.
+    pub(super) proven: AtomicBool,
+    /// An upload ended with close_notify.
+    pub(super) ended_cleanly: AtomicBool,
+    /// The latest one kept its ticket back.
+    pub(super) held_back: AtomicBool,
+}
+
+/// Bytes to the client.
+pub struct Sender {
+    link: Link,
+    stall: Duration,
+}
+
+/// Bytes from the client.
+pub struct Receiver {
+    link: Link,
+    stall: Duration,
+    cipher: Buffer,
+    filled: std::ops::Range<usize>,
+    fin: bool,
+    past: Arc<Past>,
+}
+
+/// What [`Receiver::recv`] has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// Bytes were appended.
+    Bytes,
+    /// The client ended; nothing was appended.
+    End(End),
+}
+
+/// How the client ended its upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With close_notify: nothing is missing.
+    CloseNotify,
+    /// With a bare FIN; `ftps_proto::proof` says whether that is taken.
+    Fin {
+        /// Whether the FIN came between two TLS records.
+        on_record_boundary: bool,
+    },
+}
+
+impl DataStream {
+    pub(super) fn new(finished: Finished, proven: bool, tickets_early: bool, past: Arc<Past>, buffers: Buffers) -> Self {
+        let Finished { link, unread, version, resumed: _ } = finished;
+        Self { link, unread, version, proven, tickets_early, past, buffers }
+    }
+
+    /// Whether it proved its session.
+    pub fn proven(&self) -> bool {
+        self.proven
+    }
+
+    /// For a download or a listing. `stall`: `limits.stall_timeout`.
+    pub fn into_sender(self, stall: Duration) -> Sender {
+        self.past.held_back.store(false, Ordering::Relaxed);
+        Sender { link: self.link, stall }
+    }
+
+    /// For an upload. `stall`: `limits.stall_timeout`.
+    pub fn into_receiver(mut self, stall: Duration) -> Receiver {
+        if self.tickets_early {
+            // What the socket does not take now goes out at the end.
+            let _ = self.link.flush_now();
+        }
+        let held_back = self.version == TlsVersion::Tls13 && self.proven && !self.tickets_early;
+        self.past.held_back.store(held_back, Ordering::Relaxed);
+        let mut cipher = self.buffers.lend();
+        let count = self.unread.len();
+        cipher[..count].copy_from_slice(&self.unread);
+        Receiver { link: self.link, stall, cipher, filled: 0..count, fin: false, past: self.past }
+    }
+}
+
+impl Sender {
+    /// Sends the bytes; returns when the socket has them. 64 KiB at a time are best.
+    ///
+    /// # Errors
+    /// [`Cut`], also when the peer takes no byte for `limits.stall_timeout`.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), Cut> {
+        self.queue(bytes).await?;
+        self.link.flush(self.stall).await
+    }
+
+    /// Like [`Sender::send`], but the last 64 KiB may wait for what follows: the end of a small file goes out in one piece with close_notify.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub async fn queue(&mut self, mut bytes: &[u8]) -> Result<(), Cut> {
+        loop {
+            let taken = std::io::Write::write(&mut self.link.tls.writer(), bytes).map_err(|_| Cut::Broken)?;
+            bytes = &bytes[taken..];
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            self.link.flush(self.stall).await?;
+        }
+    }
+
+    /// Ends the stream: close_notify, FIN, and up to 2 s for the client's own end, so that nothing it sent turns our close into a RST.
+    ///
+    /// # Errors
+    /// [`Cut`] when not all bytes could be written.
+    pub async fn finish(mut self) -> Result<(), Cut> {
+        self.link.tls.send_close_notify();
+        self.link.flush(self.stall).await?;
+        self.link.tcp.shutdown().await.map_err(|_| Cut::Broken)?;
+        let deadline = Instant::now() + FAREWELL;
+        let mut discard = vec![0; 1024];
+        // A client that has all it wants may close without reading our close_notify: its RST says nothing about the file.
+        while let Ok(Some(count)) = self.link.read(&mut discard, deadline).await {
+            if !matches!(self.link.feed(&discard[..count]), Ok(taken) if taken == count) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Receiver {
+    /// Appends what the client sent, up to 256 KiB; returns when so much is there or nothing more will come.
+    ///
+    /// Cancel safe: bytes stay with `out` or with us.
+    ///
+    /// # Errors
+    /// [`Cut`]: reset, no TLS, or no byte for `limits.stall_timeout`. What is in `out` then belongs to nothing.
+    pub async fn recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Cut> {
+        let full = out.len() + CHUNK;
+        let before = out.len();
+        out.reserve(CHUNK + RECORD);
+        loop {
+            self.link.take_plaintext(out, full);
+            if out.len() >= full {
+                return Ok(Received::Bytes);
+            }
+            if let Some(end) = self.end() {
+                return Ok(if out.len() > before { Received::Bytes } else { Received::End(end) });
+            }
+            if self.filled.is_empty() {
+                self.fill().await?;
+            }
+            self.decrypt()?;
+        }
+    }
+
+    /// The upload is on disk: what was held back goes out, then close_notify. The client need not care.
+    pub async fn close(mut self) {
+        self.link.tls.send_close_notify();
+        let farewell = async {
+            let _ = self.link.flush(FAREWELL).await;
+            let _ = self.link.tcp.shutdown().await;
+        };
+        let _ = timeout_at(Instant::now() + FAREWELL, farewell).await;
+    }
+
+    /// Hands ciphertext to TLS. What comes behind close_notify is nobody's.
+    fn decrypt(&mut self) -> Result<(), Cut> {
+        if self.filled.is_empty() {
+            return Ok(());
+        }
+        let taken = self.link.feed(&self.cipher[self.filled.clone()]).map_err(|_| Cut::Broken)?;
+        self.filled.start += taken;
+        if taken == 0 && !self.link.peer_closed() { Err(Cut::Broken) } else { Ok(()) }
+    }
+
+    fn end(&mut self) -> Option<End> {
+        if self.link.peer_closed() {
+            self.past.ended_cleanly.store(true, Ordering::Relaxed);
+            return Some(End::CloseNotify);
+        }
+        self.fin.then(|| End::Fin { on_record_boundary: self.link.on_record_boundary() })
+    }
+
+    async fn fill(&mut self) -> Result<(), Cut> {
+        let deadline = Instant::now() + self.stall;
+        match self.link.read(&mut self.cipher, deadline).await? {
+            Some(count) => self.filled = 0..count,
+            None => self.fin = true,
+        }
+        Ok(())
+    }
+}
+
+/// What [`Receiver::recv`] gathers.
+const CHUNK: usize = SIZE;
+
+/// The longest plaintext of one record, with which a chunk may overrun.
+const RECORD: usize = 16 * 1024;
+
+/// How long the other side's end is waited for when all our bytes are out.
+const FAREWELL: Duration = Duration::from_secs(2);

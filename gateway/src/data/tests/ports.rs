@@ -1,0 +1,86 @@
+//! Listeners and routing: every connection has one outcome, and none is delivered on a guess.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream as Plain};
+use std::sync::Arc;
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::kit::{Client, Kit, LIMIT, TLS13};
+use crate::data::PortSet;
+use crate::data::ports::{Ports, PortsError};
+use crate::data::route::Router;
+use crate::data::waits::{ClientKey, Waits};
+use crate::live::{Live, Message};
+use crate::observe::id::SessionId;
+
+#[tokio::test]
+async fn opens_the_same_ports_on_every_address() {
+    let ftp: Vec<SocketAddr> = ["127.0.0.1:1", "127.0.0.2:2", "127.0.0.1:3"].map(|address| address.parse().unwrap()).to_vec();
+    let ports = Ports::bind(&PortSet::Any(3), &ftp).unwrap();
+    let numbers = ports.numbers();
+    assert_eq!(numbers.len(), 3);
+    for port in numbers {
+        for ip in ["127.0.0.1", "127.0.0.2"] {
+            Plain::connect((ip, port)).unwrap();
+        }
+        assert!(matches!(Ports::bind(&PortSet::Range(port, port), &ftp), Err(PortsError::Listen { .. })));
+    }
+}
+
+#[tokio::test]
+async fn every_connection_has_one_outcome() {
+    let mut kit = Kit::new().await;
+    let ports = Ports::bind(&PortSet::Any(2), &["127.0.0.1:0".parse().unwrap()]).unwrap();
+    let numbers = ports.numbers();
+    kit.waits = Waits::new(numbers.clone());
+    let live = Live::default();
+    let session = SessionId::now();
+    let router = Router::new(kit.waits.clone(), live.clone(), Arc::new(move |hello| hello.tickets().next().map(|_| session)), kit.observer());
+    let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+    ports.serve(&router, &kit.observer(), &stop, &tracker);
+
+    let (_membership, mut inbox) = live.join(session, "127.0.0.1:40000".parse().unwrap());
+    let (plain, remembers) = (kit.client(TLS13, false), kit.client(TLS13, true));
+    kit.seed_at(&remembers).await;
+    let (with, without) = (Client::hello(&remembers), Client::hello(&plain));
+    let send = |port: u16, bytes: &[u8]| {
+        let mut tcp = Plain::connect(("127.0.0.1", port)).unwrap();
+        tcp.set_read_timeout(Some(LIMIT)).unwrap();
+        tcp.write_all(bytes).unwrap();
+        tcp
+    };
+
+    // Nobody is logged in: a ticket of a dead session is none, and there is no lease.
+    drop(send(numbers[0], &with));
+    kit.events.wait_for("NoOwner").await;
+
+    let member = kit.waits.join(session, ClientKey::alone(session));
+    drop(send(numbers[0], &with));
+    kit.events.wait_for("NotWaiting").await;
+
+    let wait = kit.waits.open(session, "127.0.0.1".parse().unwrap(), true).await.unwrap();
+    let _here = send(wait.port(), &with);
+    kit.events.wait_for("Local").await;
+    let Message::Data(arrival) = timeout(LIMIT, inbox.recv()).await.unwrap().unwrap() else { panic!("no data") };
+    assert_eq!((arrival.port, arrival.read.as_slice()), (wait.port(), with.as_slice()));
+
+    let _here = send(wait.port(), &without);
+    kit.events.wait_for("Leased").await;
+    assert!(matches!(timeout(LIMIT, inbox.recv()).await.unwrap().unwrap(), Message::Data(_)));
+
+    let other = numbers.iter().find(|port| **port != wait.port()).unwrap();
+    drop(send(*other, &without));
+    drop(send(*other, &with));
+    let mut closed = send(*other, b"GET / HTTP/1.1\r\n\r\n");
+    kit.events.wait_for("NoHello").await;
+    assert_eq!(closed.read(&mut [0; 1]).unwrap_or(0), 0);
+    drop((wait, member));
+    stop.cancel();
+    tracker.close();
+    timeout(LIMIT, tracker.wait()).await.unwrap();
+    assert_eq!(kit.events.count("DataConnection"), 7);
+    assert_eq!((kit.events.count("NoOwner"), kit.events.count("NotWaiting")), (2, 2));
+}

@@ -1,0 +1,340 @@
+//! Who waits for data on which port: reservations by client, leases by address.
+//!
+//! Gets: sessions that log in, PASV and EPSV. Gives: a port for each, and on arrival the one session that may have the connection.
+//! Two sessions of one client never wait on the same port at once: the TLS session proves the client, the port chooses the session.
+//! Never: chooses among several; an unsure answer is none.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ftps_proto::machine::io::PassiveError;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::observe::id::{SessionId, Ulid};
+
+/// All waits of this node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Waits(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    table: Mutex<Table>,
+    /// Told whenever a port is free again for somebody.
+    freed: Notify,
+    patience: Duration,
+}
+
+/// Sessions with equal keys are one client: a TLS session of one proves the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientKey(Ulid);
+
+/// A session that may wait for data: from login to its end. Leaves, and gives up its wait, when dropped.
+#[derive(Debug)]
+pub struct Member {
+    waits: Waits,
+    session: SessionId,
+}
+
+/// One announced port. Released when dropped: with the proof, a new PASV or EPSV, `limits.data_timeout`, the session's end.
+#[derive(Debug)]
+pub struct Wait {
+    waits: Waits,
+    session: SessionId,
+    serial: u64,
+    port: u16,
+    lease: bool,
+}
+
+#[derive(Debug)]
+struct Table {
+    ports: Vec<u16>,
+    /// Where the search for a free port begins: round robin spreads sessions over the ports.
+    next: usize,
+    serial: u64,
+    members: HashMap<SessionId, Place>,
+    reserved: HashMap<(ClientKey, u16), SessionId>,
+    by_address: HashMap<(IpAddr, u16), Vec<SessionId>>,
+}
+
+#[derive(Debug)]
+struct Place {
+    client: ClientKey,
+    wait: Option<Open>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    serial: u64,
+    port: u16,
+    ip: IpAddr,
+    lease: bool,
+}
+
+impl ClientKey {
+    /// A client with this one session.
+    pub fn alone(session: SessionId) -> Self {
+        Self(session.0)
+    }
+}
+
+impl Waits {
+    /// No one waits. `ports`: the data ports of this node.
+    pub fn new(ports: Vec<u16>) -> Self {
+        Self::with_patience(ports, PATIENCE)
+    }
+
+    /// Like [`Waits::new`]; `patience` is how long a PASV waits when every port is taken.
+    pub fn with_patience(ports: Vec<u16>, patience: Duration) -> Self {
+        // The first port is not the same after every restart: clients of the last run may still come.
+        let next = Ulid::now().to_bytes()[15] as usize;
+        let table = Table { ports, next, serial: 0, members: HashMap::new(), reserved: HashMap::new(), by_address: HashMap::new() };
+        Self(Arc::new(Shared { table: Mutex::new(table), freed: Notify::new(), patience }))
+    }
+
+    /// A session logs in.
+    pub fn join(&self, session: SessionId, client: ClientKey) -> Member {
+        self.table().members.insert(session, Place { client, wait: None });
+        Member { waits: self.clone(), session }
+    }
+
+    /// Takes a port for `session`, whose control connection comes from `ip`; an earlier wait of it is given up. With `lease`, connections from `ip` to that
+    /// port that prove nothing are its own too, and nobody else's.
+    ///
+    /// # Errors
+    /// `Busy` when every port stayed taken by this client, or leased to this address, for 10 s.
+    pub async fn open(&self, session: SessionId, ip: IpAddr, lease: bool) -> Result<Wait, PassiveError> {
+        self.release(session, None);
+        let deadline = Instant::now() + self.0.patience;
+        loop {
+            let mut freed = pin!(self.0.freed.notified());
+            // Registered before the look, so that a release between look and wait is not missed.
+            freed.as_mut().enable();
+            if let Some((serial, port)) = self.table().take(session, ip, lease) {
+                return Ok(Wait { waits: self.clone(), session, serial, port, lease });
+            }
+            if timeout_at(deadline, freed).await.is_err() {
+                return Err(PassiveError::Busy);
+            }
+        }
+    }
+
+    /// Whether the session is logged in here.
+    pub fn is_here(&self, session: SessionId) -> bool {
+        self.table().members.contains_key(&session)
+    }
+
+    /// Whose a connection is that came to `port` and shows the TLS session of `shown`: the session of the same client that waits on that port.
+    pub fn owner_for(&self, port: u16, shown: SessionId) -> Option<SessionId> {
+        let table = self.table();
+        let client = table.members.get(&shown)?.client;
+        table.reserved.get(&(client, port)).copied()
+    }
+
+    /// Whose a connection is that came from `ip` to `port` and shows nothing: the lease's holder; else the only session of that address that waits there,
+    /// which will not take it but can say so to its client; else nobody's.
+    pub fn unproven_owner(&self, ip: IpAddr, port: u16) -> Option<SessionId> {
+        let table = self.table();
+        let waiting = table.by_address.get(&(ip, port))?;
+        let leases = |session: &&SessionId| table.members.get(*session).and_then(|place| place.wait).is_some_and(|open| open.lease);
+        match (waiting.iter().find(leases), waiting.as_slice()) {
+            (Some(holder), _) => Some(*holder),
+            (None, [only]) => Some(*only),
+            (None, _) => None,
+        }
+    }
+
+    /// Gives up the session's wait: any, or the one with this serial number.
+    fn release(&self, session: SessionId, serial: Option<u64>) {
+        if self.table().give_up(session, serial) {
+            self.0.freed.notify_waiters();
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wait {
+    /// The port to announce.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether connections without proof are its own too.
+    pub fn leased(&self) -> bool {
+        self.lease
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.waits.release(self.session, Some(self.serial));
+    }
+}
+
+impl Member {
+    /// Where this session waits.
+    pub fn waits(&self) -> &Waits {
+        &self.waits
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.waits.release(self.session, None);
+        self.waits.table().members.remove(&self.session);
+    }
+}
+
+impl Table {
+    /// A port that is free for this session, taken. `None` when there is none or the session is not logged in.
+    fn take(&mut self, session: SessionId, ip: IpAddr, lease: bool) -> Option<(u64, u16)> {
+        let client = self.members.get(&session)?.client;
+        let count = self.ports.len();
+        let start = self.next;
+        let place = (0..count).find(|step| self.is_free(self.ports[(start + step) % count], client, ip, lease))?;
+        let port = self.ports[(start + place) % count];
+        self.next = (start + place + 1) % count;
+        self.serial += 1;
+        let open = Open { serial: self.serial, port, ip, lease };
+        self.reserved.insert((client, port), session);
+        self.by_address.entry((ip, port)).or_default().push(session);
+        self.members.get_mut(&session)?.wait = Some(open);
+        Some((open.serial, port))
+    }
+
+    fn is_free(&self, port: u16, client: ClientKey, ip: IpAddr, lease: bool) -> bool {
+        let taken = self.reserved.contains_key(&(client, port)) || (lease && self.is_leased(ip, port));
+        !taken
+    }
+
+    fn is_leased(&self, ip: IpAddr, port: u16) -> bool {
+        let Some(waiting) = self.by_address.get(&(ip, port)) else { return false };
+        waiting.iter().any(|session| self.members.get(session).and_then(|place| place.wait).is_some_and(|open| open.lease))
+    }
+
+    fn give_up(&mut self, session: SessionId, serial: Option<u64>) -> bool {
+        let Some(place) = self.members.get_mut(&session) else { return false };
+        let Some(open) = place.wait.take_if(|open| serial.is_none_or(|serial| serial == open.serial)) else { return false };
+        self.reserved.remove(&(place.client, open.port));
+        let key = (open.ip, open.port);
+        if let Some(waiting) = self.by_address.get_mut(&key) {
+            waiting.retain(|other| *other != session);
+            if waiting.is_empty() {
+                self.by_address.remove(&key);
+            }
+        }
+        true
+    }
+}
+
+/// How long a PASV waits for a port when all are taken, before 425.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    fn waits(ports: &[u16]) -> Waits {
+        Waits::with_patience(ports.to_vec(), Duration::from_millis(80))
+    }
+
+    fn join(waits: &Waits) -> (SessionId, Member) {
+        let session = SessionId::now();
+        (session, waits.join(session, ClientKey::alone(session)))
+    }
+
+    #[tokio::test]
+    async fn a_session_waits_on_one_port_at_a_time_and_the_ports_take_turns() {
+        let waits = waits(&[1, 2, 3]);
+        let (session, _member) = join(&waits);
+        let mut seen = Vec::new();
+        let mut last = None;
+        for _ in 0..3 {
+            let wait = waits.open(session, HERE, true).await.unwrap();
+            seen.push(wait.port());
+            // The former wait is dropped after the new one is there, and must not take it along.
+            last = Some(wait);
+        }
+        let port = last.as_ref().unwrap().port();
+        assert_eq!(waits.owner_for(port, session), Some(session));
+        assert_eq!((1..=3).filter(|port| waits.owner_for(*port, session).is_some()).count(), 1);
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2, 3]);
+        drop(last);
+        assert_eq!(waits.owner_for(port, session), None);
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_exclusive_for_its_address_and_port() {
+        let waits = waits(&[7]);
+        let ((a, _a), (b, _b), (c, _c)) = (join(&waits), join(&waits), join(&waits));
+        let held = waits.open(a, HERE, true).await.unwrap();
+        assert_eq!(waits.open(b, HERE, true).await.unwrap_err(), PassiveError::Busy);
+        let elsewhere = waits.open(b, THERE, true).await.unwrap();
+        let proving = waits.open(c, HERE, false).await.unwrap();
+        assert_eq!((held.port(), elsewhere.port(), proving.port()), (7, 7, 7));
+        assert_eq!(waits.unproven_owner(HERE, 7), Some(a));
+        assert_eq!(waits.unproven_owner(THERE, 7), Some(b));
+        assert_eq!(waits.owner_for(7, c), Some(c));
+        drop(held);
+        assert_eq!(waits.unproven_owner(HERE, 7), Some(c), "the only one left is told, and refuses");
+        let again = waits.open(a, HERE, true).await.unwrap();
+        assert_eq!(waits.unproven_owner(HERE, 7), Some(a));
+        drop(again);
+        let second = waits.open(a, HERE, false).await.unwrap();
+        assert_eq!(waits.unproven_owner(HERE, 7), None, "two without a lease: nobody");
+        drop(second);
+    }
+
+    #[tokio::test]
+    async fn sessions_of_one_client_share_their_proof_but_no_port() {
+        let waits = waits(&[1, 2]);
+        let (a, b, c) = (SessionId::now(), SessionId::now(), SessionId::now());
+        let client = ClientKey::alone(a);
+        let members = [a, b, c].map(|session| waits.join(session, client));
+        let first = waits.open(a, HERE, false).await.unwrap();
+        let second = waits.open(b, HERE, false).await.unwrap();
+        assert_ne!(first.port(), second.port());
+        assert_eq!(waits.owner_for(first.port(), b), Some(a), "the port chooses the session");
+        assert_eq!(waits.owner_for(second.port(), c), Some(b));
+        assert_eq!(waits.open(c, HERE, false).await.unwrap_err(), PassiveError::Busy);
+        drop(members);
+        assert_eq!(waits.owner_for(first.port(), b), None);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_port_gets_it_when_it_is_free() {
+        let waits = Waits::new(vec![9]);
+        let ((a, member), (b, _b)) = (join(&waits), join(&waits));
+        let held = waits.open(a, HERE, true).await.unwrap();
+        let later = tokio::spawn({
+            let waits = waits.clone();
+            async move { waits.open(b, HERE, true).await.map(|wait| wait.port()) }
+        });
+        tokio::task::yield_now().await;
+        // The session ends: its wait goes with it.
+        drop(member);
+        assert_eq!(tokio::time::timeout(Duration::from_secs(5), later).await.unwrap().unwrap(), Ok(9));
+        assert!(!waits.is_here(a) && waits.is_here(b));
+        drop(held);
+        assert!(waits.table().reserved.is_empty() && waits.table().by_address.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_is_not_logged_in_gets_nothing() {
+        let waits = waits(&[1]);
+        assert_eq!(waits.open(SessionId::now(), HERE, true).await.unwrap_err(), PassiveError::Busy);
+        assert_eq!(waits.owner_for(1, SessionId::now()), None);
+        assert_eq!(waits.unproven_owner(HERE, 1), None);
+    }
+}

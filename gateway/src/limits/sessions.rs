@@ -1,0 +1,156 @@
+//! Permits: how many sessions there are in all, of each source and of each user, and how many of them have not logged in.
+//!
+//! Gets: sources that join. Gives: permits that leave when they are dropped.
+//! Never: keeps anything of a source or user without a session.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Config, Limit, Shared, Source, lock};
+
+/// The right to be one session. Held until its connection is closed.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped is returned"]
+pub struct Permit {
+    shared: Arc<Shared>,
+    source: Source,
+    logged_in: AtomicBool,
+}
+
+/// The right of a user to one session. Held from login until its end or `REIN`.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped is returned"]
+pub struct UserPermit {
+    shared: Arc<Shared>,
+    name: Box<str>,
+}
+
+/// What is taken, and what may be.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    most: usize,
+    most_of_source: usize,
+    most_of_user: usize,
+    all: usize,
+    /// Those that have not logged in.
+    strangers: usize,
+    of_source: HashMap<Source, usize>,
+    of_user: HashMap<Box<str>, usize>,
+}
+
+impl Permit {
+    pub(super) fn new(shared: Arc<Shared>, source: Source) -> Self {
+        Self { shared, source, logged_in: AtomicBool::new(false) }
+    }
+
+    /// The session has logged in: it no longer counts for the early drop. Saying it again changes nothing.
+    pub fn logged_in(&self) {
+        if !self.logged_in.swap(true, Ordering::Relaxed) {
+            lock(&self.shared.sessions).strangers -= 1;
+        }
+    }
+
+    /// The session is back before its login (`REIN`).
+    pub fn logged_out(&self) {
+        if self.logged_in.swap(false, Ordering::Relaxed) {
+            lock(&self.shared.sessions).strangers += 1;
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.logged_in();
+        let mut sessions = lock(&self.shared.sessions);
+        sessions.all -= 1;
+        leave(&mut sessions.of_source, &self.source);
+    }
+}
+
+impl UserPermit {
+    pub(super) fn new(shared: Arc<Shared>, name: &str) -> Self {
+        Self { shared, name: name.into() }
+    }
+}
+
+impl Drop for UserPermit {
+    fn drop(&mut self) {
+        leave(&mut lock(&self.shared.sessions).of_user, &*self.name);
+    }
+}
+
+impl Sessions {
+    pub(super) fn new(config: &Config) -> Self {
+        let (of_source, of_user) = (HashMap::new(), HashMap::new());
+        Self { most: config.sessions, most_of_source: config.sessions_per_ip, most_of_user: config.sessions_per_user, all: 0, strangers: 0, of_source, of_user }
+    }
+
+    pub(super) fn set(&mut self, config: &Config) {
+        (self.most, self.most_of_source, self.most_of_user) = (config.sessions, config.sessions_per_ip, config.sessions_per_user);
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.all
+    }
+
+    /// Takes a session of this source, unless a limit is reached.
+    pub(super) fn join(&mut self, source: Source, chance: f64) -> Result<(), Limit> {
+        if self.all >= self.most || chance < self.early_drop() {
+            return Err(Limit::Sessions);
+        }
+        let taken = self.of_source.get(&source).copied().unwrap_or_default();
+        if taken >= self.most_of_source {
+            return Err(Limit::SessionsPerIp);
+        }
+        self.of_source.insert(source, taken + 1);
+        self.all += 1;
+        self.strangers += 1;
+        Ok(())
+    }
+
+    /// Takes a session of this user, unless the limit is reached.
+    pub(super) fn user_joins(&mut self, name: &str) -> bool {
+        let taken = self.of_user.get(name).copied().unwrap_or_default();
+        if taken < self.most_of_user {
+            self.of_user.insert(name.into(), taken + 1);
+        }
+        taken < self.most_of_user
+    }
+
+    /// The chance with which a newcomer is dropped: 0 while at most half of the sessions are strangers, rising to 1 when all are, so that
+    /// a flood of strangers still leaves a door ajar for those who will log in (OpenSSH's MaxStartups).
+    fn early_drop(&self) -> f64 {
+        let start = (self.most / 2).max(HARMLESS);
+        if self.strangers <= start || self.most <= start {
+            return 0.0;
+        }
+        (self.strangers - start) as f64 / (self.most - start) as f64
+    }
+
+    #[cfg(test)]
+    pub(super) fn sources(&self) -> usize {
+        self.of_source.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn users(&self) -> usize {
+        self.of_user.len()
+    }
+}
+
+/// Takes one off, and the entry with the last one.
+fn leave<K: Hash + Eq + Borrow<Q>, Q: Hash + Eq + ?Sized>(counts: &mut HashMap<K, usize>, key: &Q) {
+    match counts.get_mut(key) {
+        Some(count) if *count > 1 => *count -= 1,
+        Some(_) => {
+            counts.remove(key);
+        }
+        None => {}
+    }
+}
+
+/// So many strangers are never too many (OpenSSH's default start).
+const HARMLESS: usize = 10;

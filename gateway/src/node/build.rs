@@ -1,0 +1,178 @@
+//! Builds the parts of a node in order: log, metrics, files, TLS, users, ports.
+//!
+//! Gets: a plan. Gives: all that `node::serve` starts. Never: accepts a connection; everything that can fail, fails here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use super::{Error, Plan, Ready};
+use crate::auth::Login;
+use crate::config::Config;
+use crate::conn::Admission;
+use crate::data::announce::Announcer;
+use crate::data::ports::{Ports, PortsError};
+use crate::data::route::Router;
+use crate::data::waits::Waits;
+use crate::data::{Buffers, Spenders};
+use crate::limits::Limits;
+use crate::live::Live;
+use crate::net::listener::bind;
+use crate::observe::Observer;
+use crate::observe::id::Incarnation;
+use crate::observe::log::{self, LogHandle};
+use crate::observe::log_sink::LogSink;
+use crate::observe::metrics::{Build, Metrics};
+use crate::observe::ready::{Latch, Readiness};
+use crate::session::{Data, House, Settings};
+use crate::storage::Storage;
+use crate::tls::{Route, Tls};
+use crate::admin;
+
+/// A node that only has to be started.
+pub(super) struct Built {
+    pub(super) name: String,
+    pub(super) house: Arc<House>,
+    pub(super) door: Arc<Admission>,
+    pub(super) listeners: Listeners,
+    pub(super) admin: (TcpListener, Option<TcpListener>),
+    pub(super) admin_state: admin::State,
+    pub(super) metrics: Metrics,
+    pub(super) log: LogHandle,
+    pub(super) latch: Latch,
+    pub(super) ready: Ready,
+    pub(super) fingerprint: String,
+}
+
+/// Open sockets.
+pub(super) struct Listeners {
+    pub(super) explicit: Vec<TcpListener>,
+    pub(super) implicit: Vec<TcpListener>,
+    pub(super) data: Ports,
+    pub(super) router: Router,
+}
+
+/// Builds everything.
+pub(super) fn build(plan: Plan) -> Result<Built, Error> {
+    // One provider for the whole process: whatever uses TLS without being told which one uses this one. A second call finds it there.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let config = &plan.config;
+    let log = log::init(&config.log).map_err(|error| Error::Fault(format!("cannot start the log: {error}")))?;
+    let metrics = Metrics::new(Build::default());
+    let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone()))]);
+    let readiness = Readiness::new();
+    let latch = readiness.latch("listeners");
+    for problem in &plan.broken_users {
+        tracing::error!("users entry skipped: {problem}");
+    }
+    metrics.set_users(plan.users.count(), plan.broken_users.len());
+
+    let explicit = listen("listen.explicit", &config.conn.explicit)?;
+    let implicit = listen("listen.implicit", &config.conn.implicit)?;
+    let data = ports(config, explicit.iter().chain(&implicit))?;
+    let admin = listen_one("listen.admin", config.admin.admin)?;
+    let metrics_listener = config.admin.metrics.map(|address| listen_one("listen.metrics", address)).transpose()?;
+
+    let house = Arc::new(house(&plan, &observer, data.numbers())?);
+    scrape(&metrics, &house, &log);
+    let door = Arc::new(Admission::new(config.conn.allow_from.clone(), house.limits.clone()));
+    let router = router(&house);
+    let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
+    let ready = Ready {
+        explicit: addresses(&explicit),
+        implicit: addresses(&implicit),
+        admin: local(&admin, config.admin.admin),
+        metrics: metrics_listener.as_ref().zip(config.admin.metrics).map(|(socket, wanted)| local(socket, wanted)),
+        data_ports: data.numbers(),
+    };
+    let listeners = Listeners { explicit, implicit, data, router };
+    let admin_state = admin::State { metrics: metrics.clone(), readiness };
+    Ok(Built { name: config.node_name.clone(), house, door, listeners, admin: (admin, metrics_listener), admin_state, metrics, log, latch, ready, fingerprint })
+}
+
+/// What sessions share.
+fn house(plan: &Plan, observer: &Observer, data_ports: Vec<u16>) -> Result<House, Error> {
+    let config = &plan.config;
+    let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
+    let incarnation = Incarnation::now();
+    let tls = Tls::new(&config.tls, incarnation).map_err(|error| configuration(&error))?;
+    let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
+    let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
+    let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();
+    let settings = Settings {
+        limits: config.limits.clone(),
+        tls_reuse: config.data.tls_reuse,
+        upload_end: config.data.upload_end,
+        active: config.data.active,
+    };
+    Ok(House {
+        settings: arc_swap::ArcSwap::from_pointee(settings),
+        limits: Limits::new(&config.limits, observer.clone()),
+        live: Live::default(),
+        login,
+        storage,
+        tls,
+        data: Data {
+            waits: Waits::new(data_ports),
+            spenders: Spenders::default(),
+            buffers: Buffers::default(),
+            announcer: Announcer::new(&config.data.public_address, public.as_deref()),
+        },
+        observer: observer.clone(),
+    })
+}
+
+/// Brings data connections to their sessions: this node's own seal says whose they are.
+fn router(house: &Arc<House>) -> Router {
+    let tls = house.tls.clone();
+    let shown = Arc::new(move |hello: &ftps_proto::hello::ClientHello| match tls.route(hello) {
+        Route::Owner { session, .. } => Some(session),
+        Route::Unknown => None,
+    });
+    Router::new(house.data.waits.clone(), house.live.clone(), shown, house.observer.clone())
+}
+
+/// Gauges that are counted when somebody looks.
+fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle) {
+    let (house, log) = (house.clone(), log.clone());
+    metrics.on_scrape(move |metrics| {
+        let (mut preauth, mut idle, mut transfer) = (0, 0, 0);
+        for entry in house.live.entries() {
+            let transferring = entry.transferring.load(std::sync::atomic::Ordering::Relaxed);
+            let state = if entry.user().is_none() { &mut preauth } else if transferring { &mut transfer } else { &mut idle };
+            *state += 1;
+        }
+        metrics.set_sessions(preauth, idle, transfer);
+        metrics.set_sessions_limit(house.settings.load().limits.sessions);
+        metrics.set_log_dropped(log.dropped());
+        metrics.set_password_queue(house.login.waiting());
+    });
+}
+
+fn listen(key: &'static str, wanted: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
+    wanted.iter().map(|address| listen_one(key, *address)).collect()
+}
+
+fn listen_one(key: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
+    bind(address, BACKLOG).map_err(|source| Error::Listen { key, address, source })
+}
+
+fn ports<'a>(config: &Config, listeners: impl Iterator<Item = &'a TcpListener>) -> Result<Ports, Error> {
+    let ftp: Vec<SocketAddr> = listeners.filter_map(|listener| listener.local_addr().ok()).collect();
+    Ports::bind(&config.data.ports, &ftp).map_err(|error| match error {
+        PortsError::Listen { address, source } => Error::Listen { key: "data.ports", address, source },
+        other @ PortsError::NoCommonPort => Error::Configuration(other.to_string()),
+    })
+}
+
+fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+}
+
+fn local(listener: &TcpListener, wanted: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(wanted)
+}
+
+/// Connections that the kernel holds for us between two turns of the accept loop.
+const BACKLOG: u32 = 1024;

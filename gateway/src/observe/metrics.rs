@@ -1,0 +1,486 @@
+//! Every metric of the node: names, labels and buckets, and what each event counts.
+//!
+//! Gets: events, synchronously; gauges from closures asked at each scrape. Gives: the text of `/metrics`, at most 2,500 series.
+//! Never: a global registry, a label that a client can choose, a lock or a look-up by name while an event is counted.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ftps_proto::machine::io::{DataRefusal, LoginRefusal};
+use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+
+use super::Sink;
+use super::event::{
+    Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, Reloadable, Resumed, StreamEnd, Subject,
+    TlsVersion, TransferResult,
+};
+use super::family::{Family, Maker};
+use super::process::Process;
+use super::sets::{Admission, Command, Ending, Operation, ReplyClass, SessionState, Trouble, Verdict, Work};
+
+/// The metrics of one node. Cheap to clone; a [`Sink`].
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+/// What `build_info` says.
+#[derive(Clone, Copy, Debug)]
+pub struct Build<'a> {
+    /// The version of the program.
+    pub version: &'a str,
+    /// The revision it was built from, or `unknown`.
+    pub revision: &'a str,
+    /// The compiler it was built with, or `unknown`.
+    pub rustc: &'a str,
+}
+
+impl Default for Build<'static> {
+    /// What was said when this crate was compiled: `FTPS_GATEWAY_REVISION` and `FTPS_GATEWAY_RUSTC` in its environment.
+    fn default() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: option_env!("FTPS_GATEWAY_REVISION").unwrap_or("unknown"),
+            rustc: option_env!("FTPS_GATEWAY_RUSTC").unwrap_or("unknown"),
+        }
+    }
+}
+
+/// A closure that sets gauges at each scrape.
+type Hook = Box<dyn Fn(&Metrics) + Send>;
+
+struct Inner {
+    registry: Registry,
+    hooks: Mutex<Vec<Hook>>,
+    process: Process,
+    table: Table,
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    pub fn new(build: Build<'_>) -> Self {
+        let registry = Registry::new();
+        let make = Maker { registry: &registry };
+        make.info("build_info", "The running program; always 1.", &[("version", build.version), ("revision", build.revision), ("rustc", build.rustc)]);
+        let (process, table) = (Process::new(&make), Table::new(&make));
+        table.reloaded(Reloadable::Config, true);
+        Self(Arc::new(Inner { registry, hooks: Mutex::default(), process, table }))
+    }
+
+    /// Asks `hook` at each scrape, before the text is made: it sets the gauges that only another room knows. It must not wait, nor call [`Metrics::render`].
+    pub fn on_scrape(&self, hook: impl Fn(&Self) + Send + 'static) {
+        self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
+    }
+
+    /// The text of `/metrics` (Prometheus text format 0.0.4). Reads `/proc`: call it where a millisecond may pass.
+    pub fn render(&self) -> String {
+        // Also keeps two scrapes apart: the process' counters are moved by differences.
+        let hooks = self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner);
+        for hook in hooks.iter() {
+            hook(self);
+        }
+        self.0.process.read();
+        // Fails only for a metric without a series, and every one here has its series from the start.
+        TextEncoder::new().encode_to_string(&self.0.registry.gather()).unwrap_or_default()
+    }
+
+    /// Sessions on this node by what they do; for [`Metrics::on_scrape`].
+    pub fn set_sessions(&self, preauth: usize, idle: usize, transfer: usize) {
+        for (state, count) in [(SessionState::Preauth, preauth), (SessionState::Idle, idle), (SessionState::Transfer, transfer)] {
+            self.0.table.sessions.at(state).set(gauge(count));
+        }
+    }
+
+    /// `limits.sessions`.
+    pub fn set_sessions_limit(&self, sessions: usize) {
+        self.0.table.sessions_limit.set(gauge(sessions));
+    }
+
+    /// Users that may log in, and entries of the users files that were skipped.
+    pub fn set_users(&self, loaded: usize, invalid: usize) {
+        self.0.table.users_loaded.set(gauge(loaded));
+        self.0.table.users_invalid.set(gauge(invalid));
+    }
+
+    /// When the first of the certificates in use expires, in Unix seconds.
+    pub fn set_certificate_not_after(&self, seconds: i64) {
+        self.0.table.certificate_not_after.set(seconds);
+    }
+
+    /// Password checks that run or wait; for [`Metrics::on_scrape`].
+    pub fn set_password_queue(&self, jobs: usize) {
+        self.0.table.password_queue.set(gauge(jobs));
+    }
+
+    /// Log lines that found the queue full so far; for [`Metrics::on_scrape`].
+    pub fn set_log_dropped(&self, lines: u64) {
+        let counter = &self.0.table.log_dropped;
+        counter.inc_by(lines.saturating_sub(counter.get()));
+    }
+
+    /// Whether the node drains; [`Event::Draining`] sets it, this takes it back.
+    pub fn set_draining(&self, draining: bool) {
+        self.0.table.draining.set(i64::from(draining));
+    }
+}
+
+impl Sink for Metrics {
+    fn event(&self, _: Subject<'_>, event: &Event<'_>) {
+        self.0.table.count(event);
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// Every metric but those of the process, ready to be counted.
+struct Table {
+    draining: IntGauge,
+    connections: Family<IntCounter, (Listener, Admission)>,
+    accept_errors: Family<IntCounter, Listener>,
+    sessions: Family<IntGauge, SessionState>,
+    sessions_limit: IntGauge,
+    session_duration: Histogram,
+    sessions_closed: Family<IntCounter, CloseReason>,
+    commands: Family<IntCounter, (Command, ReplyClass)>,
+    command_duration: Family<Histogram, Work>,
+    logins: Family<IntCounter, (LoginMethod, Verdict)>,
+    login_failures: Family<IntCounter, LoginFault>,
+    login_duration: Family<Histogram, LoginMethod>,
+    handshakes: Family<IntCounter, (Channel, TlsVersion, Resumed)>,
+    handshake_failures: Family<IntCounter, (Channel, HandshakeFailure)>,
+    handshake_duration: Family<Histogram, (Channel, Resumed)>,
+    certificate_not_after: IntGauge,
+    data_connections: Family<IntCounter, DataOutcome>,
+    data_refused: Family<IntCounter, DataRefusal>,
+    data_unproven: IntCounter,
+    unclean_ends: IntCounter,
+    transfers: Family<IntCounter, (Direction, Ending)>,
+    transfer_bytes: Family<IntCounter, Direction>,
+    transfer_duration: Family<Histogram, Direction>,
+    transfers_active: Family<IntGauge, Direction>,
+    storage_errors: Family<IntCounter, (Operation, Trouble)>,
+    orphans_swept: IntCounter,
+    limits_hit: Family<IntCounter, Limit>,
+    password_queue: IntGauge,
+    users_loaded: IntGauge,
+    users_invalid: IntGauge,
+    reloads: Family<IntCounter, (Reloadable, Verdict)>,
+    config_successful: IntGauge,
+    config_success_time: IntGauge,
+    log_dropped: IntCounter,
+    panics: IntCounter,
+}
+
+impl Table {
+    #[rustfmt::skip]
+    fn new(make: &Maker<'_>) -> Self {
+        Self {
+            draining: make.gauge("draining", "1 while the node drains."),
+            connections: make.counters("connections_total", "Connections that came in, by what became of them.", &["listener", "outcome"]),
+            accept_errors: make.counters("accept_errors_total", "Failures of accept(2), each followed by another try.", &["listener"]),
+            sessions: make.gauges("sessions", "Sessions on this node by what they do.", &["state"]),
+            sessions_limit: make.gauge("sessions_limit", "limits.sessions of this node."),
+            session_duration: make.histogram("session_duration_seconds", "Life of sessions.", SESSION_SECONDS),
+            sessions_closed: make.counters("sessions_closed_total", "Sessions that ended, by the one reason each has.", &["reason"]),
+            commands: make.counters("commands_total", "Commands by the class of their final reply.", &["command", "class"]),
+            command_duration: make.histograms("command_duration_seconds", "From a command line to its final reply.", &["class"], COMMAND_SECONDS),
+            logins: make.counters("logins_total", "Logins; what was refused had a password.", &["method", "result"]),
+            login_failures: make.counters("login_failures_total", "Refused logins by what was the case.", &["reason"]),
+            login_duration: make.histograms("login_duration_seconds", "Time to check who logs in; refused logins are not in it.", &["method"], COMMAND_SECONDS),
+            handshakes: make.counters("tls_handshakes_total", "Finished TLS handshakes.", &["channel", "version", "resumed"]),
+            handshake_failures: make.counters("tls_handshake_failures_total", "TLS handshakes that failed.", &["channel", "reason"]),
+            handshake_duration: make.histograms("tls_handshake_duration_seconds", "From the first byte of a ClientHello to the end of its handshake.", &["channel", "resumed"], HANDSHAKE_SECONDS),
+            certificate_not_after: make.gauge("tls_certificate_not_after_timestamp_seconds", "When the first of the certificates in use expires."),
+            data_connections: make.counters("data_connections_total", "Data connections that came in, by what became of them.", &["outcome"]),
+            data_refused: make.counters("data_refused_total", "Data connections that a session refused or missed.", &["reason"]),
+            data_unproven: make.counter("data_unproven_total", "Transfers that completed without proof of the TLS session."),
+            unclean_ends: make.counter("uploads_unclean_end_total", "Uploads that were kept although they ended without close_notify."),
+            transfers: make.counters("transfers_total", "Transfers that ended.", &["direction", "result"]),
+            transfer_bytes: make.counters("transfer_bytes_total", "Bytes on data connections of transfers that ended.", &["direction"]),
+            transfer_duration: make.histograms("transfer_duration_seconds", "From 150 to the end of a transfer.", &["direction"], TRANSFER_SECONDS),
+            transfers_active: make.gauges("transfers_active", "Transfers that run.", &["direction"]),
+            storage_errors: make.counters("storage_errors_total", "Errors of the file system that are not the client's doing.", &["op", "kind"]),
+            orphans_swept: make.counter("storage_orphans_swept_total", "Left-over uploads of dead nodes that were removed."),
+            limits_hit: make.counters("limits_hit_total", "How often each limit was reached.", &["limit"]),
+            password_queue: make.gauge("password_queue_depth", "Password checks that run or wait."),
+            users_loaded: make.gauge("users_loaded", "Users of the users files."),
+            users_invalid: make.gauge("users_invalid", "Entries of the users files that were skipped."),
+            reloads: make.counters("reloads_total", "Files that were read again.", &["what", "result"]),
+            config_successful: make.gauge("config_last_reload_successful", "1 if the configuration was accepted when it was last read."),
+            config_success_time: make.gauge("config_last_reload_success_timestamp_seconds", "When a configuration was last accepted."),
+            log_dropped: make.counter("log_dropped_total", "Log lines that were dropped because they were not read fast enough."),
+            panics: make.counter("panics_total", "Panics; each ended one session."),
+        }
+    }
+
+    fn count(&self, event: &Event<'_>) {
+        match *event {
+            // Readiness has its own probe; an announced port is the PASV or EPSV in `commands_total`; a changed file is its command.
+            Event::Ready | Event::PassiveOpened { .. } | Event::FileChanged { .. } => {}
+            Event::Draining => self.draining.set(1),
+            Event::Accepted { listener } => self.connections.at((listener, Admission::Accepted)).inc(),
+            Event::Refused { listener, reason } => self.connections.at((listener, Admission::Refused(reason))).inc(),
+            Event::AcceptFailed { listener, .. } => self.accept_errors.at(listener).inc(),
+            Event::Handshake { channel, version, resumed, took } => {
+                self.handshakes.at((channel, version, resumed)).inc();
+                self.handshake_duration.at((channel, resumed)).observe(took.as_secs_f64());
+            }
+            Event::HandshakeFailed { channel, reason, .. } => self.handshake_failures.at((channel, reason)).inc(),
+            Event::LoggedIn { method, took } => {
+                self.logins.at((method, Verdict::Success)).inc();
+                self.login_duration.at(method).observe(took.as_secs_f64());
+            }
+            Event::LoginRefused { refusal, why } => self.login_refused(refusal, why),
+            Event::Command { verb, code, took } => {
+                self.commands.at((Command(verb), ReplyClass::of(code))).inc();
+                self.command_duration.at(Work::of(verb)).observe(took.as_secs_f64());
+            }
+            Event::DataConnection { outcome } => self.data_connections.at(outcome).inc(),
+            Event::DataRefused { refusal } => self.data_refused.at(refusal).inc(),
+            Event::TransferStarted { direction, .. } => self.transfers_active.at(direction).inc(),
+            Event::TransferEnded { direction, result, bytes, took, proven, end, .. } => {
+                self.transfer_ended(direction, result, bytes, took);
+                self.transfer_manners(direction, result, proven, end);
+            }
+            Event::StorageFailed { operation, kind, .. } => self.storage_errors.at((Operation::of(operation), Trouble::from(kind))).inc(),
+            Event::LimitHit { limit } => self.limits_hit.at(limit).inc(),
+            Event::Closed { reason, took } => {
+                self.sessions_closed.at(reason).inc();
+                self.session_duration.observe(took.as_secs_f64());
+            }
+            Event::Swept { files } => self.orphans_swept.inc_by(files),
+            Event::Reloaded { what, error } => self.reloaded(what, error.is_none()),
+            Event::Panicked => self.panics.inc(),
+        }
+    }
+
+    fn login_refused(&self, refusal: LoginRefusal, why: LoginFault) {
+        match refusal {
+            // The answer to USER when a certificate might have been enough: nothing was tried yet.
+            LoginRefusal::PasswordNeeded => {}
+            LoginRefusal::Incorrect | LoginRefusal::Banned | LoginRefusal::TooMany | LoginRefusal::Unavailable => {
+                self.logins.at((LoginMethod::Password, Verdict::Failure)).inc();
+                self.login_failures.at(why).inc();
+            }
+        }
+    }
+
+    fn transfer_ended(&self, direction: Direction, result: TransferResult, bytes: u64, took: Duration) {
+        self.transfers_active.at(direction).dec();
+        self.transfers.at((direction, Ending::from(result))).inc();
+        self.transfer_bytes.at(direction).inc_by(bytes);
+        self.transfer_duration.at(direction).observe(took.as_secs_f64());
+    }
+
+    fn transfer_manners(&self, direction: Direction, result: TransferResult, proven: bool, end: StreamEnd) {
+        let complete = result == TransferResult::Complete;
+        if complete && !proven {
+            self.data_unproven.inc();
+        }
+        if complete && direction == Direction::Upload && end == StreamEnd::Fin {
+            self.unclean_ends.inc();
+        }
+    }
+
+    fn reloaded(&self, what: Reloadable, accepted: bool) {
+        self.reloads.at((what, if accepted { Verdict::Success } else { Verdict::Failure })).inc();
+        if what == Reloadable::Config {
+            self.config_successful.set(i64::from(accepted));
+            if accepted {
+                self.config_success_time.set(unix_seconds());
+            }
+        }
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn unix_seconds() -> i64 {
+    let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(age.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// A resumed handshake takes half a millisecond, one over a bad line a second.
+const HANDSHAKE_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+/// 1 ms to 10 s.
+const COMMAND_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// 0.1 s to 1 h.
+const TRANSFER_SECONDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
+/// One second (a script) to six days (`limits.session_max`).
+const SESSION_SECONDS: &[f64] = &[1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0, 518_400.0];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::io::Write;
+    use std::process::{Command as Program, Stdio};
+
+    use ftps_proto::machine::io::{CloseCause, EndReason, FileError};
+    use ftps_proto::verbs::Verb;
+
+    use super::*;
+    use crate::observe::event::RefuseReason;
+    use crate::observe::id::TransferId;
+
+    fn fresh() -> Metrics {
+        Metrics::new(Build { version: "1", revision: "r", rustc: "c" })
+    }
+
+    fn say(metrics: &Metrics, event: Event<'_>) {
+        let subject = Subject { session: None, peer: Some("203.0.113.7:4711".parse().unwrap()), user: Some("mallory") };
+        metrics.event(subject, &event);
+    }
+
+    /// The value of a series, by its name and labels as in the text.
+    fn value(metrics: &Metrics, series: &str) -> f64 {
+        let text = metrics.render();
+        let found = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("no series {series}")).parse().unwrap()
+    }
+
+    #[test]
+    fn there_are_at_most_2500_series() {
+        let text = fresh().render();
+        let series = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert!(series <= 2500, "{series} series");
+        assert!(series > 300, "{series} series: not every label set is there from the start");
+    }
+
+    #[test]
+    fn names_types_and_labels_are_those_of_the_golden_file() {
+        let text = fresh().render();
+        let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let types: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (series, _) = line.rsplit_once(' ').unwrap();
+            let (name, inside) = series.split_once('{').unwrap_or((series, ""));
+            let family = [name, name.trim_end_matches("_bucket"), name.trim_end_matches("_sum"), name.trim_end_matches("_count")];
+            let family = family.into_iter().find(|name| types.contains_key(name)).unwrap();
+            let names = inside.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('=')).map(|(name, _)| name).filter(|name| *name != "le");
+            labels.entry(family).or_default().extend(names);
+        }
+        let mut found = String::new();
+        for (name, kind) in types {
+            let labels: Vec<&str> = labels[name].iter().copied().collect();
+            found += format!("{name} {kind} {}", labels.join(",")).trim_end();
+            found.push('\n');
+        }
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/observe/metrics.golden");
+        if std::env::var_os("BLESS").is_some_and(|bless| bless == "1") {
+            std::fs::write(golden, &found).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(golden).unwrap_or_default(), found, "look at the difference; if it is meant, run again with BLESS=1");
+    }
+
+    #[test]
+    fn nothing_a_client_says_is_in_the_text() {
+        let metrics = fresh();
+        let error = std::io::Error::other("mallory's disk");
+        let id = TransferId::now();
+        say(&metrics, Event::LoggedIn { method: LoginMethod::Password, took: Duration::from_millis(80) });
+        say(&metrics, Event::TransferStarted { id, direction: Direction::Upload, path: b"/mallory.txt" });
+        say(&metrics, Event::StorageFailed { operation: "mallory", kind: FileError::NoSpace, error: &error });
+        say(&metrics, Event::HandshakeFailed { channel: Channel::Data, reason: HandshakeFailure::Alpn, detail: "mallory" });
+        say(&metrics, Event::Reloaded { what: Reloadable::Users, error: Some("mallory") });
+        let text = metrics.render();
+        assert!(!text.contains("mallory") && !text.contains("203.0.113.7"), "{text}");
+        assert_eq!(value(&metrics, "ftps_gateway_storage_errors_total{kind=\"no_space\",op=\"other\"}"), 1.0);
+    }
+
+    #[test]
+    fn a_connection_is_counted_by_listener_and_outcome() {
+        let metrics = fresh();
+        say(&metrics, Event::Accepted { listener: Listener::Implicit });
+        say(&metrics, Event::Refused { listener: Listener::Explicit, reason: RefuseReason::Limit });
+        assert_eq!(value(&metrics, "ftps_gateway_connections_total{listener=\"implicit\",outcome=\"accepted\"}"), 1.0);
+        assert_eq!(value(&metrics, "ftps_gateway_connections_total{listener=\"explicit\",outcome=\"limit\"}"), 1.0);
+        assert_eq!(value(&metrics, "ftps_gateway_connections_total{listener=\"data\",outcome=\"limit\"}"), 0.0);
+    }
+
+    #[test]
+    fn a_command_is_counted_by_verb_and_class_and_timed_by_its_work() {
+        let metrics = fresh();
+        say(&metrics, Event::Command { verb: Some(Verb::Mlsd), code: 226, took: Duration::from_millis(3) });
+        say(&metrics, Event::Command { verb: None, code: 500, took: Duration::ZERO });
+        assert_eq!(value(&metrics, "ftps_gateway_commands_total{class=\"2xx\",command=\"MLSD\"}"), 1.0);
+        assert_eq!(value(&metrics, "ftps_gateway_commands_total{class=\"5xx\",command=\"other\"}"), 1.0);
+        assert_eq!(value(&metrics, "ftps_gateway_command_duration_seconds_bucket{class=\"list\",le=\"0.0025\"}"), 0.0);
+        assert_eq!(value(&metrics, "ftps_gateway_command_duration_seconds_bucket{class=\"list\",le=\"0.005\"}"), 1.0);
+    }
+
+    #[test]
+    fn a_question_for_a_password_is_no_failed_login() {
+        let metrics = fresh();
+        say(&metrics, Event::LoginRefused { refusal: LoginRefusal::PasswordNeeded, why: LoginFault::EmptyPassword });
+        assert_eq!(value(&metrics, "ftps_gateway_logins_total{method=\"password\",result=\"failure\"}"), 0.0);
+        say(&metrics, Event::LoginRefused { refusal: LoginRefusal::Incorrect, why: LoginFault::UnknownUser });
+        assert_eq!(value(&metrics, "ftps_gateway_logins_total{method=\"password\",result=\"failure\"}"), 1.0);
+        assert_eq!(value(&metrics, "ftps_gateway_login_failures_total{reason=\"unknown_user\"}"), 1.0);
+    }
+
+    #[test]
+    fn a_transfer_is_active_until_it_ends_and_its_manners_are_counted() {
+        let metrics = fresh();
+        let (id, direction, path) = (TransferId::now(), Direction::Upload, b"/a".as_slice());
+        say(&metrics, Event::TransferStarted { id, direction, path });
+        assert_eq!(value(&metrics, "ftps_gateway_transfers_active{direction=\"upload\"}"), 1.0);
+        let ended = |result, proven, end| Event::TransferEnded { id, direction, path, result, bytes: 10, took: Duration::from_secs(2), proven, end };
+        say(&metrics, ended(TransferResult::Complete, false, StreamEnd::Fin));
+        assert_eq!(value(&metrics, "ftps_gateway_transfers_active{direction=\"upload\"}"), 0.0);
+        assert_eq!(value(&metrics, "ftps_gateway_transfers_total{direction=\"upload\",result=\"complete\"}"), 1.0);
+        assert_eq!(value(&metrics, "ftps_gateway_transfer_bytes_total{direction=\"upload\"}"), 10.0);
+        assert_eq!((value(&metrics, "ftps_gateway_data_unproven_total"), value(&metrics, "ftps_gateway_uploads_unclean_end_total")), (1.0, 1.0));
+        // A transfer without a connection proved nothing and refused nothing.
+        say(&metrics, ended(TransferResult::NoConnection(DataRefusal::Timeout), false, StreamEnd::Open));
+        assert_eq!(value(&metrics, "ftps_gateway_data_unproven_total"), 1.0);
+    }
+
+    #[test]
+    fn a_session_ends_for_one_reason() {
+        let metrics = fresh();
+        let reason = CloseReason::Machine(CloseCause::Ended(EndReason::IdleTimeout));
+        say(&metrics, Event::Closed { reason, took: Duration::from_secs(400) });
+        assert_eq!(value(&metrics, "ftps_gateway_sessions_closed_total{reason=\"idle_timeout\"}"), 1.0);
+        assert_eq!(value(&metrics, "ftps_gateway_session_duration_seconds_count"), 1.0);
+    }
+
+    #[test]
+    fn a_refused_reload_keeps_the_time_of_the_last_good_one() {
+        let metrics = fresh();
+        let before = value(&metrics, "ftps_gateway_config_last_reload_success_timestamp_seconds");
+        assert!(before > 1.0e9);
+        say(&metrics, Event::Reloaded { what: Reloadable::Config, error: Some("line 3") });
+        assert_eq!(value(&metrics, "ftps_gateway_config_last_reload_successful"), 0.0);
+        assert_eq!(value(&metrics, "ftps_gateway_config_last_reload_success_timestamp_seconds"), before);
+    }
+
+    #[test]
+    fn gauges_of_other_rooms_are_asked_at_each_scrape() {
+        let metrics = fresh();
+        metrics.on_scrape(|metrics| metrics.set_sessions(1, 2, 3));
+        metrics.on_scrape(|metrics| metrics.set_log_dropped(7));
+        assert_eq!(value(&metrics, "ftps_gateway_sessions{state=\"transfer\"}"), 3.0);
+        assert_eq!(value(&metrics, "ftps_gateway_log_dropped_total"), 7.0, "a total that is told twice counts once");
+        assert!(value(&metrics, "process_resident_memory_bytes") > 0.0);
+        assert!(value(&metrics, "process_open_fds") >= 1.0);
+    }
+
+    #[test]
+    fn promtool_finds_nothing_to_mend() {
+        let checker = Program::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let Ok(mut checker) = checker else {
+            println!("SKIPPED promtool");
+            return;
+        };
+        checker.stdin.take().unwrap().write_all(fresh().render().as_bytes()).unwrap();
+        let said = checker.wait_with_output().unwrap();
+        let words = [said.stdout, said.stderr].concat();
+        assert!(said.status.success() && words.is_empty(), "{}", String::from_utf8_lossy(&words));
+    }
+}

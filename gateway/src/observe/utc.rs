@@ -1,0 +1,50 @@
+//! Points in time for logs and JSON: RFC 3339 in UTC with milliseconds.
+//!
+//! Gets: the system's clock as a `SystemTime`. Gives: `2026-03-01T09:30:00.125Z`.
+//! Never: a local time zone; a node's logs are read beside those of other nodes.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A point in time as RFC 3339 writes it. Times before 1970 are shown as 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Utc(pub SystemTime);
+
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let age = self.0.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let (days, second) = (age.as_secs() / DAY, age.as_secs() % DAY);
+        let (year, month, day) = date(days);
+        let (hour, minute) = (second / 3600, second / 60 % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}.{:03}Z", second % 60, age.subsec_millis())
+    }
+}
+
+/// Year, month and day of a number of days after 1970-01-01 (Howard Hinnant's `civil_from_days`, for days from 1970 on: years begin in March, eras have 400).
+fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+const DAY: u64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_points_in_time() {
+        let shown = |millis| Utc(UNIX_EPOCH + Duration::from_millis(millis)).to_string();
+        assert_eq!(shown(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(shown(951_782_400_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(shown(1_709_251_199_999), "2024-02-29T23:59:59.999Z");
+        assert_eq!(shown(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
+        assert_eq!(Utc(UNIX_EPOCH - Duration::from_secs(1)).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+}

@@ -1,0 +1,137 @@
+//! Clear text before TLS: a small file that holds all that a stranger can reach without a handshake.
+//!
+//! Gets: an admitted connection. Gives: a secured one, or the reason it ended.
+//! Never: runs a job; a login in clear text does not exist.
+
+use std::time::Duration;
+
+use ftps_proto::machine::io::{Action, CloseCause, EndReason, Input};
+use ftps_proto::machine::{Machine, Mode, Rules};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+
+use super::control::{Control, Turn};
+use super::{Carried, Ended, Session};
+use crate::live::Message;
+use crate::observe::event::{Channel, CloseReason, Limit, Listener};
+use crate::observe::Event;
+use crate::tls::{self, Secured};
+
+/// A connection before its TLS handshake.
+#[derive(Debug)]
+pub struct Greeting {
+    stream: TcpStream,
+    machine: Machine,
+    carried: Carried,
+}
+
+impl Greeting {
+    /// A connection that was admitted.
+    pub fn new(stream: TcpStream, carried: Carried) -> Self {
+        let mode = if carried.identity.listener == Listener::Implicit { Mode::Implicit } else { Mode::Explicit };
+        let rules = Rules {
+            line_before_login: (carried.settings.limits.line / 2).min(LINE_BEFORE_LOGIN),
+            line: carried.settings.limits.line,
+            active: carried.settings.active,
+            ..Rules::new(carried.identity.peer.ip())
+        };
+        let machine = Machine::new(rules, mode);
+        Self { stream, machine, carried }
+    }
+
+    /// Greets until `AUTH TLS` (on an implicit listener: at once), then shakes hands.
+    ///
+    /// # Errors
+    /// Why the connection ended.
+    pub async fn secure(mut self) -> Result<Session, Ended> {
+        let mut control = Control::new(self.stream);
+        if self.carried.identity.listener == Listener::Explicit {
+            if let Err(reason) = greet(&mut control, &mut self.machine, &mut self.carried).await {
+                if matches!(reason, CloseReason::Machine(_)) {
+                    control.close(self.carried.settings.limits.write_timeout).await;
+                }
+                return Err(reason);
+            }
+        }
+        let Secured { stream, fingerprint, .. } = handshake(control.into_inner(), &self.carried).await?;
+        self.machine.input(Input::Secured);
+        Ok(Session::new(Control::new(stream), self.machine, self.carried, fingerprint))
+    }
+}
+
+/// Serves clear text until the machine asks for TLS.
+async fn greet(control: &mut Control<TcpStream>, machine: &mut Machine, carried: &mut Carried) -> Result<(), Ended> {
+    let deadline = Instant::now() + carried.until_login();
+    loop {
+        if obey(control, machine, carried).await? {
+            return Ok(());
+        }
+        let happened = tokio::select! {
+            turn = control.turn(machine.wants_input() && !control.backlogged()) => Happened::Turn(turn),
+            message = carried.inbox.recv() => Happened::Message(message),
+            () = sleep_until(deadline) => Happened::Deadline,
+        };
+        match happened {
+            Happened::Turn(Turn::Read(bytes)) if bytes.is_empty() => return Err(CloseReason::ClientClosed),
+            Happened::Turn(Turn::Read(bytes)) => machine.input(Input::Bytes(&bytes)),
+            Happened::Turn(Turn::Flushed) => {}
+            Happened::Turn(Turn::Failed) => return Err(CloseReason::ConnectionLost),
+            Happened::Message(Some(Message::End(reason) | Message::EndWhenIdle(reason))) => machine.input(Input::End(reason)),
+            // Nobody can have a reason to bring a data connection here; it is closed by being dropped.
+            Happened::Message(Some(Message::Data(_)) | None) => {}
+            Happened::Deadline => {
+                carried.house.observer.event(carried.subject(), &Event::LimitHit { limit: Limit::LoginTimeout });
+                machine.input(Input::End(EndReason::LoginTimeout));
+            }
+        }
+    }
+}
+
+enum Happened {
+    Turn(Turn),
+    Message(Option<Message>),
+    Deadline,
+}
+
+/// Does what the machine wants; true when TLS is to start.
+async fn obey(control: &mut Control<TcpStream>, machine: &mut Machine, carried: &Carried) -> Result<bool, Ended> {
+    while let Some(action) = machine.poll() {
+        match action {
+            Action::Reply(reply) => control.queue(&reply),
+            Action::Answered { verb, code } => super::run::answered(carried, None, verb, code, Duration::ZERO),
+            Action::StartTls => {
+                // RFC 4217 has the client wait for 234. Bytes that are here already were sent before it, in clear, perhaps by somebody in between.
+                if control.io().try_read(&mut [0_u8; 1]).is_ok() {
+                    return Err(CloseReason::Machine(CloseCause::StarttlsInjection));
+                }
+                control.flush(carried.until_login()).await.map_err(|_| CloseReason::WriteTimeout)?;
+                return Ok(true);
+            }
+            Action::Close(cause) => return Err(CloseReason::Machine(cause)),
+            // Nothing of this exists before TLS; the machine's tests hold it.
+            Action::Run(_) | Action::AbortTransfer | Action::DropDataPort | Action::LoggedOut => {}
+        }
+    }
+    Ok(false)
+}
+
+async fn handshake(stream: TcpStream, carried: &Carried) -> Result<Secured<TcpStream>, Ended> {
+    let began = Instant::now();
+    let deadline = began + carried.until_login().min(HANDSHAKE);
+    let secured = tls::accept(&carried.house.tls, &carried.keys, stream, deadline).await;
+    let event = match &secured {
+        Ok(secured) => {
+            let tls::Facts { version, resumed, .. } = secured.facts;
+            Event::Handshake { channel: Channel::Control, version, resumed, took: began.elapsed() }
+        }
+        Err(error) => Event::HandshakeFailed { channel: Channel::Control, reason: error.failure, detail: &error.detail },
+    };
+    carried.house.observer.event(carried.subject(), &event);
+    secured.map_err(|_| CloseReason::HandshakeFailed)
+}
+
+/// Longest handshake, within what is left for the login.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Longest line before login, in bytes: there is nothing long to say.
+const LINE_BEFORE_LOGIN: usize = 4096;

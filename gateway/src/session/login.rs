@@ -1,0 +1,71 @@
+//! USER and PASS: who it is, whether there is room, where the files are.
+//!
+//! Gets: a name and a password. Gives: an outcome for the machine and, if all is well, what the session then holds.
+//! Never: says more to the client than the machine's one text; the log learns the rest.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ftps_proto::command::{Password, UserName};
+use ftps_proto::machine::io::{Account, LoginRefusal, Outcome};
+
+use super::Carried;
+use super::work::{Brought, Done, Work};
+use crate::auth::User;
+use crate::limits::UserPermit;
+use crate::observe::event::{LoginFault, LoginMethod};
+use crate::observe::{Event, Subject};
+use crate::storage::{self, Tree};
+
+/// What a login gives the session.
+#[derive(Debug)]
+pub struct Admittance {
+    /// The user as the users file had it at login.
+    pub user: Arc<User>,
+    /// The user's files.
+    pub tree: Arc<Tree>,
+    /// The share of `limits.sessions_per_user`, given back when the login ends.
+    _permit: UserPermit,
+}
+
+/// Starts the check.
+pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password>) -> Work {
+    let house = carried.house.clone();
+    let subject = carried.subject();
+    let ip = carried.identity.peer.ip();
+    Work::Job(Box::pin(async move {
+        let began = Instant::now();
+        let answer = match house.limits.login_attempt(ip, Instant::now()) {
+            Ok(()) => check(&house, user.clone(), password, ip).await,
+            // The limit has counted itself.
+            Err(_limit) => Err((LoginRefusal::TooMany, LoginFault::Limit)),
+        };
+        let subject = Subject { user: Some(user.as_str()), ..subject };
+        match answer {
+            Ok(admittance) => {
+                house.observer.event(subject, &Event::LoggedIn { method: LoginMethod::Password, took: began.elapsed() });
+                let account = Account { user: admittance.user.name.clone(), permissions: admittance.user.permissions };
+                Done { outcome: Outcome::Login(Ok(account)), brought: Brought::Admittance(Box::new(admittance)) }
+            }
+            Err((refusal, why)) => {
+                house.observer.event(subject, &Event::LoginRefused { refusal, why });
+                Outcome::Login(Err(refusal)).into()
+            }
+        }
+    }))
+}
+
+async fn check(house: &super::House, name: UserName, password: Option<Password>, ip: std::net::IpAddr) -> Result<Admittance, (LoginRefusal, LoginFault)> {
+    let Some(password) = password else { return Err((LoginRefusal::PasswordNeeded, LoginFault::CertificateMissing)) };
+    let user = house.login.check(&name, &password, ip).await?;
+    let permit = house.limits.user(user.name.as_str()).map_err(|_limit| (LoginRefusal::TooMany, LoginFault::Limit))?;
+    let (files, home) = (house.storage.clone(), user.home.clone());
+    let tree = tokio::time::timeout(HOME, storage::blocking(move || files.tree(&home))).await;
+    match tree {
+        Ok(Ok(tree)) => Ok(Admittance { user, tree, _permit: permit }),
+        Ok(Err(_)) | Err(_) => Err((LoginRefusal::Unavailable, LoginFault::HomeUnavailable)),
+    }
+}
+
+/// A file system that does not answer for this long is away; the login says so instead of hanging.
+const HOME: Duration = Duration::from_secs(10);

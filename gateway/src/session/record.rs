@@ -1,0 +1,103 @@
+//! What is kept of a transfer for its events.
+//!
+//! Gets: what is wanted, then what happens. Gives: the two events of a transfer, with one id.
+//! Never: outlives its transfer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Instant;
+
+use ftps_proto::machine::io::{Transfer, TransferEnd};
+
+use crate::observe::Event;
+use crate::observe::event::{Direction, StreamEnd, TransferResult};
+use crate::observe::id::TransferId;
+
+/// One transfer.
+#[derive(Debug)]
+pub(super) struct Record {
+    id: TransferId,
+    direction: Direction,
+    path: Vec<u8>,
+    begun: Option<Instant>,
+    /// Whether its data connection proved the session.
+    pub(super) proven: bool,
+    /// What the pump has done.
+    pub(super) progress: Arc<Progress>,
+}
+
+/// What the pump says while it runs; read also when it was stopped.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Bytes on the wire.
+    pub(super) bytes: AtomicU64,
+    end: AtomicU8,
+}
+
+impl Record {
+    /// A transfer that is asked for.
+    pub(super) fn new(wanted: &Transfer) -> Self {
+        let (direction, path) = match wanted {
+            Transfer::Retrieve { path, .. } => (Direction::Download, path),
+            Transfer::Store { path, .. } => (Direction::Upload, path),
+            Transfer::List { path, .. } => (Direction::List, path),
+        };
+        let path = path.as_bytes().to_vec();
+        Self { id: TransferId::now(), direction, path, begun: None, proven: false, progress: Arc::default() }
+    }
+
+    /// Its file is open. `unique`: the name STOU chose.
+    pub(super) fn begin(&mut self, unique: Option<&[u8]>) {
+        self.begun = Some(Instant::now());
+        if let Some(chosen) = unique {
+            self.path = chosen.to_vec();
+        }
+    }
+
+    /// The event of its beginning.
+    pub(super) fn started(&self) -> Event<'_> {
+        Event::TransferStarted { id: self.id, direction: self.direction, path: &self.path }
+    }
+
+    /// The event of its end; `None` when it never began (a file that is not there is a reply, no transfer).
+    pub(super) fn ended(&self, end: TransferEnd) -> Option<Event<'_>> {
+        let result = match end {
+            TransferEnd::Complete { .. } => TransferResult::Complete,
+            TransferEnd::Failed(error) => TransferResult::Failed(error),
+            TransferEnd::NoConnection(refusal) => TransferResult::NoConnection(refusal),
+            TransferEnd::Broken => TransferResult::Broken,
+            TransferEnd::Stalled => TransferResult::Stalled,
+            TransferEnd::Aborted => TransferResult::Aborted,
+        };
+        Some(Event::TransferEnded {
+            id: self.id,
+            direction: self.direction,
+            path: &self.path,
+            result,
+            bytes: self.progress.bytes.load(Ordering::Relaxed),
+            took: self.begun?.elapsed(),
+            proven: self.proven,
+            end: self.progress.end(),
+        })
+    }
+}
+
+impl Progress {
+    /// How the client ended its upload.
+    pub(super) fn set_end(&self, end: StreamEnd) {
+        let code = match end {
+            StreamEnd::Open => 0,
+            StreamEnd::CloseNotify => 1,
+            StreamEnd::Fin => 2,
+        };
+        self.end.store(code, Ordering::Relaxed);
+    }
+
+    fn end(&self) -> StreamEnd {
+        match self.end.load(Ordering::Relaxed) {
+            1 => StreamEnd::CloseNotify,
+            2 => StreamEnd::Fin,
+            _ => StreamEnd::Open,
+        }
+    }
+}

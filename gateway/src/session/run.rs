@@ -1,0 +1,315 @@
+//! The loop of a session: what the machine wants is done, what happens is told to the machine.
+//!
+//! Gets: control bytes, messages, steps of the work, deadlines. Gives: the reason it ended.
+//! Never: decides about FTP (the machine does), waits without a deadline.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ftps_proto::machine::Machine;
+use ftps_proto::machine::io::{Action, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
+use ftps_proto::verbs::Verb;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+use tokio_rustls::server::TlsStream;
+
+use super::control::{Control, Turn};
+use super::login::Admittance;
+use super::record::Record;
+use super::transfer::{Opened, Terms};
+use super::work::{Brought, Done, Step, Work};
+use super::{Carried, Ended, files, listing, login, transfer};
+use crate::data::channel::Channel;
+use crate::data::stream::DataStream;
+use crate::data::waits::ClientKey;
+use crate::live::Message;
+use crate::observe::event::{CloseReason, Limit};
+use crate::observe::{Event, Subject};
+
+/// A secured connection.
+pub struct Session {
+    control: Control<TlsStream<TcpStream>>,
+    machine: Machine,
+    carried: Carried,
+    channel: Channel,
+    work: Work,
+    /// What the login brought; `None` before it.
+    account: Option<Box<Admittance>>,
+    /// The running transfer's record.
+    record: Option<Box<Record>>,
+    /// Grows with every read of the control connection.
+    spoken: Arc<AtomicU64>,
+    /// When the last command came or the last job ended.
+    active: Instant,
+    /// When the command that is being answered came.
+    asked: Instant,
+    /// Whether `limits.session_max` was said already.
+    aged: bool,
+}
+
+enum Happened {
+    Turn(Turn),
+    Message(Option<Message>),
+    Step(Box<Step>),
+    Deadline(Deadline),
+}
+
+#[derive(Clone, Copy)]
+enum Deadline {
+    Login,
+    Idle,
+    Write,
+    Age,
+}
+
+impl Session {
+    /// A session whose handshake is done.
+    pub(super) fn new(control: Control<TlsStream<TcpStream>>, machine: Machine, carried: Carried, fingerprint: [u8; 32]) -> Self {
+        let channel = carried.channel(fingerprint);
+        let now = Instant::now();
+        let spoken = Arc::default();
+        Self { control, machine, carried, channel, work: Work::Idle, account: None, record: None, spoken, active: now, asked: now, aged: false }
+    }
+
+    /// Serves until the end.
+    pub async fn run(mut self) -> Ended {
+        loop {
+            if let Some(cause) = self.obey() {
+                self.stop_work();
+                self.control.close(self.carried.settings.limits.write_timeout).await;
+                return CloseReason::Machine(cause);
+            }
+            let happened = self.wait().await;
+            if let Some(reason) = self.tell(happened) {
+                self.stop_work();
+                return reason;
+            }
+        }
+    }
+
+    /// Does all that the machine wants now.
+    fn obey(&mut self) -> Option<ftps_proto::machine::io::CloseCause> {
+        while let Some(action) = self.machine.poll() {
+            match action {
+                Action::Reply(reply) => self.control.queue(&reply),
+                Action::Answered { verb, code } => {
+                    let user = self.account.as_ref().map(|account| account.user.name.as_str());
+                    answered(&self.carried, user, verb, code, self.asked.elapsed());
+                }
+                Action::Run(job) => self.begin(job),
+                Action::AbortTransfer => self.abort(),
+                Action::DropDataPort => self.channel.close(),
+                Action::LoggedOut => self.log_out(),
+                Action::Close(cause) => return Some(cause),
+                // TLS stands; the machine's tests hold that it is not asked for twice.
+                Action::StartTls => {}
+            }
+        }
+        None
+    }
+
+    async fn wait(&mut self) -> Happened {
+        let (at, deadline) = self.deadline();
+        let Self { control, machine, carried, channel, work, .. } = self;
+        let read = machine.wants_input() && !control.backlogged();
+        tokio::select! {
+            step = work.step(channel) => Happened::Step(Box::new(step)),
+            turn = control.turn(read) => Happened::Turn(turn),
+            message = carried.inbox.recv() => Happened::Message(message),
+            () = sleep_until(at) => Happened::Deadline(deadline),
+        }
+    }
+
+    /// Tells the machine what happened; a reason when the connection is gone without it.
+    fn tell(&mut self, happened: Happened) -> Option<Ended> {
+        match happened {
+            Happened::Turn(Turn::Read(bytes)) if bytes.is_empty() => return Some(CloseReason::ClientClosed),
+            Happened::Turn(Turn::Read(bytes)) => {
+                self.active = Instant::now();
+                self.asked = self.active;
+                self.spoken.fetch_add(1, Ordering::Relaxed);
+                self.machine.input(Input::Bytes(&bytes));
+            }
+            Happened::Turn(Turn::Flushed) | Happened::Message(None) => {}
+            Happened::Turn(Turn::Failed) => return Some(CloseReason::ConnectionLost),
+            Happened::Message(Some(Message::End(reason))) => self.machine.input(Input::End(reason)),
+            Happened::Message(Some(Message::EndWhenIdle(reason))) => self.machine.input(Input::EndWhenIdle(reason)),
+            Happened::Message(Some(Message::Data(arrival))) => self.channel.arrive(*arrival),
+            Happened::Step(step) => self.advance(*step),
+            Happened::Deadline(deadline) => return self.expired(deadline),
+        }
+        None
+    }
+
+    fn begin(&mut self, job: Job) {
+        self.work = match job {
+            Job::Login { user, password, host: _ } => login::start(&self.carried, user, password),
+            Job::Passive { family, pasv } => transfer::passive(&mut self.channel, &self.carried, family, pasv),
+            Job::Active(address) => {
+                self.channel.connect_to(address);
+                Work::Job(Box::pin(async { Outcome::Ok.into() }))
+            }
+            Job::Who => listing::who(&self.carried, self.account.as_deref()),
+            Job::Transfer(wanted) => self.open(wanted),
+            job => files::start(job, self.account.as_deref()),
+        };
+    }
+
+    fn open(&mut self, wanted: Transfer) -> Work {
+        let Some(account) = &self.account else { return files::refused() };
+        self.record = Some(Box::new(Record::new(&wanted)));
+        transfer::open(wanted, account)
+    }
+
+    /// The work made a step.
+    fn advance(&mut self, step: Step) {
+        self.active = Instant::now();
+        match step {
+            Step::Done(done) => {
+                let outcome = self.bring(done);
+                self.machine.input(Input::Done(outcome));
+            }
+            Step::Opened(Ok(opened)) => {
+                self.machine.input(Input::Opened(opened.opening()));
+                self.started(&opened);
+                self.work = Work::Connecting(opened);
+            }
+            Step::Opened(Err(error)) => self.ended(TransferEnd::Failed(error)),
+            Step::Connected(opened, Ok(stream)) => self.pump(*opened, stream),
+            // The channel has said it.
+            Step::Connected(_, Err(refusal)) => self.ended(TransferEnd::NoConnection(refusal)),
+            Step::Pumped(end) => self.ended(end),
+        }
+    }
+
+    /// Takes what a job brought; the outcome for the machine.
+    fn bring(&mut self, done: Done) -> Outcome {
+        match done.brought {
+            Brought::Nothing => {}
+            Brought::Admittance(admittance) => self.log_in(admittance),
+            Brought::Wait(ip, wait) => return Outcome::Passive(SocketAddr::new(ip, self.channel.wait_on(wait))),
+        }
+        done.outcome
+    }
+
+    fn pump(&mut self, opened: Opened, stream: DataStream) {
+        let Some(record) = &mut self.record else { return };
+        record.proven = stream.proven();
+        let policy = self.account.as_ref().and_then(|account| account.user.upload_end).unwrap_or(self.carried.settings.upload_end);
+        let terms = Terms { policy, ended_cleanly_before: self.channel.has_ended_cleanly(), spoken: self.spoken.clone() };
+        self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms);
+    }
+
+    /// The file of a transfer is open: `150` is out.
+    fn started(&mut self, opened: &Opened) {
+        self.carried.membership.set_transferring(true);
+        if let Some(mut record) = self.record.take() {
+            record.begin(opened.opening().unique.as_ref().map(ftps_proto::path::VirtualPath::as_bytes));
+            self.event(&record.started());
+            self.record = Some(record);
+        }
+    }
+
+    /// A transfer is over, one way or the other: one event, one outcome.
+    fn ended(&mut self, end: TransferEnd) {
+        self.channel.close();
+        self.close_record(end);
+        self.machine.input(Input::Done(Outcome::Transfer(end)));
+    }
+
+    fn close_record(&mut self, end: TransferEnd) {
+        self.carried.membership.set_transferring(false);
+        let Some(record) = self.record.take() else { return };
+        if let Some(event) = record.ended(end) {
+            self.event(&event);
+        }
+    }
+
+    /// ABOR: the transfer stops where it is; nothing of an upload stays.
+    fn abort(&mut self) {
+        self.work = Work::Idle;
+        self.ended(TransferEnd::Aborted);
+    }
+
+    /// The session ends with its work unfinished.
+    fn stop_work(&mut self) {
+        self.work = Work::Idle;
+        self.close_record(TransferEnd::Broken);
+    }
+
+    fn log_in(&mut self, admittance: Box<Admittance>) {
+        self.carried.permit.logged_in();
+        self.carried.membership.set_user(Some(admittance.user.name.as_str()));
+        let policy = admittance.user.tls_reuse.unwrap_or(self.carried.settings.tls_reuse);
+        self.channel.log_in(ClientKey::alone(self.carried.identity.id), policy);
+        self.account = Some(admittance);
+    }
+
+    fn log_out(&mut self) {
+        self.carried.membership.set_user(None);
+        self.channel.log_out();
+        self.account = None;
+    }
+
+    /// The next deadline and what it is about.
+    fn deadline(&self) -> (Instant, Deadline) {
+        let limits = &self.carried.settings.limits;
+        let since = Instant::from_std(self.carried.identity.since);
+        let mut next = if self.account.is_none() {
+            (since + limits.login_timeout, Deadline::Login)
+        } else if self.machine.is_idle() {
+            (self.active + limits.idle_timeout, Deadline::Idle)
+        } else {
+            // A job or transfer runs and has deadlines of its own.
+            (Instant::now() + FAR, Deadline::Idle)
+        };
+        if let Some(waiting) = self.control.waiting_since() {
+            next = earlier(next, (waiting + limits.write_timeout, Deadline::Write));
+        }
+        if !self.aged {
+            next = earlier(next, (since + limits.session_max, Deadline::Age));
+        }
+        next
+    }
+
+    fn expired(&mut self, deadline: Deadline) -> Option<Ended> {
+        let limit = match deadline {
+            Deadline::Login => Limit::LoginTimeout,
+            Deadline::Idle => Limit::IdleTimeout,
+            Deadline::Write => Limit::WriteTimeout,
+            Deadline::Age => Limit::SessionMax,
+        };
+        match deadline {
+            Deadline::Login => self.machine.input(Input::End(EndReason::LoginTimeout)),
+            Deadline::Idle if !self.machine.is_idle() => return None,
+            Deadline::Idle => self.machine.input(Input::End(EndReason::IdleTimeout)),
+            Deadline::Age => {
+                self.aged = true;
+                self.machine.input(Input::EndWhenIdle(EndReason::SessionMax));
+            }
+            Deadline::Write => {}
+        }
+        self.event(&Event::LimitHit { limit });
+        matches!(deadline, Deadline::Write).then_some(CloseReason::WriteTimeout)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let user = self.account.as_ref().map(|account| account.user.name.as_str());
+        self.carried.house.observer.event(Subject { user, ..self.carried.subject() }, event);
+    }
+}
+
+fn earlier(one: (Instant, Deadline), other: (Instant, Deadline)) -> (Instant, Deadline) {
+    if other.0 < one.0 { other } else { one }
+}
+
+/// Says that a command was answered.
+pub(super) fn answered(carried: &Carried, user: Option<&str>, verb: Option<Verb>, code: u16, took: Duration) {
+    let subject = Subject { user, ..carried.subject() };
+    carried.house.observer.event(subject, &Event::Command { verb, code, took });
+}
+
+/// Later than any other deadline.
+const FAR: Duration = Duration::from_secs(3600);

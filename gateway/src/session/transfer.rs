@@ -1,0 +1,248 @@
+//! RETR, STOR, APPE, STOU and listings: file here, data connection there, one end for each transfer.
+//!
+//! Gets: what the machine wants and the user's tree. Gives: an open file, then the end of the transfer.
+//! Order (DESIGN: "resolve, permission, open → 150 → proof → bytes"): nothing is created before the data connection has proved itself.
+//! Never: says 226 for less than a whole file that has its name.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ftps_proto::addr::Family;
+use ftps_proto::command::TransferType;
+use ftps_proto::machine::io::{FileError, Opening, Outcome, PassiveError, Transfer, TransferEnd};
+use ftps_proto::proof::{self, CONTROL_QUIET, UploadEnd, UploadFacts, UploadVerdict};
+
+use super::Carried;
+use super::listing::{Lines, Wanted};
+use super::login::Admittance;
+use super::record::Progress;
+use super::work::{Brought, Done, Work};
+use crate::data::channel::Channel;
+use crate::data::pump::{self, PumpError, Sink, Source};
+use crate::data::stream::{Cut, DataStream, End, Receiver};
+use crate::observe::event::StreamEnd;
+use crate::storage::{self, Reader, StorePlan, Tree, Writer};
+
+/// A transfer whose file is open, or may be made.
+#[derive(Debug)]
+pub(super) struct Opened {
+    what: What,
+    kind: TransferType,
+    opening: Opening,
+}
+
+#[derive(Debug)]
+enum What {
+    Retrieve(Reader),
+    Store(StorePlan, Option<u64>),
+    List(Lines),
+}
+
+/// What an upload's end is judged by.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    /// `upload_end` of the user or of the node.
+    pub(super) policy: UploadEnd,
+    /// Whether this session ever ended an upload with close_notify.
+    pub(super) ended_cleanly_before: bool,
+    /// Grows with every read of the control connection.
+    pub(super) spoken: Arc<AtomicU64>,
+}
+
+impl Opened {
+    /// What `150` says.
+    pub(super) fn opening(&self) -> Opening {
+        self.opening.clone()
+    }
+}
+
+/// Starts PASV or EPSV: a port is reserved, then the session waits on it.
+pub(super) fn passive(channel: &mut Channel, carried: &Carried, family: Option<Family>, pasv: bool) -> Work {
+    let (peer, local) = (carried.identity.peer.ip(), carried.identity.local);
+    let address = if pasv {
+        carried.house.data.announcer.announced(peer, local).map(|announced| announced.ip.into())
+    } else if family.is_some_and(|family| family != Family::of(peer)) {
+        Err(PassiveError::Family)
+    } else {
+        Ok(local.ip())
+    };
+    match address {
+        Err(error) => Work::Job(Box::pin(async move { Outcome::PassiveFailed(error).into() })),
+        Ok(ip) => {
+            let reservation = channel.reserve();
+            Work::Job(Box::pin(async move {
+                match reservation.await {
+                    Ok(wait) => Done { outcome: Outcome::Ok, brought: Brought::Wait(ip, wait) },
+                    Err(error) => Outcome::PassiveFailed(error).into(),
+                }
+            }))
+        }
+    }
+}
+
+/// Looks for the file.
+pub(super) fn open(wanted: Transfer, account: &Admittance) -> Work {
+    let (tree, permissions) = (account.tree.clone(), account.user.permissions);
+    Work::Opening(Box::pin(storage::blocking(move || {
+        let opened = match wanted {
+            Transfer::Retrieve { path, offset, kind } => {
+                let reader = tree.open_read(&path, offset)?;
+                let opening = Opening { size: (kind == TransferType::Image).then(|| reader.left()), unique: None };
+                Opened { what: What::Retrieve(reader), kind, opening }
+            }
+            Transfer::Store { path, mode, kind, announced } => {
+                let plan = tree.plan_store(&path, mode, announced)?;
+                let opening = Opening { size: None, unique: plan.unique().cloned() };
+                Opened { what: What::Store(plan, announced), kind, opening }
+            }
+            Transfer::List { path, pattern, form, arguments } => list(&tree, Wanted { path, pattern, form, arguments, permissions })?,
+        };
+        Ok(Box::new(opened))
+    })))
+}
+
+fn list(tree: &Arc<Tree>, wanted: Wanted) -> Result<Opened, FileError> {
+    let lines = Lines::open(tree, wanted)?;
+    // Listings are lines of text whatever TYPE says; their line ends are right already.
+    Ok(Opened { what: What::List(lines), kind: TransferType::Image, opening: Opening { size: None, unique: None } })
+}
+
+/// Moves the bytes.
+pub(super) fn pump(opened: Opened, stream: DataStream, stall: std::time::Duration, progress: Arc<Progress>, terms: Terms) -> Work {
+    let kind = opened.kind;
+    match opened.what {
+        What::Retrieve(reader) => Work::Pumping(Box::pin(async move {
+            let sent = pump::send_file(stream.into_sender(stall), &mut File(reader), kind, &progress.bytes).await;
+            sent.map_or_else(end_of, |bytes| TransferEnd::Complete { bytes })
+        })),
+        What::List(lines) => Work::Pumping(Box::pin(async move {
+            let mut text = Text { lines: Some(lines), buffer: Vec::new(), more: true };
+            let sent = pump::send_listing(stream.into_sender(stall), &mut text, &progress.bytes).await;
+            sent.map_or_else(end_of, |bytes| TransferEnd::Complete { bytes })
+        })),
+        What::Store(plan, announced) => Work::Pumping(Box::pin(receive(plan, announced, stream.into_receiver(stall), kind, progress, terms))),
+    }
+}
+
+/// An upload: all bytes, the verdict on their end, the file under its name, and only then the last bytes to the client.
+async fn receive(plan: StorePlan, announced: Option<u64>, mut receiver: Receiver, kind: TransferType, progress: Arc<Progress>, terms: Terms) -> TransferEnd {
+    let mut upload = Upload::Planned(plan, Vec::new());
+    let (bytes, end) = match pump::receive_file(&mut receiver, &mut upload, kind, &progress.bytes).await {
+        Ok(received) => received,
+        Err(error) => return end_of(error),
+    };
+    match judge(end, bytes, announced, &terms).await {
+        UploadVerdict::Keep => progress.set_end(StreamEnd::CloseNotify),
+        UploadVerdict::KeepFin => progress.set_end(StreamEnd::Fin),
+        // Dropping the upload removes its temporary.
+        UploadVerdict::Discard => return TransferEnd::Broken,
+    }
+    match upload.commit().await {
+        Ok(()) => {
+            receiver.close().await;
+            TransferEnd::Complete { bytes }
+        }
+        Err(error) => TransferEnd::Failed(error),
+    }
+}
+
+async fn judge(end: End, received: u64, announced: Option<u64>, terms: &Terms) -> UploadVerdict {
+    let end = match end {
+        End::CloseNotify => proof::StreamEnd::CloseNotify,
+        End::Fin { on_record_boundary } => proof::StreamEnd::Fin { on_record_boundary },
+    };
+    let mut facts = UploadFacts { ended_cleanly_before: terms.ended_cleanly_before, received, announced, control_quiet: false };
+    if end != proof::StreamEnd::CloseNotify && proof::worth_waiting(end, facts, terms.policy) {
+        let spoken = terms.spoken.load(Ordering::Relaxed);
+        // A client that dies closes both connections; the end of the control connection drops this future.
+        tokio::time::sleep(CONTROL_QUIET).await;
+        facts.control_quiet = terms.spoken.load(Ordering::Relaxed) == spoken;
+    }
+    proof::decide_upload_end(end, facts, terms.policy)
+}
+
+fn end_of(error: PumpError) -> TransferEnd {
+    match error {
+        PumpError::File(error) => TransferEnd::Failed(error),
+        PumpError::Cut(Cut::Broken) => TransferEnd::Broken,
+        PumpError::Cut(Cut::Stalled) => TransferEnd::Stalled,
+    }
+}
+
+/// A file as the pump wants it.
+struct File(Reader);
+
+impl Source for File {
+    async fn read(&mut self) -> Result<&[u8], FileError> {
+        self.0.read().await
+    }
+}
+
+/// A listing as the pump wants it.
+struct Text {
+    /// `None` only while the pool has it.
+    lines: Option<Lines>,
+    buffer: Vec<u8>,
+    more: bool,
+}
+
+impl Source for Text {
+    async fn read(&mut self) -> Result<&[u8], FileError> {
+        self.buffer.clear();
+        while self.more && self.buffer.is_empty() {
+            let (Some(mut lines), mut buffer) = (self.lines.take(), std::mem::take(&mut self.buffer)) else { break };
+            let filled = storage::blocking(move || {
+                let more = lines.fill(LISTING, &mut buffer)?;
+                Ok((lines, buffer, more))
+            });
+            let (lines, buffer, more) = filled.await?;
+            (self.lines, self.buffer, self.more) = (Some(lines), buffer, more);
+        }
+        Ok(&self.buffer)
+    }
+}
+
+/// An upload as the pump wants it: a small one is written and named in a single hop to the pool, at its end.
+enum Upload {
+    Planned(StorePlan, Vec<u8>),
+    Writing(Writer),
+    /// Only while the pool makes the temporary.
+    Beginning,
+}
+
+impl Sink for Upload {
+    async fn write(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, FileError> {
+        match std::mem::replace(self, Self::Beginning) {
+            Self::Planned(plan, first) if first.is_empty() => {
+                *self = Self::Planned(plan, bytes);
+                Ok(Vec::new())
+            }
+            Self::Planned(plan, first) => {
+                let mut writer = storage::blocking(move || plan.begin()).await?;
+                writer.write(first).await?;
+                let empty = writer.write(bytes).await?;
+                *self = Self::Writing(writer);
+                Ok(empty)
+            }
+            Self::Writing(mut writer) => {
+                let empty = writer.write(bytes).await;
+                *self = Self::Writing(writer);
+                empty
+            }
+            Self::Beginning => Err(FileError::Io),
+        }
+    }
+}
+
+impl Upload {
+    async fn commit(self) -> Result<(), FileError> {
+        match self {
+            Self::Planned(plan, bytes) => storage::blocking(move || plan.store(&bytes)).await,
+            Self::Writing(writer) => writer.commit().await,
+            Self::Beginning => Err(FileError::Io),
+        }
+    }
+}
+
+/// Bytes of a listing sent at a time.
+const LISTING: usize = 32 * 1024;

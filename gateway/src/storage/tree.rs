@@ -1,0 +1,487 @@
+//! One user's home: every operation on files that is done in one go.
+//!
+//! Gets: virtual paths. Gives: facts, changes, and the openings of `dir`, `read` and `plan`.
+//! Never: follows a path out of the home, shows or touches an upload under way, or retries for ever.
+
+use std::fmt;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use ftps_proto::listing::{Entry, EntryKind};
+use ftps_proto::machine::io::FileError;
+use ftps_proto::path::VirtualPath;
+use ftps_proto::time::Timestamp;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{chmodat, fstat, fstatvfs, renameat, statat, unlinkat, utimensat};
+use rustix::io::Errno;
+
+use super::CHUNK;
+use super::fault::Fault;
+use super::resolve::{Beneath, split};
+use super::root::Shared;
+use super::temporary::is_hidden;
+
+/// A user's home. All functions make system calls that may block; see [`super::blocking`].
+pub struct Tree {
+    pub(super) shared: Arc<Shared>,
+    path: VirtualPath,
+    home: ArcSwap<Beneath>,
+}
+
+impl Tree {
+    pub(super) fn new(shared: Arc<Shared>, path: VirtualPath, home: Beneath) -> Self {
+        Self { shared, path, home: ArcSwap::from_pointee(home) }
+    }
+
+    /// What `path` is, links followed. The entry's name is the whole virtual path, as MLST shows it.
+    ///
+    /// # Errors
+    /// `NotFound` (also for a dangling link), `Denied` (also for a link that leads out).
+    pub fn entry(&self, path: &VirtualPath) -> Result<Entry, FileError> {
+        self.attempt("stat", |home| {
+            let file = home.open(visible(path)?, OFlags::PATH)?;
+            let mut entry = blank(path.as_bytes());
+            describe(&fstat(&file)?, &mut entry);
+            Ok(entry)
+        })
+    }
+
+    /// Whether there is something to rename or delete at `path`: a link that leads nowhere is something, too.
+    ///
+    /// # Errors
+    /// `NotFound`, `Denied`.
+    pub fn check_exists(&self, path: &VirtualPath) -> Result<(), FileError> {
+        if path.is_root() {
+            return Ok(());
+        }
+        self.attempt("stat", |home| {
+            let (parent, name) = home.open_parent(visible(path)?)?;
+            statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok(())
+        })
+    }
+
+    /// Whether `path` is a directory that can be entered.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotADirectory`, `Denied`.
+    pub fn check_directory(&self, path: &VirtualPath) -> Result<(), FileError> {
+        self.attempt("stat", |home| {
+            // The trailing `/.` asks for the right to search the directory itself.
+            let inside = [visible(path)?, b"/."].concat();
+            home.open(&inside, OFlags::PATH | OFlags::DIRECTORY)?;
+            Ok(())
+        })
+    }
+
+    /// Makes a directory with `storage.dir_mode`.
+    ///
+    /// # Errors
+    /// `Exists`, `NotFound` (its parent), and what the system says.
+    pub fn make_directory(&self, path: &VirtualPath) -> Result<(), FileError> {
+        if path.is_root() {
+            return Err(FileError::Exists);
+        }
+        self.attempt("mkdir", |home| {
+            let (parent, name) = home.open_parent(visible(path)?)?;
+            Ok(self.shared.make_directory(&parent, name)?)
+        })
+    }
+
+    /// Removes an empty directory; a link to one is not a directory.
+    ///
+    /// # Errors
+    /// `NotEmpty` (also when an upload runs in it), `NotADirectory`, and what the system says.
+    pub fn remove_directory(&self, path: &VirtualPath) -> Result<(), FileError> {
+        self.unlink("rmdir", path, AtFlags::REMOVEDIR)
+    }
+
+    /// Removes a file, or a link itself.
+    ///
+    /// # Errors
+    /// `IsADirectory`, and what the system says.
+    pub fn remove_file(&self, path: &VirtualPath) -> Result<(), FileError> {
+        self.unlink("unlink", path, AtFlags::empty())
+    }
+
+    /// Renames, also into another directory; replaces what the system lets it replace (a file by a file, an empty directory by a directory).
+    ///
+    /// # Errors
+    /// `CrossDevice` across file systems (nothing is copied), `Denied` for the home itself, and what the system says.
+    pub fn rename(&self, from: &VirtualPath, to: &VirtualPath) -> Result<(), FileError> {
+        if from.is_root() || to.is_root() {
+            return Err(FileError::Denied);
+        }
+        self.attempt("rename", |home| {
+            let (from_parent, from_name) = home.open_parent(visible(from)?)?;
+            let (to_parent, to_name) = home.open_parent(visible(to)?)?;
+            Ok(renameat(&from_parent, from_name, &to_parent, to_name)?)
+        })
+    }
+
+    /// Sets the modification time of a file or directory.
+    ///
+    /// # Errors
+    /// `NotRegular` for anything else, and what the system says.
+    pub fn set_modified(&self, path: &VirtualPath, time: Timestamp) -> Result<(), FileError> {
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: time.seconds, tv_nsec: time.nanos.into() },
+        };
+        self.attempt("utimens", |home| {
+            let (file, _) = open_plain(home, path)?;
+            Ok(utimensat(&file, "", &times, AtFlags::EMPTY_PATH)?)
+        })
+    }
+
+    /// Sets the permission bits of a file or directory; those beyond 0777 cannot be set.
+    ///
+    /// # Errors
+    /// `NotRegular` for anything else, and what the system says.
+    pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<(), FileError> {
+        self.attempt("chmod", |home| {
+            let (file, stat) = open_plain(home, path)?;
+            // A directory keeps its set-group-id and sticky bits, as chmod(1) does; a file loses all three.
+            let keep = if FileType::from_raw_mode(stat.st_mode).is_dir() { 0o7000 } else { 0 };
+            let mode = Mode::from_raw_mode((stat.st_mode & keep) | (mode & 0o777));
+            // fchmod refuses a descriptor that was opened without the right to read; this link is that very descriptor, so nothing can come between.
+            Ok(chmodat(CWD, format!("/proc/self/fd/{}", file.as_raw_fd()), mode, AtFlags::empty())?)
+        })
+    }
+
+    /// Bytes that may still be written where `path` lies.
+    ///
+    /// # Errors
+    /// `NotFound`, and what the system says.
+    pub fn available(&self, path: &VirtualPath) -> Result<u64, FileError> {
+        self.attempt("statvfs", |home| Ok(available(&home.open(visible(path)?, OFlags::PATH)?)?))
+    }
+
+    /// The size in TYPE A: every LF without a CR before it counts as two bytes. Reads the whole file.
+    ///
+    /// # Errors
+    /// `NotRegular`; `Denied` for files over 256 MiB, which RFC 3659 §4 lets a server refuse; and what the system says.
+    pub fn ascii_size(&self, path: &VirtualPath) -> Result<u64, FileError> {
+        self.attempt("read", |home| {
+            let (file, stat) = open_regular(home, path)?;
+            if size(&stat) > ASCII_SIZE_MOST {
+                return Err(FileError::Denied.into());
+            }
+            Ok(count_ascii(&file)?)
+        })
+    }
+
+    /// Whether this tree's home is the directory that was opened just now.
+    pub(super) fn is_at(&self, opened: &Beneath) -> bool {
+        let same = |one: Stat, other: Stat| (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino);
+        matches!((fstat(self.home.load().directory()), fstat(opened.directory())), (Ok(one), Ok(other)) if same(one, other))
+    }
+
+    /// Does `work` in the home, which is opened anew when a file server has forgotten it (ESTALE); says what went wrong.
+    pub(super) fn attempt<T>(&self, operation: &'static str, mut work: impl FnMut(&Beneath) -> Result<T, Fault>) -> Result<T, FileError> {
+        let mut tries = 0;
+        loop {
+            let fault = match work(&self.home.load()) {
+                Ok(done) => return Ok(done),
+                Err(Fault::System(Errno::STALE)) if tries < STALE_MOST => match self.shared.home(&self.path) {
+                    Ok(home) => {
+                        tries += 1;
+                        self.home.store(Arc::new(home));
+                        continue;
+                    }
+                    Err(fault) => fault,
+                },
+                Err(fault) => fault,
+            };
+            return Err(fault.tell(operation, &self.shared.observer));
+        }
+    }
+
+    /// Says what went wrong outside of [`Tree::attempt`].
+    pub(super) fn tell(&self, operation: &'static str, fault: impl Into<Fault>) -> FileError {
+        fault.into().tell(operation, &self.shared.observer)
+    }
+
+    /// The home as it is now.
+    pub(super) fn home(&self) -> Arc<Beneath> {
+        self.home.load_full()
+    }
+
+    fn unlink(&self, operation: &'static str, path: &VirtualPath, flags: AtFlags) -> Result<(), FileError> {
+        if path.is_root() {
+            return Err(FileError::Denied);
+        }
+        self.attempt(operation, |home| {
+            let (parent, name) = home.open_parent(visible(path)?)?;
+            Ok(unlinkat(&parent, name, flags)?)
+        })
+    }
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tree").field("home", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// What openat2 gets for `path`; an upload under way does not exist.
+pub(super) fn visible(path: &VirtualPath) -> Result<&[u8], FileError> {
+    let relative = path.relative();
+    if is_hidden(split(relative).1) { Err(FileError::NotFound) } else { Ok(relative) }
+}
+
+/// Opens a regular file for reading.
+pub(super) fn open_regular(home: &Beneath, path: &VirtualPath) -> Result<(OwnedFd, Stat), Fault> {
+    let file = home.open(visible(path)?, OFlags::RDONLY)?;
+    let stat = fstat(&file)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok((file, stat)),
+        FileType::Directory => Err(FileError::IsADirectory.into()),
+        _ => Err(FileError::NotRegular.into()),
+    }
+}
+
+/// Opens a file or directory for attributes only, which needs no right to read it.
+fn open_plain(home: &Beneath, path: &VirtualPath) -> Result<(OwnedFd, Stat), Fault> {
+    let file = home.open(visible(path)?, OFlags::PATH)?;
+    let stat = fstat(&file)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile | FileType::Directory => Ok((file, stat)),
+        _ => Err(FileError::NotRegular.into()),
+    }
+}
+
+/// Free bytes on the file system of an open file.
+pub(super) fn available(file: &OwnedFd) -> Result<u64, Errno> {
+    let space = fstatvfs(file)?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
+/// A file's size; the kernel's is never negative.
+pub(super) fn size(stat: &Stat) -> u64 {
+    stat.st_size.unsigned_abs()
+}
+
+/// An entry of which only the name is known.
+pub(super) fn blank(name: &[u8]) -> Entry {
+    Entry { name: name.to_vec(), kind: EntryKind::Other, size: 0, modified: Timestamp::default(), mode: 0, links: 1, unique: 0 }
+}
+
+/// Everything but the name.
+pub(super) fn describe(stat: &Stat, entry: &mut Entry) {
+    entry.kind = kind(FileType::from_raw_mode(stat.st_mode));
+    entry.size = size(stat);
+    // The nanoseconds are below 1e9 by the system's promise.
+    entry.modified = Timestamp { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 };
+    entry.mode = stat.st_mode & 0o7777;
+    entry.links = stat.st_nlink;
+    entry.unique = stat.st_ino;
+}
+
+/// A link that was not followed is `Other`.
+pub(super) fn kind(file_type: FileType) -> EntryKind {
+    match file_type {
+        FileType::RegularFile => EntryKind::File,
+        FileType::Directory => EntryKind::Directory,
+        FileType::Symlink | FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => EntryKind::Other,
+    }
+}
+
+fn count_ascii(file: &OwnedFd) -> Result<u64, Errno> {
+    let mut buffer = vec![0_u8; CHUNK];
+    let (mut total, mut before) = (0_u64, 0_u8);
+    loop {
+        let n = match rustix::io::read(file, &mut buffer[..]) {
+            Err(Errno::INTR) => continue,
+            done => done?,
+        };
+        if n == 0 {
+            return Ok(total);
+        }
+        for byte in &buffer[..n] {
+            total += 1 + u64::from(*byte == b'\n' && before != b'\r');
+            before = *byte;
+        }
+    }
+}
+
+/// How often a home is opened anew within one operation.
+const STALE_MOST: usize = 2;
+/// Largest file whose size in TYPE A is counted: about a third of a second.
+const ASCII_SIZE_MOST: u64 = 256 << 20;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::super::scratch::{Scratch, observer, path};
+    use super::super::{Config, Storage};
+    use super::*;
+    use crate::observe::id::Incarnation;
+
+    fn mode(scratch: &Scratch, name: &str) -> u32 {
+        std::fs::metadata(scratch.at(name)).unwrap().permissions().mode() & 0o7777
+    }
+
+    fn planted() -> (Scratch, Arc<Tree>) {
+        let scratch = Scratch::new();
+        scratch.directory("home/sub");
+        scratch.directory("outside");
+        scratch.file("home/sub/file", b"one\ntwo\r\nthree");
+        scratch.file("outside/file", b"secret");
+        symlink("sub/file", scratch.at("home/link")).unwrap();
+        symlink("sub", scratch.at("home/dirlink")).unwrap();
+        symlink("../outside", scratch.at("home/out")).unwrap();
+        symlink("nowhere", scratch.at("home/dangling")).unwrap();
+        let tree = scratch.tree();
+        (scratch, tree)
+    }
+
+    #[test]
+    fn facts_follow_links_inside() {
+        let (_scratch, tree) = planted();
+        let entry = tree.entry(&path("/link")).unwrap();
+        assert_eq!((&entry.name[..], entry.kind, entry.size), (&b"/link"[..], EntryKind::File, 14));
+        assert_eq!(entry.unique, tree.entry(&path("/sub/file")).unwrap().unique);
+        assert!(entry.modified.seconds > 1_700_000_000);
+        assert_eq!(tree.entry(&path("/")).unwrap().kind, EntryKind::Directory);
+        assert_eq!(tree.entry(&path("/dirlink/file")).unwrap().kind, EntryKind::File);
+        let failures = ["/none", "/dangling", "/out", "/out/file", "/link/x"].map(|name| tree.entry(&path(name)).unwrap_err());
+        assert_eq!(failures, [FileError::NotFound, FileError::NotFound, FileError::Denied, FileError::Denied, FileError::NotADirectory]);
+        assert_eq!(tree.ascii_size(&path("/link")), Ok(15));
+        assert_eq!(tree.ascii_size(&path("/sub")), Err(FileError::IsADirectory));
+        assert!(tree.available(&path("/sub")).unwrap() > 0);
+    }
+
+    #[test]
+    fn directories_are_made_entered_and_removed() {
+        let (scratch, tree) = planted();
+        tree.make_directory(&path("/new")).unwrap();
+        assert_eq!(mode(&scratch, "home/new"), 0o750);
+        assert_eq!(tree.make_directory(&path("/new")), Err(FileError::Exists));
+        assert_eq!(tree.make_directory(&path("/")), Err(FileError::Exists));
+        assert_eq!(tree.make_directory(&path("/none/new")), Err(FileError::NotFound));
+        assert_eq!(tree.make_directory(&path("/out/new")), Err(FileError::Denied));
+        for enter in ["/", "/new", "/dirlink"] {
+            tree.check_directory(&path(enter)).unwrap();
+        }
+        assert_eq!(tree.check_directory(&path("/link")), Err(FileError::NotADirectory));
+        assert_eq!(tree.check_directory(&path("/out")), Err(FileError::Denied));
+        assert_eq!(tree.remove_directory(&path("/sub")), Err(FileError::NotEmpty));
+        assert_eq!(tree.remove_directory(&path("/dirlink")), Err(FileError::NotADirectory));
+        assert_eq!(tree.remove_directory(&path("/")), Err(FileError::Denied));
+        tree.remove_directory(&path("/new")).unwrap();
+        assert!(!scratch.at("home/new").exists());
+    }
+
+    #[test]
+    fn deleting_takes_the_link_and_not_what_it_leads_to() {
+        let (scratch, tree) = planted();
+        for link in ["/link", "/out", "/dangling"] {
+            tree.check_exists(&path(link)).unwrap();
+            tree.remove_file(&path(link)).unwrap();
+        }
+        assert_eq!(tree.check_exists(&path("/link")), Err(FileError::NotFound));
+        assert_eq!(tree.remove_file(&path("/sub")), Err(FileError::IsADirectory));
+        assert_eq!(tree.remove_file(&path("/")), Err(FileError::Denied));
+        assert_eq!(scratch.text("outside/file"), "secret");
+        assert_eq!(scratch.text("home/sub/file").len(), 14);
+    }
+
+    #[test]
+    fn renames_as_the_system_does() {
+        let (scratch, tree) = planted();
+        scratch.file("home/other", b"other");
+        scratch.directory("home/empty");
+        let rename = |from: &str, to: &str| tree.rename(&path(from), &path(to));
+        rename("/other", "/sub/file").unwrap();
+        assert_eq!(scratch.text("home/sub/file"), "other");
+        assert_eq!(rename("/sub/file", "/empty"), Err(FileError::IsADirectory));
+        assert_eq!(rename("/empty", "/sub/file"), Err(FileError::NotADirectory));
+        assert_eq!(rename("/empty", "/sub"), Err(FileError::NotEmpty));
+        assert_eq!(rename("/sub", "/sub/below"), Err(FileError::BadName));
+        assert_eq!(rename("/sub/file", "/out/file"), Err(FileError::Denied));
+        assert_eq!(rename("/out/file", "/stolen"), Err(FileError::Denied));
+        assert_eq!(rename("/", "/x"), Err(FileError::Denied));
+        assert_eq!(rename("/none", "/x"), Err(FileError::NotFound));
+        rename("/sub", "/empty").unwrap();
+        assert_eq!(scratch.text("home/empty/file"), "other");
+        assert_eq!(scratch.text("outside/file"), "secret");
+    }
+
+    #[test]
+    fn attributes_are_set_on_files_and_directories_only() {
+        let (scratch, tree) = planted();
+        let time = Timestamp { seconds: 1_000_000_000, nanos: 123_000_000 };
+        tree.set_modified(&path("/link"), time).unwrap();
+        assert_eq!(tree.entry(&path("/sub/file")).unwrap().modified, time);
+        tree.set_mode(&path("/link"), 0o6700).unwrap();
+        assert_eq!(mode(&scratch, "home/sub/file"), 0o700);
+        tree.set_mode(&path("/sub/file"), 0).unwrap();
+        tree.set_mode(&path("/sub/file"), 0o644).unwrap();
+        assert_eq!(mode(&scratch, "home/sub/file"), 0o644);
+        std::fs::set_permissions(scratch.at("home/sub"), std::fs::Permissions::from_mode(0o2755)).unwrap();
+        tree.set_mode(&path("/sub"), 0o700).unwrap();
+        assert_eq!(mode(&scratch, "home/sub"), 0o2700);
+        assert_eq!(tree.set_mode(&path("/out/file"), 0o777), Err(FileError::Denied));
+        assert_eq!(tree.set_modified(&path("/out"), time), Err(FileError::Denied));
+        let _socket = std::os::unix::net::UnixListener::bind(scratch.at("home/socket")).unwrap();
+        assert_eq!(tree.set_mode(&path("/socket"), 0o777), Err(FileError::NotRegular));
+    }
+
+    #[test]
+    fn uploads_under_way_do_not_exist() {
+        let (scratch, tree) = planted();
+        let name = format!(".ftps-gateway.{}.0.part", Incarnation::now());
+        scratch.file(&format!("home/{name}"), b"half");
+        for name in [name.clone(), name.to_ascii_uppercase()] {
+            let hidden = path(&format!("/{name}"));
+            assert_eq!(tree.entry(&hidden), Err(FileError::NotFound));
+            assert_eq!(tree.check_exists(&hidden), Err(FileError::NotFound));
+            assert_eq!(tree.remove_file(&hidden), Err(FileError::NotFound));
+            assert_eq!(tree.make_directory(&hidden), Err(FileError::NotFound));
+            assert_eq!(tree.rename(&hidden, &path("/x")), Err(FileError::NotFound));
+            assert_eq!(tree.rename(&path("/sub/file"), &hidden), Err(FileError::NotFound));
+            assert_eq!(tree.open_read(&hidden, 0).unwrap_err(), FileError::NotFound);
+            assert_eq!(tree.set_mode(&hidden, 0o777), Err(FileError::NotFound));
+            assert_eq!(tree.plan_store(&hidden, ftps_proto::machine::io::StoreMode::Replace, None).unwrap_err(), FileError::NotFound);
+        }
+        assert_eq!(scratch.text(&format!("home/{name}")), "half");
+    }
+
+    #[test]
+    fn names_of_any_bytes_and_of_255_of_them() {
+        let (scratch, tree) = planted();
+        let odd = VirtualPath::root().join(b"\xff\xfe caf\xe9 \"quoted\" %2e%2e").unwrap();
+        let long = VirtualPath::root().join(&[b'n'; 255]).unwrap();
+        for name in [&odd, &long] {
+            tree.make_directory(name).unwrap();
+            tree.check_directory(name).unwrap();
+            tree.remove_directory(name).unwrap();
+        }
+        assert_eq!(scratch.names("home").len(), 5);
+    }
+
+    #[test]
+    fn a_home_without_links_follows_none() {
+        let (scratch, _) = planted();
+        let config = Config { symlinks: super::super::Symlinks::Never, ..scratch.config() };
+        let tree = Storage::open(config, Incarnation::now(), observer().0).unwrap().tree(&path("/home")).unwrap();
+        assert_eq!(tree.entry(&path("/link")).unwrap_err(), FileError::Loop);
+        assert_eq!(tree.check_directory(&path("/dirlink")), Err(FileError::Loop));
+        tree.entry(&path("/sub/file")).unwrap();
+    }
+
+    #[test]
+    fn a_home_that_is_gone_is_no_fault_of_the_disk() {
+        let scratch = Scratch::new();
+        scratch.directory("home");
+        let (observer, said) = observer();
+        let tree = Storage::open(scratch.config(), Incarnation::now(), observer).unwrap().tree(&path("/home")).unwrap();
+        std::fs::remove_dir(scratch.at("home")).unwrap();
+        assert_eq!(tree.make_directory(&path("/x")), Err(FileError::NotFound));
+        assert!(said.take().is_empty());
+    }
+}
