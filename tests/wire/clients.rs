@@ -59,14 +59,17 @@ fn curl_resumes_an_upload() {
 }
 
 #[test]
-fn curl_refuses_nothing_of_many_files_in_one_session() {
+fn curl_uploads_many_files_in_one_session() {
     need!("curl");
     kit::test(60, || {
         let (node, local) = (Node::start(), Tree::new());
         for index in 0..20 {
             local.write_random(&format!("many/{index}.bin"), 1024 * index);
         }
-        curl(&node, false, &["--ftp-create-dirs", "-T", "many/{0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19}.bin"], "/many/").at(local.path()).run().ok();
+        curl(&node, false, &["--fail-early", "--ftp-create-dirs", "-T", "many/{0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19}.bin"], "/many/")
+            .at(local.path())
+            .run()
+            .ok();
         assert_eq!(contents(&local.join("many")), contents(&node.root.join("many")));
     });
 }
@@ -80,10 +83,20 @@ fn eight_parallel_curl_transfers_keep_their_bytes() {
             local.write_random(&format!("up/{index}.bin"), 1_000_000 + 7919 * index);
         }
         std::fs::create_dir_all(local.join("down")).unwrap();
-        // One process, one TLS cache, eight control connections.
-        curl(&node, false, &["-Z", "--parallel-immediate", "--parallel-max", "8", "-T", "up/{0,1,2,3,4,5,6,7}.bin"], "/").at(local.path()).run().ok();
+        let at_once = |arguments: fn(usize) -> [String; 2]| {
+            std::thread::scope(|scope| {
+                for index in 0..8 {
+                    let (node, local) = (&node, &local);
+                    scope.spawn(move || {
+                        let [flag, file] = arguments(index);
+                        curl(node, false, &[&flag, &file], &format!("/{index}.bin")).at(local.path()).run().ok();
+                    });
+                }
+            });
+        };
+        at_once(|index| ["-T".to_owned(), format!("up/{index}.bin")]);
         assert_eq!(contents(&local.join("up")), contents(&node.root), "uploaded");
-        curl(&node, false, &["-Z", "--parallel-immediate", "--parallel-max", "8", "-o", "down/#1.bin"], "/[0-7].bin").at(local.path()).run().ok();
+        at_once(|index| ["-o".to_owned(), format!("down/{index}.bin")]);
         assert_eq!(contents(&local.join("up")), contents(&local.join("down")), "downloaded");
     });
 }
