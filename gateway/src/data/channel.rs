@@ -264,17 +264,18 @@ impl Reception {
     }
 
     fn judge(&mut self, done: Done) -> Option<DataStream> {
+        let origin = if done.ip == self.setup.peer.ip() { Origin::Same } else { Origin::Other };
+        let likely = origin == Origin::Same && done.looks_alike;
         let finished = match done.result {
             Ok(finished) => finished,
             Err(Failed { reason, detail }) => {
                 self.setup.tell(&Event::HandshakeFailed { channel: Which::Data, reason, detail: &detail });
-                self.why = DataRefusal::Handshake;
+                self.doubt(likely, DataRefusal::Handshake);
                 return None;
             }
         };
         let Finished { version, resumed, .. } = finished;
         self.setup.tell(&Event::Handshake { channel: Which::Data, version, resumed, took: done.took });
-        let origin = if done.ip == self.setup.peer.ip() { Origin::Same } else { Origin::Other };
         let offered = if resumed == Resumed::Full { Offered::Nothing } else { Offered::Own };
         let shown_before = self.past.proven.load(Ordering::Relaxed);
         match proof::decide(proof::Arrival { shown_before, offered, origin, leased: self.leased }, self.policy) {
@@ -285,7 +286,7 @@ impl Reception {
             Verdict::Unproven => Some(self.take(finished, false)),
             Verdict::Refuse(_) => {
                 handshake::refuse(finished);
-                self.refused(origin == Origin::Same && done.looks_alike);
+                self.refused(likely);
                 None
             }
         }
@@ -296,16 +297,24 @@ impl Reception {
         DataStream::new(finished, proven, early, self.past.clone(), self.setup.buffers.clone())
     }
 
-    /// `likely`: it was the client itself, so it waits for an answer. A stranger's failure changes nothing.
+    /// A finished handshake without the proof that policy demands.
     fn refused(&mut self, likely: bool) {
         self.setup.tell(&Event::DataRefused { refusal: DataRefusal::SessionReuseRequired });
+        if likely && self.past.proven.load(Ordering::Relaxed) && self.past.held_back.load(Ordering::Relaxed) {
+            self.setup.spenders.insert(self.setup.fingerprint);
+        }
+        self.doubt(likely, DataRefusal::SessionReuseRequired);
+    }
+
+    /// A candidate was none. `likely`: it was the client itself (its address, its TLS library), which now waits for an answer, so the rest of the wait is
+    /// short, but long enough for the rightful one if it was somebody behind the same NAT. A stranger's failure changes nothing.
+    fn doubt(&mut self, likely: bool, why: DataRefusal) {
         if !likely {
             return;
         }
-        if self.past.proven.load(Ordering::Relaxed) && self.past.held_back.load(Ordering::Relaxed) {
-            self.setup.spenders.insert(self.setup.fingerprint);
+        if self.why != DataRefusal::SessionReuseRequired {
+            self.why = why;
         }
-        self.why = DataRefusal::SessionReuseRequired;
         self.deadline = self.deadline.min(Instant::now() + GRACE);
     }
 
@@ -355,8 +364,8 @@ async fn first_done(candidates: &mut Vec<Candidate>) -> Done {
 /// Handshakes that run side by side for one transfer.
 const CANDIDATES: usize = 4;
 
-/// How much longer the rightful connection is waited for when one that looks like it was refused.
-const GRACE: Duration = Duration::from_secs(1);
+/// How much longer a connection is waited for when one that was probably the client's own has failed.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Whether addresses of clients are hidden by a balancer. One node alone cannot tell.
 const HIDDEN: bool = false;

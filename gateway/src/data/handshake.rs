@@ -3,18 +3,17 @@
 //! Gets: an arrival and the session's TLS configuration. Gives: a finished connection and how it came to its keys, or why not.
 //! Never: writes a TLS 1.3 ticket (they stay queued), decides whether the connection is taken.
 
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ftps_proto::hello::ClientHello;
-use rustls::server::Acceptor;
-use rustls::{AlertDescription, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::ServerConfig;
 use tokio::time::{Instant, timeout};
 
 use super::link::{Cut, Link};
 use crate::net::Arrival;
 use crate::observe::event::{HandshakeFailure, Resumed, TlsVersion};
+use crate::tls;
 
 /// A connection whose handshake is over.
 pub(super) struct Finished {
@@ -51,7 +50,7 @@ pub(super) fn refuse(finished: Finished) {
 
 async fn negotiate(arrival: Arrival, hello: &ClientHello, config: Arc<ServerConfig>) -> Result<Finished, Failed> {
     let Arrival { stream, read, .. } = arrival;
-    let (tls, taken) = match begin(config, &read) {
+    let (connection, rest) = match tls::data_connection(config, &read) {
         Ok(begun) => begun,
         Err((error, alert)) => {
             // Best effort: it tells the client why.
@@ -59,8 +58,8 @@ async fn negotiate(arrival: Arrival, hello: &ClientHello, config: Arc<ServerConf
             return Err(failed(&error));
         }
     };
-    let mut link = Link::new(stream, tls, &read[..taken]);
-    let mut unread = feed(&mut link, read[taken..].to_vec())?;
+    let mut link = Link::new(stream, connection, &read[..read.len() - rest.len()]);
+    let mut unread = feed(&mut link, rest)?;
     let mut buffer = vec![0; READ];
     while link.tls.is_handshaking() {
         link.flush(DEADLINE).await?;
@@ -68,38 +67,13 @@ async fn negotiate(arrival: Arrival, hello: &ClientHello, config: Arc<ServerConf
         unread.extend_from_slice(&buffer[..count]);
         unread = feed(&mut link, unread)?;
     }
-    let version = match link.tls.protocol_version() {
-        Some(ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
-        // Nothing older is compiled in.
-        _ => TlsVersion::Tls12,
-    };
+    let version = tls::version(&link.tls);
     if version == TlsVersion::Tls12 {
         // Our Finished, which the client waits for. Under TLS 1.3 what is queued now are tickets.
         link.flush(DEADLINE).await?;
     }
-    let resumed = how(&link.tls, version, hello);
+    let resumed = tls::resumed(hello, &link.tls);
     Ok(Finished { link, unread, version, resumed })
-}
-
-/// Starts TLS with the ClientHello; returns how many bytes it took, or the error and the alert to send.
-fn begin(config: Arc<ServerConfig>, bytes: &[u8]) -> Result<(ServerConnection, usize), (rustls::Error, Vec<u8>)> {
-    let mut acceptor = Acceptor::default();
-    let mut rest = bytes;
-    loop {
-        let read = acceptor.read_tls(&mut rest).map_err(|error| (rustls::Error::General(error.to_string()), Vec::new()))?;
-        let words = |(error, mut alert): (rustls::Error, rustls::server::AcceptedAlert)| {
-            let mut bytes = Vec::new();
-            let _ = alert.write_all(&mut bytes);
-            (error, bytes)
-        };
-        if let Some(accepted) = acceptor.accept().map_err(words)? {
-            let tls = accepted.into_connection(config).map_err(words)?;
-            return Ok((tls, bytes.len() - rest.len()));
-        }
-        if read == 0 {
-            return Err((rustls::Error::General("the ClientHello is not whole".into()), Vec::new()));
-        }
-    }
 }
 
 /// Feeds TLS until the handshake is over; returns what is left. The alert of an error is sent.
@@ -118,38 +92,8 @@ fn feed(link: &mut Link, bytes: Vec<u8>) -> Result<Vec<u8>, Failed> {
     Ok(rest.to_vec())
 }
 
-fn how(tls: &ServerConnection, version: TlsVersion, hello: &ClientHello) -> Resumed {
-    match tls.handshake_kind() {
-        Some(HandshakeKind::Resumed) if version == TlsVersion::Tls13 => Resumed::Ticket,
-        Some(HandshakeKind::Resumed) if hello.ticket.as_ref().is_some_and(|ticket| !ticket.is_empty()) => Resumed::Ticket,
-        Some(HandshakeKind::Resumed) => Resumed::SessionId,
-        Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest) | None => Resumed::Full,
-    }
-}
-
 fn failed(error: &rustls::Error) -> Failed {
-    Failed { reason: reason(error), detail: error.to_string() }
-}
-
-/// The reason as a label. Errors of TLS are an open set, so here the rest has an arm of its own.
-fn reason(error: &rustls::Error) -> HandshakeFailure {
-    match error {
-        rustls::Error::PeerIncompatible(_) => HandshakeFailure::NoCommonParameters,
-        rustls::Error::NoApplicationProtocol => HandshakeFailure::Alpn,
-        rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_) => HandshakeFailure::ClientCertificate,
-        rustls::Error::InvalidMessage(_) => HandshakeFailure::NotTls,
-        rustls::Error::AlertReceived(alert) => match alert {
-            AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA => HandshakeFailure::CertificateRefused,
-            AlertDescription::CloseNotify => HandshakeFailure::Closed,
-            _ => HandshakeFailure::Other,
-        },
-        _ => HandshakeFailure::Other,
-    }
+    Failed { reason: tls::failure(error), detail: error.to_string() }
 }
 
 impl From<Cut> for Failed {
@@ -159,13 +103,6 @@ impl From<Cut> for Failed {
             Cut::Stalled => HandshakeFailure::Timeout,
         };
         Self { reason, detail: cut.to_string() }
-    }
-}
-
-impl From<std::io::Error> for Failed {
-    fn from(error: std::io::Error) -> Self {
-        let reason = if error.kind() == ErrorKind::TimedOut { HandshakeFailure::Timeout } else { HandshakeFailure::Closed };
-        Self { reason, detail: error.to_string() }
     }
 }
 

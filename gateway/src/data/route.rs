@@ -16,8 +16,9 @@ use super::waits::Waits;
 use crate::live::Live;
 use crate::net::Arrival;
 use crate::observe::event::DataOutcome;
-use crate::observe::id::SessionId;
+use crate::observe::id::{Incarnation, SessionId};
 use crate::observe::{Event, Observer, Subject};
+use crate::tls::{Route, Tls};
 
 /// Brings data connections to sessions. Cheap to clone.
 #[derive(Clone)]
@@ -30,6 +31,14 @@ pub struct Router {
 
 /// The session that a ClientHello's tickets or session ID name, by this node's own seal. Not a proof yet: anybody can copy a ClientHello.
 pub type Shown = Arc<dyn Fn(&ClientHello) -> Option<SessionId> + Send + Sync>;
+
+/// What `tls` opens, as long as this start of this node issued it: what another issued is no session of ours.
+pub fn shown_by(tls: Tls, incarnation: Incarnation) -> Shown {
+    Arc::new(move |hello| match tls.route(hello) {
+        Route::Owner { incarnation: issuer, session, family: _ } => (issuer == incarnation).then_some(session),
+        Route::Unknown => None,
+    })
+}
 
 /// Where a connection goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -229,14 +229,23 @@ nested_set!(CloseReason {
     [Cut] = "cut",
 });
 #[rustfmt::skip]
-closed_set!(Verb {
-    Abor = "ABOR", Acct = "ACCT", Allo = "ALLO", Appe = "APPE", Auth = "AUTH", Avbl = "AVBL", Ccc = "CCC", Cdup = "CDUP", Clnt = "CLNT",
-    Csid = "CSID", Cwd = "CWD", Dele = "DELE", Eprt = "EPRT", Epsv = "EPSV", Feat = "FEAT", Help = "HELP", Host = "HOST", Lang = "LANG",
-    List = "LIST", Mdtm = "MDTM", Mff = "MFF", Mfmt = "MFMT", Mkd = "MKD", Mlsd = "MLSD", Mlst = "MLST", Mode = "MODE", Nlst = "NLST",
-    Noop = "NOOP", Opts = "OPTS", Pass = "PASS", Pasv = "PASV", Pbsz = "PBSZ", Port = "PORT", Prot = "PROT", Pwd = "PWD", Quit = "QUIT",
-    Rein = "REIN", Rest = "REST", Retr = "RETR", Rmd = "RMD", Rnfr = "RNFR", Rnto = "RNTO", Site = "SITE", Size = "SIZE", Stat = "STAT",
-    Stor = "STOR", Stou = "STOU", Stru = "STRU", Syst = "SYST", Type = "TYPE", User = "USER",
-});
+impl Label for Verb {
+    fn all() -> Vec<Self> {
+        Self::ALL.to_vec()
+    }
+
+    fn label(self) -> &'static str {
+        self.name()
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Size for Verb {
+    const SIZE: usize = Self::ALL.len();
+}
 
 impl Event<'_> {
     /// Its name in snake case: `event` in a log line.

@@ -3,8 +3,8 @@
 //! Gets: a user's home and virtual paths. Gives: a [`Tree`] for the home, and through it entries, [`Listing`]s, [`Reader`]s and [`Writer`]s.
 //! Never: opens a path that leaves the home, blocks an async worker on a disk, or lets a half-written file stand under its final name.
 //!
-//! Start in `tree`; `resolve` is the only file that turns a path into a descriptor. Functions that are not async make system calls that may
-//! block: async callers run them with [`blocking`].
+//! Start in `tree`; `resolve` alone turns paths into descriptors. What is not async may block: async callers run it with [`blocking`].
+//! This is the local backend (any POSIX file system, NFS and SMB too); another one would stand behind the same tree, reader and plan.
 
 mod dir;
 mod fault;

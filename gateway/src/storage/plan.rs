@@ -2,10 +2,6 @@
 //!
 //! Gets: a path, a [`StoreMode`], the announced size. Gives: a [`StorePlan`] that pins the directory and the old file by descriptor.
 //! Never: has a side effect. The temporary comes with [`StorePlan::begin`], after the data connection has proved itself.
-//!
-//! APPE and REST keep the old file's first bytes by copying them into the new one: an interrupted one leaves the old file as it was, and readers never
-//! see half of it. A file that somebody else changes meanwhile is not overwritten: the commit fails with `Busy`, and no bytes of theirs are lost.
-//! The price is a copy of what is kept (free where the file system shares extents: XFS, btrfs, NFS 4.2), and that nothing is left of a broken upload to resume.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -23,6 +19,10 @@ use super::write::{Landing, Upload, Writer};
 use crate::observe::id::Ulid;
 
 /// An upload that is allowed to begin. Holds descriptors, no name on disk.
+///
+/// APPE and REST copy the old file's first bytes into the new one, so that an interrupted one leaves the old file as it was and readers never see half of
+/// it. A file that somebody else changes meanwhile is not overwritten: the commit fails with `Busy`, and none of their bytes are lost. The price is the
+/// copy (free where extents are shared: XFS, btrfs, NFS 4.2), and that a broken upload leaves nothing to resume from.
 #[derive(Debug)]
 pub struct StorePlan {
     tree: Arc<Tree>,

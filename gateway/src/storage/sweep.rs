@@ -45,7 +45,7 @@ struct Broom<'a> {
 }
 
 impl Storage {
-    /// Looks at about half a million names and removes temporaries that are older than `storage.sweep_after` and whose node is not `alive` (this one always
+    /// Looks at half a million names (and finishes the directory it is in), and removes temporaries that are older than `storage.sweep_after` and whose node is not `alive` (this one always
     /// is). Blocks. Emits [`Event::Swept`] when it removed something. Call it at start, and then each hour, or again at once while it is not complete.
     ///
     /// # Errors
@@ -101,28 +101,28 @@ impl Broom<'_> {
                 FileType::Directory if !matches!(name, b"." | b"..") => round.push([path, b"/", name].concat()),
                 // A few file systems do not say: then the name alone is tried as a directory.
                 FileType::Unknown if owner(name).is_none() && !matches!(name, b"." | b"..") => round.push([path, b"/", name].concat()),
-                FileType::RegularFile | FileType::Unknown => self.file(directory, name)?,
+                FileType::RegularFile | FileType::Unknown => self.file(directory, name),
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, directory: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
-        let Some(node) = owner(name) else { return Ok(()) };
+    fn file(&mut self, directory: &OwnedFd, name: &[u8]) {
+        let Some(node) = owner(name) else { return };
         if node == self.shared.names.node() || (self.alive)(node) {
-            return Ok(());
+            return;
         }
         let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_file() => stat,
             // Another node was faster, or it is none of ours.
-            Ok(_) | Err(_) => return Ok(()),
+            Ok(_) | Err(_) => return,
         };
-        let now = self.time(directory, stat.st_dev)?;
+        // Where no file can be made, none can be removed.
+        let Ok(now) = self.time(directory, stat.st_dev) else { return };
         if now.saturating_sub(modified(&stat)) >= self.shared.config.sweep_after && unlinkat(directory, name, AtFlags::empty()).is_ok() {
             self.done.removed += 1;
         }
-        Ok(())
     }
 
     /// The time by the clock of the file system (a server's, perhaps): that of a file made just now.

@@ -1,7 +1,41 @@
 //! TLS: certificates, tickets, session IDs, the ClientHello of control connections.
+//!
+//! Gets: the `tls:` configuration, ClientHellos. Gives: for each connection a `ServerConfig` of its own, which resumes only what this
+//! connection may resume; on a data connection "resumed" therefore is the proof that the session's own client speaks.
+//! Never: waits inside a callback of rustls, trusts a ticket that it did not open, keeps a key longer than its session or its epoch.
+
+mod accept;
+mod cache;
+mod certificates;
+mod data;
+mod der;
+mod error;
+mod handshake;
+mod sessions;
+mod tickets;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ftps_proto::hello::ClientHello;
+use ftps_store::seal::{Keyring, Secrets};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SupportedCipherSuite};
+use sha2::{Digest, Sha256};
+
+use crate::observe::event::{Resumed, TlsVersion};
+use crate::observe::id::{Incarnation, SessionId};
+
+pub use accept::{AcceptError, Secured, accept, failure};
+use cache::{Cache, TlsId};
+pub use certificates::{CertificateInfo, Certificates};
+pub use data::data_connection;
+pub use error::{FileFault, TlsError};
+use handshake::{Attempt, Control, Data};
+use sessions::Registry;
+pub use sessions::{Family, SessionKeys};
+use tickets::{Epochs, Ticket};
 
 /// `tls:`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,3 +68,282 @@ pub enum MinVersion {
     Tls12,
     Tls13,
 }
+
+/// TLS of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Tls(Arc<Shared>);
+
+/// Whose session a ClientHello offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// A session that lives, or lived, at that node. Only the handshake proves that the client has its secret.
+    Owner {
+        /// The start of the node.
+        incarnation: Incarnation,
+        /// The session.
+        session: SessionId,
+        /// Its family, at the time of issue.
+        family: Family,
+    },
+    /// It offers nothing, or nothing that opens.
+    Unknown,
+}
+
+/// What a finished control handshake was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The protocol version.
+    pub version: TlsVersion,
+    /// Full or resumed, and by what.
+    pub resumed: Resumed,
+    /// The session that it resumed.
+    pub previous: Option<SessionId>,
+    /// The family it belongs to.
+    pub family: Family,
+}
+
+/// What all connections share.
+struct Shared {
+    incarnation: Incarnation,
+    clock: Clock,
+    /// Hash of the client certificate policy.
+    policy: [u8; 16],
+    /// `tls.session_lifetime` in ms.
+    lifetime: u64,
+    ring: Keyring,
+    epochs: Arc<Epochs>,
+    cache: Arc<Cache>,
+    registry: Arc<Registry>,
+    certificates: Arc<Certificates>,
+    base: ServerConfig,
+}
+
+/// Now, in Unix ms.
+pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What nodes of one cluster have in common, and what this one is told.
+struct Parts {
+    clock: Clock,
+    policy: [u8; 16],
+    ring: Keyring,
+    epochs: Arc<Epochs>,
+    cache: Arc<Cache>,
+}
+
+impl Tls {
+    /// From the configuration. Keys of tickets are random and of this process; certificates are read now.
+    ///
+    /// # Errors
+    /// What is wrong with the certificates or the cipher suites.
+    pub fn new(config: &Config, incarnation: Incarnation) -> Result<Self, TlsError> {
+        let clock: Clock = Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
+        let ring = Keyring::new(&Secrets::random().map_err(|_| TlsError::Random)?);
+        let epochs = Epochs::new(config.ticket_rotation, config.session_lifetime, clock()).map_err(|_| TlsError::Random)?;
+        let cache = Arc::new(Cache::new(CACHE_ENTRIES, CACHE_BYTES));
+        // No client certificates yet: one policy.
+        let policy = policy_hash("off", b"");
+        Self::with(config, incarnation, Parts { clock, policy, ring, epochs: Arc::new(epochs), cache })
+    }
+
+    fn with(config: &Config, incarnation: Incarnation, parts: Parts) -> Result<Self, TlsError> {
+        let Parts { clock, policy, ring, epochs, cache } = parts;
+        let provider = Arc::new(provider(&config.cipher_suites)?);
+        let certificates = Arc::new(Certificates::load(&config.certificates, provider.clone(), clock.clone())?);
+        let base = base(config.min_version, provider, &certificates)?;
+        let lifetime = u64::try_from(config.session_lifetime.as_millis()).unwrap_or(u64::MAX);
+        let registry = Arc::default();
+        Ok(Self(Arc::new(Shared { incarnation, clock, policy, lifetime, ring, epochs, cache, registry, certificates, base })))
+    }
+
+    /// The keys of a new session.
+    pub fn session(&self, id: SessionId) -> Arc<SessionKeys> {
+        SessionKeys::new(id, &self.0.registry)
+    }
+
+    /// The keys of a session that lives on this node.
+    pub fn living(&self, id: SessionId) -> Option<Arc<SessionKeys>> {
+        self.0.registry.living(id)
+    }
+
+    /// The certificates: to reload and to show.
+    pub fn certificates(&self) -> &Certificates {
+        &self.0.certificates
+    }
+
+    /// TLS 1.2 sessions that can be resumed by their ID.
+    pub fn cached_sessions(&self) -> usize {
+        self.0.cache.len()
+    }
+
+    /// Rotates ticket keys when `tls.ticket_rotation` has passed and erases those no ticket needs. Call it once a minute.
+    ///
+    /// # Errors
+    /// The system gives no randomness; the old key goes on sealing.
+    pub fn maintain(&self) -> Result<(), TlsError> {
+        self.0.epochs.maintain(self.0.now()).map_err(|_| TlsError::Random)
+    }
+
+    /// A new ticket key seals from now on. No living session and no ticket in use is hurt.
+    ///
+    /// # Errors
+    /// The system gives no randomness; the old key goes on sealing.
+    pub fn rotate_tickets(&self) -> Result<(), TlsError> {
+        self.0.epochs.rotate(self.0.now()).map_err(|_| TlsError::Random)
+    }
+
+    /// The configuration for a control connection with this hello. It looks up what the hello offers first; a failed look-up is a full handshake.
+    pub async fn for_control(&self, hello: &ClientHello, keys: &Arc<SessionKeys>) -> Arc<ServerConfig> {
+        let attempt = Arc::new(Attempt::default());
+        keys.set_attempt(attempt.clone());
+        let found = self.look_up(hello).await;
+        let takes_tickets = hello.ticket.is_some();
+        let answers = Arc::new(Control { shared: self.0.clone(), keys: keys.clone(), attempt, found, takes_tickets });
+        let mut config = self.0.base.clone();
+        config.ticketer = answers.clone();
+        config.session_storage = answers.clone();
+        config.cert_resolver = answers;
+        Arc::new(config)
+    }
+
+    /// The configuration for a data connection of `keys`. [`HandshakeKind::Resumed`] and a finished handshake under it are proof: it resumes
+    /// nothing but sessions of `keys`, the session that one resumed from, and `accepts` (other sessions of the same client) likewise.
+    /// A full handshake leaves the client without a ticket.
+    pub fn for_data(&self, keys: &Arc<SessionKeys>, accepts: &[Arc<SessionKeys>]) -> Arc<ServerConfig> {
+        let accepts = std::iter::once(keys).chain(accepts).cloned().collect();
+        let answers = Arc::new(Data { shared: self.0.clone(), accepts, attempt: Attempt::default() });
+        let mut config = self.0.base.clone();
+        config.ticketer = answers.clone();
+        config.session_storage = answers.clone();
+        config.cert_resolver = answers;
+        config.send_tls13_tickets = DATA_TICKETS;
+        Arc::new(config)
+    }
+
+    /// Whose session the hello offers: PSK identities, then the ticket, then the session ID of a session that lives here. Routing only, no proof.
+    pub fn route(&self, hello: &ClientHello) -> Route {
+        let shared = &self.0;
+        if let Some(route) = hello.tickets().find_map(|bytes| Ticket::parse(bytes)?.route(&shared.ring)) {
+            return Route::Owner { incarnation: route.incarnation, session: route.session, family: route.family };
+        }
+        match shared.registry.holder(&hello.session_id) {
+            Some(keys) => Route::Owner { incarnation: shared.incarnation, session: keys.id(), family: keys.family() },
+            None => Route::Unknown,
+        }
+    }
+
+    /// A control handshake has finished: if it resumed, its session joins the family, and keeps what proves the session it resumed from.
+    pub fn control_finished(&self, keys: &SessionKeys, hello: &ClientHello, connection: &ServerConnection) -> Facts {
+        let resumed = resumed(hello, connection);
+        let origin = keys.take_attempt().and_then(|attempt| attempt.origin()).filter(|_| resumed != Resumed::Full);
+        let previous = origin.as_ref().map(|origin| origin.session);
+        if let Some(origin) = origin {
+            keys.adopt(origin, &self.0.epochs);
+        }
+        Facts { version: version(connection), resumed, previous, family: keys.family() }
+    }
+
+    /// Only the ID of a client that resumes by ID is looked up; a ticket or a PSK goes first (RFC 5077 §3.4, RFC 8446 §4.2.11).
+    async fn look_up(&self, hello: &ClientHello) -> Option<(TlsId, cache::Entry)> {
+        let id = TlsId::try_from(hello.resumable_id()?).ok()?;
+        let entry = self.0.cache.find(&id, self.0.oldest())?;
+        (entry.policy == self.0.policy).then_some((id, entry))
+    }
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("incarnation", &self.0.incarnation).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn now(&self) -> u64 {
+        (self.clock)()
+    }
+
+    /// Sessions issued before this are too old for a control connection.
+    fn oldest(&self) -> u64 {
+        self.now().saturating_sub(self.lifetime)
+    }
+}
+
+/// How a finished handshake came to its keys.
+pub fn resumed(hello: &ClientHello, connection: &ServerConnection) -> Resumed {
+    // `received_resumption_data` is always `None` in TLS 1.2 of rustls 0.23; the kind is right in both versions.
+    if connection.handshake_kind() != Some(HandshakeKind::Resumed) {
+        return Resumed::Full;
+    }
+    let by_ticket = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3) || hello.ticket.as_ref().is_some_and(|ticket| !ticket.is_empty());
+    if by_ticket { Resumed::Ticket } else { Resumed::SessionId }
+}
+
+/// The version of a finished handshake.
+pub fn version(connection: &ServerConnection) -> TlsVersion {
+    match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
+        // There are only two; nothing older is compiled in.
+        _ => TlsVersion::Tls13,
+    }
+}
+
+/// The names that `tls.cipher_suites` may have, preferred first.
+pub fn cipher_suite_names() -> Vec<String> {
+    aws_lc_rs::ALL_CIPHER_SUITES.iter().map(suite_name).collect()
+}
+
+/// The cryptography of this process, for whoever must install it as the default (clients of stores).
+pub fn crypto_provider() -> CryptoProvider {
+    aws_lc_rs::default_provider()
+}
+
+fn suite_name(suite: &SupportedCipherSuite) -> String {
+    // IANA's names: rustls writes TLS13_AES_128_GCM_SHA256 for TLS_AES_128_GCM_SHA256.
+    format!("{:?}", suite.suite()).replace("TLS13_", "TLS_")
+}
+
+fn provider(names: &[String]) -> Result<CryptoProvider, TlsError> {
+    let mut provider = crypto_provider();
+    if names.is_empty() {
+        return Ok(provider);
+    }
+    let find = |name: &String| {
+        let wanted = name.to_ascii_uppercase().replace("TLS13_", "TLS_");
+        let suite = aws_lc_rs::ALL_CIPHER_SUITES.iter().find(|suite| suite_name(suite) == wanted);
+        suite.copied().ok_or_else(|| TlsError::CipherSuite { name: name.clone(), known: cipher_suite_names().join(", ") })
+    };
+    provider.cipher_suites = names.iter().map(find).collect::<Result<_, _>>()?;
+    Ok(provider)
+}
+
+fn base(min: MinVersion, provider: Arc<CryptoProvider>, certificates: &Arc<Certificates>) -> Result<ServerConfig, TlsError> {
+    let versions: &[&rustls::SupportedProtocolVersion] = match min {
+        MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        MinVersion::Tls13 => &[&rustls::version::TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).map_err(|_| TlsError::NoCipherSuite)?;
+    let mut config = builder.with_no_client_auth().with_cert_resolver(certificates.clone());
+    // Strict: a hello that asks for another protocol is refused (ALPACA); one that asks for none is served.
+    config.alpn_protocols = vec![b"ftp".to_vec()];
+    config.send_tls13_tickets = CONTROL_TICKETS;
+    Ok(config)
+}
+
+/// Sessions made under another client certificate policy are not resumed: `mode` and the bytes of the CA are the policy.
+fn policy_hash(mode: &str, ca: &[u8]) -> [u8; 16] {
+    let digest = Sha256::new().chain_update([u8::try_from(mode.len()).unwrap_or(u8::MAX)]).chain_update(mode).chain_update(ca).finalize();
+    let mut hash = [0; 16];
+    hash.copy_from_slice(&digest[..16]);
+    hash
+}
+
+/// TLS 1.3 tickets of a control connection: one for a client that spends it on a data connection, one for its next session.
+const CONTROL_TICKETS: usize = 2;
+/// TLS 1.3 tickets of a data connection, for clients that spend each ticket (curl 7.88).
+const DATA_TICKETS: usize = 1;
+/// Most TLS 1.2 sessions kept for resumption: three for each of `limits.sessions`.
+const CACHE_ENTRIES: usize = 32 * 1024;
+/// Most bytes of them; one has about 100 without a client certificate.
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

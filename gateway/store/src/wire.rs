@@ -180,7 +180,9 @@ mod tests {
         w.finish().unwrap()
     }
 
-    fn read(bytes: &[u8]) -> Result<(u8, u16, u32, u64, [u8; 4], Vec<u8>, Vec<u8>, Vec<u8>), WireError> {
+    type Sample = (u8, u16, u32, u64, [u8; 4], Vec<u8>, Vec<u8>, Vec<u8>);
+
+    fn read(bytes: &[u8]) -> Result<Sample, WireError> {
         let mut r = Reader::new(bytes);
         let out = (r.u8()?, r.u16()?, r.u32()?, r.u64()?, r.array()?, r.bytes(0)?.to_vec(), r.bytes(10)?.to_vec(), r.array::<4>()?.to_vec());
         r.end()?;

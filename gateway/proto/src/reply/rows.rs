@@ -247,8 +247,9 @@ pub(super) const fn data_row(refusal: DataRefusal) -> (u16, &'static str) {
     match refusal {
         DataRefusal::Timeout => (425, "No data connection came in time"),
         DataRefusal::NoPort => Refusal::NoDataPort.row(),
-        // RFC 4217 §10: 522, the TLS negotiation failed or was unacceptable. Trying again without a change does not help, so no 4xx.
-        DataRefusal::SessionReuseRequired => (522, "The data connection must resume the TLS session of the control connection"),
+        // 425 as ProFTPD and vsftpd say it: clients know it, and one that gets a ticket meanwhile succeeds the next time.
+        DataRefusal::SessionReuseRequired => (425, "The data connection must resume the TLS session of the control connection"),
+        // RFC 4217 §10: the TLS negotiation failed. Trying again without a change does not help, so no 4xx.
         DataRefusal::Handshake => (522, "The TLS handshake of the data connection failed"),
         DataRefusal::Connect => (425, "Could not connect to your data address"),
     }

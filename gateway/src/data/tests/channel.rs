@@ -1,4 +1,7 @@
 //! From PASV to the stream: proof, policy, candidates, deadlines.
+//!
+//! Promised: the first finished and acceptable connection is taken, copies of its ClientHello change nothing, no byte goes out before.
+//! Not here: which session a connection belongs to, see `ports`.
 
 use std::io::{Read, Write};
 use std::net::TcpStream as Plain;
@@ -48,7 +51,7 @@ async fn without_proof_policy_decides_and_no_byte_is_sent() {
     let stranger = kit.client(TLS13, false);
     let mut channel = kit.channel(ReusePolicy::Require, LIMIT, &kit.tickets);
     let began = Instant::now();
-    // The same client by its fingerprint is told within a second or so; here it is not, so the deadline would be the data timeout.
+    // One that looks like the client is told soon; this one does not, so the wait goes on to its end.
     let mut short = kit.channel(ReusePolicy::Require, Duration::from_millis(300), &kit.tickets);
     passive(&mut short).await;
     let task = kit.run(&stranger, |mut client| client.read_all());
@@ -150,6 +153,22 @@ async fn nobody_came() {
     assert_eq!(established(&mut channel).await.err(), Some(DataRefusal::Timeout));
     assert_eq!(kit.waits.unproven_owner("127.0.0.1".parse().unwrap(), port), None, "the port is given up");
     assert_eq!(kit.events.count("DataRefused { refusal: Timeout }"), 1);
+}
+
+#[tokio::test]
+async fn a_client_whose_handshake_broke_is_told_soon() {
+    let kit = Kit::new().await;
+    let config = kit.client(TLS13, false);
+    let hello = Client::hello(&config);
+    let mut channel = kit.channel_like(fingerprint(&hello), ReusePolicy::Auto, &kit.tickets);
+    passive(&mut channel).await;
+    let mut broken = Plain::connect(kit.address()).unwrap();
+    broken.write_all(&hello).unwrap();
+    channel.arrive(kit.arrival().await);
+    let began = Instant::now();
+    drop(broken);
+    assert_eq!(established(&mut channel).await.err(), Some(DataRefusal::Handshake));
+    assert!(began.elapsed() < 20 * SECOND);
 }
 
 #[tokio::test]

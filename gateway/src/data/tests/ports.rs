@@ -1,4 +1,7 @@
 //! Listeners and routing: every connection has one outcome, and none is delivered on a guess.
+//!
+//! Promised: the same ports on all addresses; a ticket's session first, then the lease, then nobody.
+//! Not here: the handshake, see `channel`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream as Plain};

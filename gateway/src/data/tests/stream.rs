@@ -1,4 +1,7 @@
 //! Bytes both ways, and every way in which a stream can end.
+//!
+//! Promised: what arrives is what was sent; an end is told from a cut; silence is bounded; a client that never reads loses no upload.
+//! Not here: what becomes of the file, which the session decides.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -182,13 +185,16 @@ async fn a_reset_and_garbage_break_an_upload() {
     assert_eq!(drain(&mut receiver).await, Err(Cut::Broken));
     task.await.unwrap();
 
+    let (go, wait) = std::sync::mpsc::channel::<()>();
     let (mut receiver, task) = kit
-        .upload(&client, |mut client| {
+        .upload(&client, move |mut client| {
             client.send(&[7; 1000]).unwrap();
+            wait.recv_timeout(LIMIT).unwrap();
             std::io::Write::write_all(&mut client.tcp, &[23, 3, 3, 0, 40, 1, 2, 3, 4, 5, 6, 7, 8, 9].repeat(10)).unwrap();
             client
         })
         .await;
+    go.send(()).unwrap();
     assert_eq!(drain(&mut receiver).await, Err(Cut::Broken));
     drop(task.await);
 }

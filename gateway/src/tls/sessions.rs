@@ -1,0 +1,219 @@
+//! What one control session keeps of TLS, and who lives here: the ground of every proof on a data connection.
+//!
+//! Gets: what control handshakes made or resumed. Gives: the keys and states that prove this session, the owner of a session ID.
+//! Never: outlives its session (dropping the last reference forgets all of it), shows a key.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::cache::TlsId;
+use super::handshake::{Attempt, Origin};
+use super::tickets::{EpochId, Epochs, StateKey};
+use crate::observe::id::{SessionId, Ulid};
+
+/// A family: the control connections that resumed one another. Its id is that of the first session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Family(pub Ulid);
+
+/// The TLS keys of one control session. They live as long as the session holds them.
+pub struct SessionKeys {
+    id: SessionId,
+    registry: Arc<Registry>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    family: Family,
+    /// K_s of the epochs this session sealed in: the first one, which the control connection's tickets have, and the newest.
+    own: Vec<StateKey>,
+    /// The session that this one resumed from, with its keys.
+    previous: Option<(SessionId, Vec<StateKey>)>,
+    /// TLS 1.2 sessions by their ID.
+    states: Vec<(TlsId, Vec<u8>)>,
+    attempt: Option<Arc<Attempt>>,
+}
+
+impl SessionKeys {
+    /// A new session, known to `registry` until it is dropped.
+    pub(super) fn new(id: SessionId, registry: &Arc<Registry>) -> Arc<Self> {
+        let inner = Inner { family: Family(id.0), own: Vec::new(), previous: None, states: Vec::new(), attempt: None };
+        let keys = Arc::new(Self { id, registry: registry.clone(), inner: Mutex::new(inner) });
+        registry.lock().living.insert(id, Arc::downgrade(&keys));
+        keys
+    }
+
+    /// The session.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Its family: its own until its control connection turns out to be a resumption.
+    pub fn family(&self) -> Family {
+        self.lock().family
+    }
+
+    /// The session that its control connection resumed from.
+    pub fn previous(&self) -> Option<SessionId> {
+        self.lock().previous.as_ref().map(|(session, _)| *session)
+    }
+
+    /// The key to seal a ticket with now; it is remembered for as long as this session lives.
+    pub(super) fn sealing(&self, epochs: &Epochs) -> Option<StateKey> {
+        let key = epochs.sealing(self.id)?;
+        let mut inner = self.lock();
+        if !inner.own.iter().any(|known| known.epoch == key.epoch) {
+            if inner.own.len() >= KEYS_MAX {
+                // The first stays: most clients offer the control connection's ticket to the end.
+                inner.own.remove(1);
+            }
+            inner.own.push(key.clone());
+        }
+        Some(key)
+    }
+
+    /// The key of a ticket of `session`, if that is this session or the one it resumed from.
+    pub(super) fn key(&self, session: SessionId, epoch: EpochId, epochs: &Epochs) -> Option<StateKey> {
+        let inner = self.lock();
+        let known = match &inner.previous {
+            _ if session == self.id => &inner.own,
+            Some((previous, keys)) if session == *previous => keys,
+            Some(_) | None => return None,
+        };
+        known.iter().find(|key| key.epoch == epoch).cloned().or_else(|| epochs.key(epoch, session))
+    }
+
+    /// The TLS 1.2 session with this ID, if it is one of this session's.
+    pub(super) fn state(&self, id: &[u8]) -> Option<Vec<u8>> {
+        self.lock().states.iter().find(|(known, _)| known[..] == *id).map(|(_, state)| state.clone())
+    }
+
+    /// A TLS 1.2 session is one of this session's from now on.
+    pub(super) fn add_state(&self, id: TlsId, state: Vec<u8>) {
+        let mut inner = self.lock();
+        if inner.states.len() >= STATES_MAX || inner.states.iter().any(|(known, _)| *known == id) {
+            return;
+        }
+        inner.states.push((id, state));
+        drop(inner);
+        self.registry.lock().ids.entry(id).or_default().push(self.id);
+    }
+
+    /// The control connection resumed `origin`.
+    pub(super) fn adopt(&self, origin: Origin, epochs: &Epochs) {
+        if let Some((id, state)) = origin.state {
+            self.add_state(id, state);
+        }
+        let mut keys = epochs.all(origin.session);
+        keys.extend(origin.key);
+        let mut inner = self.lock();
+        inner.family = origin.family;
+        inner.previous = Some((origin.session, keys));
+    }
+
+    pub(super) fn set_attempt(&self, attempt: Arc<Attempt>) {
+        self.lock().attempt = Some(attempt);
+    }
+
+    pub(super) fn take_attempt(&self) -> Option<Arc<Attempt>> {
+        self.lock().attempt.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for SessionKeys {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = self.registry.lock();
+        registry.living.remove(&self.id);
+        for (id, _) in &inner.states {
+            let Some(holders) = registry.ids.get_mut(id) else { continue };
+            holders.retain(|holder| *holder != self.id);
+            if holders.is_empty() {
+                registry.ids.remove(id);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for SessionKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionKeys").field("id", &self.id).field("family", &self.family()).finish_non_exhaustive()
+    }
+}
+
+/// The living sessions of this process.
+#[derive(Default)]
+pub(super) struct Registry(Mutex<Living>);
+
+#[derive(Default)]
+pub(super) struct Living {
+    living: HashMap<SessionId, Weak<SessionKeys>>,
+    /// Holders of each TLS 1.2 session ID, the newest last: sessions that resumed one another hold the same.
+    ids: HashMap<TlsId, Vec<SessionId>>,
+}
+
+impl Registry {
+    /// The keys of a living session.
+    pub(super) fn living(&self, id: SessionId) -> Option<Arc<SessionKeys>> {
+        self.lock().living.get(&id)?.upgrade()
+    }
+
+    /// The newest living session that holds this TLS 1.2 session ID.
+    pub(super) fn holder(&self, id: &[u8]) -> Option<Arc<SessionKeys>> {
+        let id: TlsId = id.try_into().ok()?;
+        let holders = self.lock().ids.get(&id)?.clone();
+        holders.into_iter().rev().find_map(|holder| self.living(holder))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Living> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Epochs whose keys a session keeps: more than `limits.session_max` (6 days) has at the default rotation (1 hour).
+const KEYS_MAX: usize = 256;
+/// TLS 1.2 sessions of one session: its own, or the one it resumed.
+const STATES_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_id_belongs_to_the_newest_holder_and_is_forgotten_with_the_last() {
+        let registry = Arc::<Registry>::default();
+        let (a, b) = (SessionKeys::new(SessionId::now(), &registry), SessionKeys::new(SessionId::now(), &registry));
+        a.add_state([7; 32], vec![1]);
+        b.add_state([7; 32], vec![1]);
+        assert_eq!(registry.holder(&[7; 32]).unwrap().id(), b.id());
+        drop(b);
+        assert_eq!(registry.holder(&[7; 32]).unwrap().id(), a.id());
+        assert!(registry.holder(&[7; 31]).is_none());
+        drop(a);
+        assert!(registry.holder(&[7; 32]).is_none());
+        assert!(registry.lock().living.is_empty() && registry.lock().ids.is_empty());
+    }
+
+    #[test]
+    fn a_session_keeps_its_first_key_and_a_bounded_number_of_others() {
+        let registry = Arc::<Registry>::default();
+        let epochs = Epochs::new(Duration::from_secs(1), Duration::from_secs(1), 0).unwrap();
+        let keys = SessionKeys::new(SessionId::now(), &registry);
+        let first = keys.sealing(&epochs).unwrap().epoch;
+        for hour in 1..KEYS_MAX as u64 + 20 {
+            epochs.maintain(hour * 3_600_000).unwrap();
+            keys.sealing(&epochs).unwrap();
+        }
+        assert_eq!(keys.lock().own.len(), KEYS_MAX);
+        assert!(epochs.key(first, keys.id()).is_none(), "the epoch is erased");
+        assert!(keys.key(keys.id(), first, &epochs).is_some(), "the session still has its key of it");
+        assert!(keys.key(SessionId::now(), first, &epochs).is_none());
+    }
+}
