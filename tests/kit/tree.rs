@@ -90,6 +90,21 @@ pub fn sha256(path: impl AsRef<Path>) -> String {
     }
 }
 
+/// Holds bytes to others; says where they differ, not what they are.
+#[track_caller]
+pub fn same(came: &[u8], expected: &[u8], what: &str) {
+    let place = came.iter().zip(expected).position(|(a, b)| a != b).unwrap_or(came.len().min(expected.len()));
+    assert!(came == expected, "{what}: {} bytes instead of {}, different from byte {place} on", came.len(), expected.len());
+}
+
+/// Holds a file to its bytes.
+#[track_caller]
+pub fn same_file(path: impl AsRef<Path>, expected: &[u8], what: &str) {
+    let path = path.as_ref();
+    let came = fs::read(path).unwrap_or_else(|error| panic!("{what}: {}: {error}", path.display()));
+    same(&came, expected, what);
+}
+
 /// Random bytes.
 pub fn random_bytes(count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];

@@ -54,19 +54,22 @@ fn curl_resumes_an_upload() {
         std::fs::write(node.root.join("whole.bin"), &bytes[..1_000_001]).unwrap();
         // curl asks for the size and appends what is missing.
         curl(&node, false, &["-C", "-", "-T", source.to_str().unwrap()], "/whole.bin").run().ok();
-        assert_eq!(std::fs::read(node.root.join("whole.bin")).unwrap(), bytes);
+        kit::same_file(node.root.join("whole.bin"), &bytes, "on disk");
     });
 }
 
 #[test]
-fn curl_refuses_nothing_of_many_files_in_one_session() {
+fn curl_uploads_many_files_in_one_session() {
     need!("curl");
     kit::test(60, || {
         let (node, local) = (Node::start(), Tree::new());
         for index in 0..20 {
             local.write_random(&format!("many/{index}.bin"), 1024 * index);
         }
-        curl(&node, false, &["--ftp-create-dirs", "-T", "many/{0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19}.bin"], "/many/").at(local.path()).run().ok();
+        curl(&node, false, &["--fail-early", "--ftp-create-dirs", "-T", "many/{0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19}.bin"], "/many/")
+            .at(local.path())
+            .run()
+            .ok();
         assert_eq!(contents(&local.join("many")), contents(&node.root.join("many")));
     });
 }
@@ -80,10 +83,20 @@ fn eight_parallel_curl_transfers_keep_their_bytes() {
             local.write_random(&format!("up/{index}.bin"), 1_000_000 + 7919 * index);
         }
         std::fs::create_dir_all(local.join("down")).unwrap();
-        // One process, one TLS cache, eight control connections.
-        curl(&node, false, &["-Z", "--parallel-immediate", "--parallel-max", "8", "-T", "up/{0,1,2,3,4,5,6,7}.bin"], "/").at(local.path()).run().ok();
+        let at_once = |arguments: fn(usize) -> [String; 2]| {
+            std::thread::scope(|scope| {
+                for index in 0..8 {
+                    let (node, local) = (&node, &local);
+                    scope.spawn(move || {
+                        let [flag, file] = arguments(index);
+                        curl(node, false, &[&flag, &file], &format!("/{index}.bin")).at(local.path()).run().ok();
+                    });
+                }
+            });
+        };
+        at_once(|index| ["-T".to_owned(), format!("up/{index}.bin")]);
         assert_eq!(contents(&local.join("up")), contents(&node.root), "uploaded");
-        curl(&node, false, &["-Z", "--parallel-immediate", "--parallel-max", "8", "-o", "down/#1.bin"], "/[0-7].bin").at(local.path()).run().ok();
+        at_once(|index| ["-o".to_owned(), format!("down/{index}.bin")]);
         assert_eq!(contents(&local.join("up")), contents(&local.join("down")), "downloaded");
     });
 }
@@ -154,7 +167,7 @@ fn curl_round_trip(implicit: bool, version: &[&str]) {
     let source = local.write("a.bin", &bytes);
     let source = source.to_str().unwrap();
     run(&["--ftp-create-dirs", "-T", source], "/new/dir/a.bin");
-    assert_eq!(std::fs::read(node.root.join("new/dir/a.bin")).unwrap(), bytes, "uploaded");
+    kit::same_file(node.root.join("new/dir/a.bin"), &bytes, "uploaded");
     assert!(run(&[], "/new/dir/a.bin") == bytes, "downloaded");
     assert!(run(&["-C", "500001"], "/new/dir/a.bin") == bytes[500_001..], "resumed");
     assert!(run(&["-r", "10-29"], "/new/dir/a.bin") == bytes[10..30], "a range");
@@ -162,7 +175,7 @@ fn curl_round_trip(implicit: bool, version: &[&str]) {
     assert!(list.lines().count() == 1 && list.contains(" 1500003 ") && list.trim_end().ends_with(" a.bin"), "LIST: {list:?}");
     assert_eq!(String::from_utf8(run(&["-l"], "/new/dir/")).unwrap().trim_end(), "a.bin", "NLST");
     run(&["-a", "-T", source], "/new/dir/a.bin");
-    assert_eq!(std::fs::read(node.root.join("new/dir/a.bin")).unwrap(), [&bytes[..], &bytes[..]].concat(), "appended");
+    kit::same_file(node.root.join("new/dir/a.bin"), &[&bytes[..], &bytes[..]].concat(), "appended");
     run(&["-Q", "-RNFR /new/dir/a.bin", "-Q", "-RNTO /new/b.bin", "-Q", "-RMD /new/dir"], "/");
     assert!(node.root.join("new/b.bin").exists() && !node.root.join("new/dir").exists(), "renamed and removed");
     run(&["-Q", "-DELE /new/b.bin", "-Q", "-RMD /new", "-Q", "-MKD /left"], "/");

@@ -173,7 +173,7 @@ fn openssl_shakes_hands_with_both_versions_and_no_older_one() {
                 // Old versions need it even to be offered.
                 arguments.extend(["-cipher", "DEFAULT:@SECLEVEL=0"]);
                 arguments.extend(start.map(|protocol| ["-starttls", protocol]).into_iter().flatten());
-                let script = format!("USER {USER}\r\nPASS {PASSWORD}\r\nPBSZ 0\r\nPWD\r\nQUIT\r\n");
+                let script = format!("USER {USER}\nPASS {PASSWORD}\nPBSZ 0\nPWD\nQUIT\n");
                 let output = Run::new("openssl", arguments).input(script).seconds(30).run();
                 let text = output.text();
                 let served = ["331 ", "230 ", "200 ", "257 \"/\"", "221 "].iter().all(|part| text.contains(part));

@@ -68,6 +68,9 @@ fn sessions(text: &str) -> Vec<Session<'_>> {
             last.lines.push((number + 1, line));
         }
     }
+    // `> bare` at the beginning of a file is for the whole file.
+    let all_bare = found[0].bare;
+    found.iter_mut().for_each(|session| session.bare |= all_bare);
     found.retain(|session| session.lines.iter().any(|(_, line)| !line.is_empty() && !line.starts_with('#')));
     found
 }
@@ -75,7 +78,8 @@ fn sessions(text: &str) -> Vec<Session<'_>> {
 fn fresh_tree(node: &Node) {
     for entry in std::fs::read_dir(&node.root).unwrap().flatten() {
         let path = entry.path();
-        if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+        // The upload of the session before may take its temporary away in this moment.
+        let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     }
     std::fs::write(node.root.join("hello.txt"), b"hello world\n").unwrap();
     std::fs::create_dir(node.root.join("dir")).unwrap();
