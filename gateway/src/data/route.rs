@@ -36,6 +36,7 @@ pub type Shown = Arc<dyn Fn(&ClientHello) -> Option<(SessionId, Family)> + Send 
 pub fn shown_by(tls: Tls, incarnation: Incarnation) -> Shown {
     Arc::new(move |hello| match tls.route(hello) {
         Route::Owner { incarnation: issuer, session, family } => (issuer == incarnation).then_some((session, family)),
+        Route::Elsewhere { session, family } => Some((session, family)),
         Route::Unknown => None,
     })
 }

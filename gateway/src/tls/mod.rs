@@ -85,6 +85,13 @@ pub enum Route {
         /// Its family, at the time of issue.
         family: Family,
     },
+    /// A session ID that is remembered, of a session that does not live here: it has ended, or lives on another node.
+    Elsewhere {
+        /// The session.
+        session: SessionId,
+        /// Its family.
+        family: Family,
+    },
     /// It offers nothing, or nothing that opens.
     Unknown,
 }
@@ -229,8 +236,8 @@ impl Tls {
         if let Some(keys) = shared.registry.holder(&hello.session_id) {
             return Route::Owner { incarnation: shared.incarnation, session: keys.id(), family: keys.family() };
         }
-        let ended = TlsId::try_from(hello.session_id.as_slice()).ok().and_then(|id| shared.cache.find(&id, 0));
-        ended.map_or(Route::Unknown, |entry| Route::Owner { incarnation: shared.incarnation, session: entry.session, family: entry.family })
+        let cached = TlsId::try_from(hello.session_id.as_slice()).ok().and_then(|id| shared.cache.find(&id, 0));
+        cached.map_or(Route::Unknown, |entry| Route::Elsewhere { session: entry.session, family: entry.family })
     }
 
     /// A control handshake has finished: if it resumed, its session joins the family, and keeps what proves the session it resumed from.
