@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ftps_proto::reply::{Reply, RefusedAtDoor};
+use ftps_proto::reply::{RefusedAtDoor, Reply};
 use ipnet::IpNet;
 
 use super::Known;

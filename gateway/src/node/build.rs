@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use super::{Error, Plan, Ready};
+use crate::admin;
 use crate::auth::Login;
 use crate::config::Config;
 use crate::conn::Admission;
@@ -28,7 +29,6 @@ use crate::observe::ready::{Latch, Readiness};
 use crate::session::{Data, House, Settings};
 use crate::storage::Storage;
 use crate::tls::{Route, Tls};
-use crate::admin;
 
 /// A node that only has to be started.
 pub(super) struct Built {
@@ -100,12 +100,7 @@ fn house(plan: &Plan, observer: &Observer, data_ports: Vec<u16>) -> Result<House
     let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
     let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();
-    let settings = Settings {
-        limits: config.limits.clone(),
-        tls_reuse: config.data.tls_reuse,
-        upload_end: config.data.upload_end,
-        active: config.data.active,
-    };
+    let settings = Settings { limits: config.limits.clone(), tls_reuse: config.data.tls_reuse, upload_end: config.data.upload_end, active: config.data.active };
     Ok(House {
         settings: arc_swap::ArcSwap::from_pointee(settings),
         limits: Limits::new(&config.limits, observer.clone()),
@@ -140,7 +135,13 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle) {
         let (mut preauth, mut idle, mut transfer) = (0, 0, 0);
         for entry in house.live.entries() {
             let transferring = entry.transferring.load(std::sync::atomic::Ordering::Relaxed);
-            let state = if entry.user().is_none() { &mut preauth } else if transferring { &mut transfer } else { &mut idle };
+            let state = if entry.user().is_none() {
+                &mut preauth
+            } else if transferring {
+                &mut transfer
+            } else {
+                &mut idle
+            };
             *state += 1;
         }
         metrics.set_sessions(preauth, idle, transfer);

@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep_until};
 use super::control::{Control, Turn};
 use super::{Carried, Ended, Session};
 use crate::live::Message;
-use crate::observe::event::{Channel, CloseReason, Limit, Listener};
 use crate::observe::Event;
+use crate::observe::event::{Channel, CloseReason, Limit, Listener};
 use crate::tls::{self, Secured};
 
 /// A connection before its TLS handshake.

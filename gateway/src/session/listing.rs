@@ -119,7 +119,13 @@ pub(super) fn on_control(tree: &Arc<Tree>, path: &VirtualPath) -> Result<Vec<Vec
     let mut lines = Lines::open(tree, wanted)?;
     let mut text = Vec::new();
     while lines.fill(STAT_BYTES, &mut text)? && text.len() < STAT_BYTES {}
-    Ok(text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).filter(|line| !line.is_empty()).take(1000).map(<[u8]>::to_vec).collect())
+    Ok(text
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        .filter(|line| !line.is_empty())
+        .take(1000)
+        .map(<[u8]>::to_vec)
+        .collect())
 }
 
 /// SITE WHO: the sessions of the user who asks.
