@@ -24,10 +24,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::active;
 use super::buffers::Buffers;
+use super::clients::Client;
 use super::handshake::{self, Failed, Finished};
 use super::spenders::Spenders;
 use super::stream::{DataStream, Past};
-use super::waits::{ClientKey, Member, Wait, Waits};
+use super::waits::{Member, Wait, Waits};
 use crate::net::Arrival;
 use crate::observe::event::{Channel as Which, DataOutcome, HandshakeFailure, Resumed};
 use crate::observe::id::SessionId;
@@ -83,7 +84,7 @@ impl Channel {
     }
 
     /// The session logs in, before the reply to PASS. `policy`: the user's own, or `data.tls_reuse`.
-    pub fn log_in(&mut self, client: ClientKey, policy: ReusePolicy) {
+    pub fn log_in(&mut self, client: Client, policy: ReusePolicy) {
         self.policy = policy;
         self.member = Some(self.setup.waits.join(self.setup.session, client));
     }

@@ -9,6 +9,7 @@ pub mod announce;
 pub mod ascii;
 mod buffers;
 pub mod channel;
+pub mod clients;
 mod handshake;
 mod link;
 pub mod ports;

@@ -18,7 +18,7 @@ use crate::net::Arrival;
 use crate::observe::event::DataOutcome;
 use crate::observe::id::{Incarnation, SessionId};
 use crate::observe::{Event, Observer, Subject};
-use crate::tls::{Route, Tls};
+use crate::tls::{Family, Route, Tls};
 
 /// Brings data connections to sessions. Cheap to clone.
 #[derive(Clone)]
@@ -29,13 +29,14 @@ pub struct Router {
     observer: Observer,
 }
 
-/// The session that a ClientHello's tickets or session ID name, by this node's own seal. Not a proof yet: anybody can copy a ClientHello.
-pub type Shown = Arc<dyn Fn(&ClientHello) -> Option<SessionId> + Send + Sync>;
+/// The session, and its family, that a ClientHello's tickets or session ID name, by this node's own seal. Not a proof yet: anybody can copy a ClientHello.
+pub type Shown = Arc<dyn Fn(&ClientHello) -> Option<(SessionId, Family)> + Send + Sync>;
 
 /// What `tls` opens, as long as this start of this node issued it: what another issued is no session of ours.
 pub fn shown_by(tls: Tls, incarnation: Incarnation) -> Shown {
     Arc::new(move |hello| match tls.route(hello) {
-        Route::Owner { incarnation: issuer, session, family: _ } => (issuer == incarnation).then_some(session),
+        Route::Owner { incarnation: issuer, session, family } => (issuer == incarnation).then_some((session, family)),
+        Route::Elsewhere { session, family } => Some((session, family)),
         Route::Unknown => None,
     })
 }
@@ -73,9 +74,10 @@ impl Router {
         }
     }
 
-    /// A living session that is shown decides alone: whoever shows one that waits elsewhere gets no lease besides. A dead one is no proof, so the lease decides.
-    fn way(&self, shown: Option<SessionId>, ip: IpAddr, port: u16) -> Way {
-        match shown.filter(|session| self.waits.is_here(*session)) {
+    /// A living session that is shown decides alone: whoever shows one that waits elsewhere gets no lease besides. A dead one
+    /// stands for its family; without a living session of that it is no proof, and the lease decides.
+    fn way(&self, shown: Option<(SessionId, Family)>, ip: IpAddr, port: u16) -> Way {
+        match shown.and_then(|(session, family)| self.waits.living(session, family)) {
             Some(session) => self.waits.owner_for(port, session).map_or(Way::Nowhere(DataOutcome::NotWaiting), |owner| Way::To(owner, DataOutcome::Local)),
             None => self.waits.unproven_owner(ip, port).map_or(Way::Nowhere(DataOutcome::NoOwner), |owner| Way::To(owner, DataOutcome::Leased)),
         }

@@ -14,7 +14,9 @@ use ftps_proto::machine::io::PassiveError;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::clients::{Client, Clients};
 use crate::observe::id::{SessionId, Ulid};
+use crate::tls::Family;
 
 /// All waits of this node. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -56,6 +58,7 @@ struct Table {
     next: usize,
     serial: u64,
     members: HashMap<SessionId, Place>,
+    clients: Clients,
     reserved: HashMap<(ClientKey, u16), SessionId>,
     by_address: HashMap<(IpAddr, u16), Vec<SessionId>>,
 }
@@ -63,6 +66,7 @@ struct Table {
 #[derive(Debug)]
 struct Place {
     client: ClientKey,
+    who: Client,
     wait: Option<Open>,
 }
 
@@ -91,14 +95,25 @@ impl Waits {
     pub fn with_patience(ports: Vec<u16>, patience: Duration) -> Self {
         // The first port is not the same after every restart: clients of the last run may still come.
         let next = Ulid::now().to_bytes()[15] as usize;
-        let table = Table { ports, next, serial: 0, members: HashMap::new(), reserved: HashMap::new(), by_address: HashMap::new() };
+        let table =
+            Table { ports, next, serial: 0, members: HashMap::new(), clients: Clients::default(), reserved: HashMap::new(), by_address: HashMap::new() };
         Self(Arc::new(Shared { table: Mutex::new(table), freed: Notify::new(), patience }))
     }
 
     /// A session logs in.
-    pub fn join(&self, session: SessionId, client: ClientKey) -> Member {
-        self.table().members.insert(session, Place { client, wait: None });
+    pub fn join(&self, session: SessionId, who: Client) -> Member {
+        let mut table = self.table();
+        let client = table.clients.join(session, &who);
+        table.members.insert(session, Place { client, who, wait: None });
         Member { waits: self.clone(), session }
+    }
+
+    /// The other living sessions of the same client.
+    pub fn siblings(&self, session: SessionId) -> Vec<SessionId> {
+        let table = self.table();
+        let Some(place) = table.members.get(&session) else { return Vec::new() };
+        let others = table.members.iter().filter(|(id, other)| **id != session && other.client == place.client);
+        others.map(|(id, _)| *id).take(SIBLINGS).collect()
     }
 
     /// Takes a port for `session`, whose control connection comes from `ip`; an earlier wait of it is given up. With `lease`, connections from `ip` to that
@@ -122,9 +137,10 @@ impl Waits {
         }
     }
 
-    /// Whether the session is logged in here.
-    pub fn is_here(&self, session: SessionId) -> bool {
-        self.table().members.contains_key(&session)
+    /// The session that a ticket stands for: the one it names, if that lives here, else a living one of its family.
+    pub fn living(&self, session: SessionId, family: Family) -> Option<SessionId> {
+        let table = self.table();
+        if table.members.contains_key(&session) { Some(session) } else { table.clients.of_family(family) }
     }
 
     /// Whose a connection is that came to `port` and shows the TLS session of `shown`: the session of the same client that waits on that port.
@@ -187,7 +203,10 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.waits.release(self.session, None);
-        self.waits.table().members.remove(&self.session);
+        let mut table = self.waits.table();
+        if let Some(place) = table.members.remove(&self.session) {
+            table.clients.leave(self.session, &place.who);
+        }
     }
 }
 
@@ -233,6 +252,9 @@ impl Table {
     }
 }
 
+/// Siblings whose TLS sessions are tried; a client with more connections than this is a mirror job whose tickets are its own.
+const SIBLINGS: usize = 256;
+
 /// How long a PASV waits for a port when all are taken, before 425.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -244,13 +266,17 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
+    fn someone(user: &str) -> Client {
+        Client { user: user.into(), ip: HERE, fingerprint: [0; 32], family: Family(Ulid::now()) }
+    }
+
     fn waits(ports: &[u16]) -> Waits {
         Waits::with_patience(ports.to_vec(), Duration::from_millis(80))
     }
 
     fn join(waits: &Waits) -> (SessionId, Member) {
         let session = SessionId::now();
-        (session, waits.join(session, ClientKey::alone(session)))
+        (session, waits.join(session, someone(&session.to_string())))
     }
 
     #[tokio::test]
@@ -300,8 +326,8 @@ mod tests {
     async fn sessions_of_one_client_share_their_proof_but_no_port() {
         let waits = waits(&[1, 2]);
         let (a, b, c) = (SessionId::now(), SessionId::now(), SessionId::now());
-        let client = ClientKey::alone(a);
-        let members = [a, b, c].map(|session| waits.join(session, client));
+        let members = [a, b, c].map(|session| waits.join(session, someone("one")));
+        assert_eq!(waits.siblings(b).len(), 2);
         let first = waits.open(a, HERE, false).await.unwrap();
         let second = waits.open(b, HERE, false).await.unwrap();
         assert_ne!(first.port(), second.port());
@@ -325,7 +351,7 @@ mod tests {
         // The session ends: its wait goes with it.
         drop(member);
         assert_eq!(tokio::time::timeout(Duration::from_secs(5), later).await.unwrap().unwrap(), Ok(9));
-        assert!(!waits.is_here(a) && waits.is_here(b));
+        assert_eq!((waits.living(a, Family(a.0)), waits.living(b, Family(b.0))), (None, Some(b)));
         drop(held);
         assert!(waits.table().reserved.is_empty() && waits.table().by_address.is_empty());
     }

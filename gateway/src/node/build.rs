@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::conn::Admission;
 use crate::data::announce::Announcer;
 use crate::data::ports::{Ports, PortsError};
-use crate::data::route::Router;
+use crate::data::route::{Router, shown_by};
 use crate::data::waits::Waits;
 use crate::data::{Buffers, Spenders};
 use crate::limits::Limits;
@@ -28,7 +28,7 @@ use crate::observe::metrics::{Build, Metrics};
 use crate::observe::ready::{Latch, Readiness};
 use crate::session::{Data, House, Settings};
 use crate::storage::Storage;
-use crate::tls::{Route, Tls};
+use crate::tls::Tls;
 
 /// A node that only has to be started.
 pub(super) struct Built {
@@ -74,10 +74,11 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let admin = listen_one("listen.admin", config.admin.admin)?;
     let metrics_listener = config.admin.metrics.map(|address| listen_one("listen.metrics", address)).transpose()?;
 
-    let house = Arc::new(house(&plan, &observer, data.numbers())?);
+    let incarnation = Incarnation::now();
+    let house = Arc::new(house(&plan, incarnation, &observer, data.numbers())?);
     scrape(&metrics, &house, &log);
     let door = Arc::new(Admission::new(config.conn.allow_from.clone(), house.limits.clone()));
-    let router = router(&house);
+    let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone());
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
     let ready = Ready {
         explicit: addresses(&explicit),
@@ -92,10 +93,9 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
 }
 
 /// What sessions share.
-fn house(plan: &Plan, observer: &Observer, data_ports: Vec<u16>) -> Result<House, Error> {
+fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>) -> Result<House, Error> {
     let config = &plan.config;
     let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
-    let incarnation = Incarnation::now();
     let tls = Tls::new(&config.tls, incarnation).map_err(|error| configuration(&error))?;
     let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
@@ -116,16 +116,6 @@ fn house(plan: &Plan, observer: &Observer, data_ports: Vec<u16>) -> Result<House
         },
         observer: observer.clone(),
     })
-}
-
-/// Brings data connections to their sessions: this node's own seal says whose they are.
-fn router(house: &Arc<House>) -> Router {
-    let tls = house.tls.clone();
-    let shown = Arc::new(move |hello: &ftps_proto::hello::ClientHello| match tls.route(hello) {
-        Route::Owner { session, .. } => Some(session),
-        Route::Unknown => None,
-    });
-    Router::new(house.data.waits.clone(), house.live.clone(), shown, house.observer.clone())
 }
 
 /// Gauges that are counted when somebody looks.

@@ -126,13 +126,16 @@ impl Carried {
 
     /// The data connections of this session. `fingerprint`: of the control connection's ClientHello.
     fn channel(&self, fingerprint: [u8; 32]) -> Channel {
-        let (house, keys) = (self.house.clone(), self.keys.clone());
+        let (id, house, keys) = (self.identity.id, self.house.clone(), self.keys.clone());
         Channel::new(Setup {
             session: self.identity.id,
             peer: self.identity.peer,
             local: self.identity.local,
             fingerprint,
-            config: Box::new(move || house.tls.for_data(&keys, &[])),
+            config: Box::new(move || {
+                let siblings: Vec<_> = house.data.waits.siblings(id).into_iter().filter_map(|sibling| house.tls.living(sibling)).collect();
+                house.tls.for_data(&keys, &siblings)
+            }),
             waits: self.house.data.waits.clone(),
             data_timeout: self.settings.limits.data_timeout,
             spenders: self.house.data.spenders.clone(),

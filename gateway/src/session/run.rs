@@ -22,8 +22,8 @@ use super::transfer::{Opened, Terms};
 use super::work::{Brought, Done, Step, Work};
 use super::{Carried, Ended, files, listing, login, transfer};
 use crate::data::channel::Channel;
+use crate::data::clients::Client;
 use crate::data::stream::DataStream;
-use crate::data::waits::ClientKey;
 use crate::live::Message;
 use crate::observe::event::{CloseReason, Limit};
 use crate::observe::{Event, Subject};
@@ -39,6 +39,8 @@ pub struct Session {
     account: Option<Box<Admittance>>,
     /// The running transfer's record.
     record: Option<Box<Record>>,
+    /// Of the control connection's ClientHello.
+    fingerprint: [u8; 32],
     /// Grows with every read of the control connection.
     spoken: Arc<AtomicU64>,
     /// When the last command came or the last job ended.
@@ -70,7 +72,7 @@ impl Session {
         let channel = carried.channel(fingerprint);
         let now = Instant::now();
         let spoken = Arc::default();
-        Self { control, machine, carried, channel, work: Work::Idle, account: None, record: None, spoken, active: now, asked: now, aged: false }
+        Self { control, machine, carried, channel, work: Work::Idle, account: None, record: None, fingerprint, spoken, active: now, asked: now, aged: false }
     }
 
     /// Serves until the end.
@@ -243,7 +245,13 @@ impl Session {
         self.carried.permit.logged_in();
         self.carried.membership.set_user(Some(admittance.user.name.as_str()));
         let policy = admittance.user.tls_reuse.unwrap_or(self.carried.settings.tls_reuse);
-        self.channel.log_in(ClientKey::alone(self.carried.identity.id), policy);
+        let client = Client {
+            user: admittance.user.name.to_string(),
+            ip: self.carried.identity.peer.ip(),
+            fingerprint: self.fingerprint,
+            family: self.carried.keys.family(),
+        };
+        self.channel.log_in(client, policy);
         self.account = Some(admittance);
     }
 

@@ -146,6 +146,17 @@ impl StoresServerSessions for Control {
     }
 }
 
+impl Data {
+    /// A session that has ended, of a family that we accept. A living one that is not among `accepts` is another client's.
+    fn is_ended_sibling(&self, session: SessionId, family: Family) -> bool {
+        self.shared.registry.living(session).is_none() && self.accepts.iter().any(|keys| keys.family() == family)
+    }
+
+    fn epoch_key(&self, ticket: &Ticket<'_>, session: SessionId, family: Family) -> Option<StateKey> {
+        self.is_ended_sibling(session, family).then(|| self.shared.epochs.key(ticket.epoch, session)).flatten()
+    }
+}
+
 impl ProducesTickets for Data {
     fn enabled(&self) -> bool {
         true
@@ -162,8 +173,9 @@ impl ProducesTickets for Data {
 
     fn decrypt(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let ticket = Ticket::parse(bytes)?;
-        let session = ticket.route(&self.shared.ring)?.session;
-        let key = self.accepts.iter().find_map(|keys| keys.key(session, ticket.epoch, &self.shared.epochs))?;
+        let RoutePart { session, family, .. } = ticket.route(&self.shared.ring)?;
+        let living = self.accepts.iter().find_map(|keys| keys.key(session, ticket.epoch, &self.shared.epochs));
+        let key = living.or_else(|| self.epoch_key(&ticket, session, family))?;
         Some(ticket.state(&key)?.tls)
     }
 }
@@ -175,7 +187,11 @@ impl StoresServerSessions for Data {
     }
 
     fn get(&self, id: &[u8]) -> Option<Vec<u8>> {
-        self.accepts.iter().find_map(|keys| keys.state(id))
+        let living = self.accepts.iter().find_map(|keys| keys.state(id));
+        living.or_else(|| {
+            let ended = self.shared.cache.find(&TlsId::try_from(id).ok()?, 0)?;
+            self.is_ended_sibling(ended.session, ended.family).then_some(ended.tls)
+        })
     }
 
     fn take(&self, _: &[u8]) -> Option<Vec<u8>> {

@@ -85,6 +85,13 @@ pub enum Route {
         /// Its family, at the time of issue.
         family: Family,
     },
+    /// A session ID that is remembered, of a session that does not live here: it has ended, or lives on another node.
+    Elsewhere {
+        /// The session.
+        session: SessionId,
+        /// Its family.
+        family: Family,
+    },
     /// It offers nothing, or nothing that opens.
     Unknown,
 }
@@ -206,7 +213,8 @@ impl Tls {
     }
 
     /// The configuration for a data connection of `keys`. [`HandshakeKind::Resumed`] and a finished handshake under it are proof: it resumes
-    /// nothing but sessions of `keys`, the session that one resumed from, and `accepts` (other sessions of the same client) likewise.
+    /// nothing but sessions of `keys`, the session that one resumed from, `accepts` (other sessions of the same client) likewise, and ended sessions of
+    /// their families, whose tickets a client may still hold.
     /// A full handshake leaves the client without a ticket.
     pub fn for_data(&self, keys: &Arc<SessionKeys>, accepts: &[Arc<SessionKeys>]) -> Arc<ServerConfig> {
         let accepts = std::iter::once(keys).chain(accepts).cloned().collect();
@@ -225,10 +233,11 @@ impl Tls {
         if let Some(route) = hello.tickets().find_map(|bytes| Ticket::parse(bytes)?.route(&shared.ring)) {
             return Route::Owner { incarnation: route.incarnation, session: route.session, family: route.family };
         }
-        match shared.registry.holder(&hello.session_id) {
-            Some(keys) => Route::Owner { incarnation: shared.incarnation, session: keys.id(), family: keys.family() },
-            None => Route::Unknown,
+        if let Some(keys) = shared.registry.holder(&hello.session_id) {
+            return Route::Owner { incarnation: shared.incarnation, session: keys.id(), family: keys.family() };
         }
+        let cached = TlsId::try_from(hello.session_id.as_slice()).ok().and_then(|id| shared.cache.find(&id, 0));
+        cached.map_or(Route::Unknown, |entry| Route::Elsewhere { session: entry.session, family: entry.family })
     }
 
     /// A control handshake has finished: if it resumed, its session joins the family, and keeps what proves the session it resumed from.

@@ -16,13 +16,15 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Suppor
 use tokio::net::TcpListener;
 
 use crate::data::channel::{Channel, Setup};
+use crate::data::clients;
 use crate::data::route::read_hello;
 use crate::data::stream::{DataStream, Receiver, Sender};
-use crate::data::waits::{ClientKey, Waits};
+use crate::data::waits::Waits;
 use crate::data::{Buffers, Spenders};
 use crate::net::Arrival;
-use crate::observe::id::SessionId;
+use crate::observe::id::{SessionId, Ulid};
 use crate::observe::{Event, Observer, Sink, Subject};
+use crate::tls::Family;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 /// No test waits longer.
@@ -129,7 +131,7 @@ impl Kit {
             buffers: Buffers::default(),
             observer: self.observer(),
         });
-        channel.log_in(ClientKey::alone(session), policy);
+        channel.log_in(someone(session), policy);
         channel
     }
 
@@ -272,4 +274,9 @@ impl Client {
     pub fn reset(self) {
         socket2::SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO)).unwrap();
     }
+}
+
+/// A client that no other session is of.
+pub(super) fn someone(session: SessionId) -> clients::Client {
+    clients::Client { user: session.to_string(), ip: [127, 0, 0, 1].into(), fingerprint: [0; 32], family: Family(Ulid::now()) }
 }

@@ -11,13 +11,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::kit::{Client, Kit, LIMIT, TLS13};
+use super::kit::{Client, Kit, LIMIT, TLS13, someone};
 use crate::data::PortSet;
 use crate::data::ports::{Ports, PortsError};
 use crate::data::route::Router;
-use crate::data::waits::{ClientKey, Waits};
+use crate::data::waits::Waits;
 use crate::live::{Live, Message};
 use crate::observe::id::SessionId;
+use crate::tls::Family;
 
 #[tokio::test]
 async fn opens_the_same_ports_on_every_address() {
@@ -41,7 +42,8 @@ async fn every_connection_has_one_outcome() {
     kit.waits = Waits::new(numbers.clone());
     let live = Live::default();
     let session = SessionId::now();
-    let router = Router::new(kit.waits.clone(), live.clone(), Arc::new(move |hello| hello.tickets().next().map(|_| session)), kit.observer());
+    let router =
+        Router::new(kit.waits.clone(), live.clone(), Arc::new(move |hello| hello.tickets().next().map(|_| (session, Family(session.0)))), kit.observer());
     let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
     ports.serve(&router, &kit.observer(), &stop, &tracker);
 
@@ -60,7 +62,7 @@ async fn every_connection_has_one_outcome() {
     drop(send(numbers[0], &with));
     kit.events.wait_for("NoOwner").await;
 
-    let member = kit.waits.join(session, ClientKey::alone(session));
+    let member = kit.waits.join(session, someone(session));
     drop(send(numbers[0], &with));
     kit.events.wait_for("NotWaiting").await;
 
