@@ -3,7 +3,7 @@
 //! Gets: the clients of the distribution. Gives: the same files on both sides, over TLS 1.2 and 1.3, explicit and implicit.
 //! Never: a client that was told to look away: all of them check the certificate.
 
-use crate::kit::{self, Node, Tree, contents, curl, lftp, python, sha256};
+use crate::kit::{self, Node, Options, Tree, contents, curl, lftp, python, sha256};
 use crate::need;
 
 #[test]
@@ -71,6 +71,24 @@ fn curl_uploads_many_files_in_one_session() {
             .run()
             .ok();
         assert_eq!(contents(&local.join("many")), contents(&node.root.join("many")));
+    });
+}
+
+#[test]
+fn what_is_refused_to_a_single_use_client_is_said_and_nothing_is_destroyed() {
+    need!("curl");
+    kit::test(60, || {
+        let (node, local) = (Node::with(Options::default().set("data", "{ ports: \"0/8\", tls_reuse: require }")), Tree::new());
+        for index in 0..8 {
+            local.write_random(&format!("many/{index}.bin"), 50_000 + index);
+        }
+        curl(&node, false, &["--tlsv1.3", "-T", "many/{0,1,2,3,4,5,6,7}.bin"], "/").at(local.path()).run();
+        let (sent, stored) = (contents(&local.join("many")), contents(&node.root));
+        assert!(stored.iter().all(|(name, digest)| sent.get(name) == Some(digest)), "what is there is whole");
+        let refused = node.metric("ftps_gateway_data_refused_total", &["reason=\"session_reuse_required\""]);
+        // A client that uses each ticket once may miss the next one when its upload is short; then it is told so and comes back.
+        assert_eq!(stored.len() as f64 + refused.unwrap_or_default(), 8.0, "each upload is stored or refused");
+        assert!(stored.len() >= 4, "{} of 8", stored.len());
     });
 }
 
