@@ -187,13 +187,13 @@ fn lftp_moves_a_large_file_both_ways() {
 #[test]
 fn python_reuses_its_session_over_tls_13() {
     need!("python3");
-    kit::test(120, || python_round_trip("1.3"));
+    kit::test(120, || python_round_trip("ftplib_client.py", "1.3", 8));
 }
 
 #[test]
 fn python_reuses_its_session_over_tls_12() {
     need!("python3");
-    kit::test(120, || python_round_trip("1.2"));
+    kit::test(120, || python_round_trip("ftplib_client.py", "1.2", 8));
 }
 
 fn curl_round_trip(implicit: bool, version: &[&str]) {
@@ -237,13 +237,32 @@ fn lftp_mirror(implicit: bool, priority: &str) {
     assert!(!again.text().contains("put ") && !again.text().contains("get "), "nothing is left to move: {}", again.text());
 }
 
-fn python_round_trip(version: &str) {
+#[test]
+fn openssl_s_client_does_it_all_over_tls_12() {
+    need!("openssl");
+    need!("python3");
+    kit::test(120, || python_round_trip("openssl_client.py", "1.2", 9));
+}
+
+#[test]
+fn openssl_s_client_does_it_all_over_tls_13() {
+    need!("openssl");
+    need!("python3");
+    kit::test(120, || python_round_trip("openssl_client.py", "1.3", 9));
+}
+
+/// A client in Python that transfers over this many data connections.
+fn python_round_trip(script: &str, version: &str, connections: u32) {
     let (node, local) = (Node::start(), Tree::new());
-    local.write_random("up.bin", 1_000_003);
+    let digest = local.write_random("up.bin", 1_000_003);
     let directory = local.path().display().to_string();
-    let text = python(&node, &[version, &directory]).run().ok().text();
+    let text = python(&node, script, &[version, &directory]).run().ok().text();
     let resumed = text.trim().strip_prefix("ok resumed=").and_then(|count| count.parse::<u32>().ok()).unwrap_or_else(|| panic!("{text}"));
-    assert_eq!(resumed, 8, "every data connection resumed the control connection's session");
+    assert_eq!(resumed, connections, "every data connection resumed the control connection's session");
+    if script == "openssl_client.py" {
+        assert_eq!(sha256(local.join("down.bin")), digest, "downloaded");
+    }
+    assert!(contents(&node.root).is_empty(), "it has tidied up");
 }
 
 /// 1 GiB in `tests/run full`.
