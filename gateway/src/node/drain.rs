@@ -100,5 +100,5 @@ async fn finish(asked: Asked, drain: Drain, house: &House, door: &Admission, _st
     }
 }
 
-/// Sessions are told again, in case an inbox was full.
+/// Sessions are told again: some came in meanwhile.
 const AGAIN: Duration = Duration::from_secs(1);

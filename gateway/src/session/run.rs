@@ -53,7 +53,7 @@ pub struct Session {
 
 enum Happened {
     Turn(Turn),
-    Message(Option<Message>),
+    Message(Message),
     Step(Step),
     Deadline(Deadline),
 }
@@ -134,11 +134,11 @@ impl Session {
                 self.spoken.fetch_add(1, Ordering::Relaxed);
                 self.machine.input(Input::Bytes(&bytes));
             }
-            Happened::Turn(Turn::Flushed) | Happened::Message(None) => {}
+            Happened::Turn(Turn::Flushed) => {}
             Happened::Turn(Turn::Failed) => return Some(CloseReason::ConnectionLost),
-            Happened::Message(Some(Message::End(reason))) => self.machine.input(Input::End(reason)),
-            Happened::Message(Some(Message::EndWhenIdle(reason))) => self.machine.input(Input::EndWhenIdle(reason)),
-            Happened::Message(Some(Message::Data(arrival))) => self.channel.arrive(*arrival),
+            Happened::Message(Message::End(reason)) => self.machine.input(Input::End(reason)),
+            Happened::Message(Message::EndWhenIdle(reason)) => self.machine.input(Input::EndWhenIdle(reason)),
+            Happened::Message(Message::Data(arrival)) => self.channel.arrive(*arrival),
             Happened::Step(step) => self.advance(step),
             Happened::Deadline(deadline) => return self.expired(deadline),
         }
