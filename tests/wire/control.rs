@@ -264,3 +264,20 @@ fn an_idle_session_is_told_421() {
         client.rest();
     });
 }
+
+/// `limits.login_timeout` counts from `REIN` then, not from the connection, which is long past.
+#[test]
+fn rein_gives_time_for_another_login() {
+    kit::test(60, || {
+        let node = Node::with(Options::default().set("limits", "{ login_timeout: 2s, sessions_per_ip: 1000 }"));
+        let mut client = Client::ready(&node);
+        std::thread::sleep(Duration::from_millis(2_200));
+        client.command("REIN").is(220);
+        client.command("NOOP").is(200);
+        client.login(kit::USER);
+        client.command("PWD").is(257);
+        client.command("REIN").is(220);
+        // And no more time than that.
+        client.expect(421);
+    });
+}

@@ -43,6 +43,8 @@ pub struct Session {
     fingerprint: [u8; 32],
     /// Grows with every read of the control connection.
     spoken: Arc<AtomicU64>,
+    /// When the time for the login began: with the connection, or with `REIN`.
+    nameless: Instant,
     /// When the last command came or the last job ended.
     active: Instant,
     /// When the command that is being answered came.
@@ -71,8 +73,9 @@ impl Session {
     pub(super) fn new(control: Control<TlsStream<TcpStream>>, machine: Machine, carried: Carried, fingerprint: [u8; 32]) -> Self {
         let channel = carried.channel(fingerprint);
         let now = Instant::now();
-        let spoken = Arc::default();
-        Self { control, machine, carried, channel, work: Work::Idle, account: None, record: None, fingerprint, spoken, active: now, asked: now, aged: false }
+        let nameless = Instant::from_std(carried.identity.since);
+        let (work, spoken) = (Work::Idle, Arc::default());
+        Self { control, machine, carried, channel, work, account: None, record: None, fingerprint, spoken, nameless, active: now, asked: now, aged: false }
     }
 
     /// Serves until the end.
@@ -258,10 +261,13 @@ impl Session {
         self.account = Some(admittance);
     }
 
+    /// `REIN`: whoever has logged in once gets the whole time for another login.
     fn log_out(&mut self) {
+        self.carried.permit.logged_out();
         self.carried.membership.set_user(None);
         self.channel.log_out();
         self.account = None;
+        self.nameless = Instant::now();
     }
 
     /// The next deadline and what it is about.
@@ -269,7 +275,7 @@ impl Session {
         let limits = &self.carried.settings.limits;
         let since = Instant::from_std(self.carried.identity.since);
         let mut next = if self.account.is_none() {
-            (since + limits.login_timeout, Deadline::Login)
+            (self.nameless + limits.login_timeout, Deadline::Login)
         } else if self.machine.is_idle() {
             (self.active + limits.idle_timeout, Deadline::Idle)
         } else {
