@@ -235,8 +235,11 @@ impl Session {
         }
     }
 
-    /// ABOR: the transfer stops where it is; nothing of an upload stays.
+    /// ABOR: the transfer stops where it is; nothing of an upload stays. One that is whole and about to get its name ends as it ends: 426 would be a lie.
     fn abort(&mut self) {
+        if self.record.as_ref().is_some_and(|record| record.progress.is_committing()) {
+            return;
+        }
         self.work = Work::Idle;
         self.ended(TransferEnd::Aborted);
     }
