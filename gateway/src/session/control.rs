@@ -93,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
 
     /// Flushes, ends our side, and takes the client's last bytes, so that the kernel does not answer them with a reset that would destroy our last
     /// reply. Bounded in time; errors no longer matter.
-    pub async fn close(mut self, most: Duration) {
+    pub async fn close(&mut self, most: Duration) {
         let polite = async {
             if self.waiting_since.is_some() {
                 poll_fn(|cx| self.poll_out(cx)).await?;

@@ -87,8 +87,8 @@ impl Session {
                 return CloseReason::Machine(cause);
             }
             let happened = self.wait().await;
+            // What runs still ends with this value.
             if let Some(reason) = self.tell(happened) {
-                self.stop_work();
                 return reason;
             }
         }
@@ -318,6 +318,13 @@ impl Session {
     fn event(&self, event: &Event<'_>) {
         let user = self.account.as_ref().map(|account| account.user.name.as_str());
         self.carried.house.observer.event(Subject { user, ..self.carried.subject() }, event);
+    }
+}
+
+/// Every transfer that began ends with an event, also when the task panics or is cut.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.close_record(TransferEnd::Broken);
     }
 }
 
