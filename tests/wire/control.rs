@@ -281,3 +281,16 @@ fn rein_gives_time_for_another_login() {
         client.expect(421);
     });
 }
+
+/// A link that leads nowhere can be deleted, so it can be renamed too.
+#[test]
+fn a_dangling_link_can_be_renamed() {
+    kit::test(60, || {
+        let node = Node::start();
+        std::os::unix::fs::symlink("nowhere", node.root.join("link")).unwrap();
+        let mut client = Client::ready(&node);
+        client.command("RNFR link").is(350);
+        client.command("RNTO other").is(250);
+        assert!(node.root.join("other").symlink_metadata().unwrap().is_symlink());
+    });
+}
