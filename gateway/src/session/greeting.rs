@@ -95,7 +95,7 @@ enum Happened {
 
 /// Does what the machine wants; true when TLS is to start.
 async fn obey(control: &mut Control<TcpStream>, machine: &mut Machine, carried: &Carried) -> Result<bool, Ended> {
-    while let Some(action) = machine.poll() {
+    while let Some(action) = control.next(machine) {
         match action {
             Action::Reply(reply) => control.queue(&reply),
             Action::Answered { verb, code } => super::run::answered(carried, None, verb, code, Duration::ZERO),

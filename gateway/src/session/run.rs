@@ -96,7 +96,7 @@ impl Session {
 
     /// Does all that the machine wants now.
     fn obey(&mut self) -> Option<ftps_proto::machine::io::CloseCause> {
-        while let Some(action) = self.machine.poll() {
+        while let Some(action) = self.control.next(&mut self.machine) {
             match action {
                 Action::Reply(reply) => self.control.queue(&reply),
                 Action::Answered { verb, code } => {
