@@ -59,7 +59,10 @@ impl Announcer {
     pub async fn keep_resolved(self) {
         while !self.names().is_empty() {
             for name in self.resolve().await {
-                tracing::warn!(name, "data.public_address has no IPv4 address in DNS: PASV keeps the last one, or answers 425; look at DNS, or write the address");
+                tracing::warn!(
+                    name,
+                    "data.public_address has no IPv4 address in DNS: PASV keeps the last one, or answers 425; look at DNS, or write the address"
+                );
             }
             tokio::time::sleep(REFRESH).await;
         }

@@ -191,6 +191,11 @@ impl Upload {
         if shared.syncs(file, &stat)? {
             fsync(file)?;
         }
+        // Opened before the rename, so that a directory that may not be read fails the upload while nothing has changed.
+        let directory = match shared.config.fsync {
+            Fsync::Always => Some(openat(self.temporary.directory(), ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?),
+            Fsync::Auto | Fsync::Never => None,
+        };
         self.check_wanted()?;
         match self.landing {
             Landing::Over => self.rename(&stat)?,
@@ -200,8 +205,7 @@ impl Upload {
             }
             Landing::New => self.link(&stat)?,
         }
-        if shared.config.fsync == Fsync::Always {
-            let directory = openat(self.temporary.directory(), ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        if let Some(directory) = directory {
             fsync(directory)?;
         }
         Ok(())
@@ -240,6 +244,8 @@ impl Upload {
         match linkat(directory, self.temporary.name(), directory, &self.name[..], AtFlags::empty()) {
             // Dropping the temporary removes its first name.
             Ok(()) => return Ok(()),
+            // As with rename: a NFS server whose first answer was lost has given the name to our file already.
+            Err(Errno::EXIST) if self.is_named(stat) => return Ok(()),
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::INVAL) => {}
             Err(errno) => return Err(errno),
         }
@@ -498,10 +504,25 @@ mod tests {
         source.file("old", &old);
         let keep = Keep { source: std::fs::File::open(source.at("old")).unwrap().into(), length: old.len() as u64 - 1 };
         let home = std::fs::File::open(scratch.at("home")).unwrap().into();
-        let upload = Upload::create(tree, home, b"copy".to_vec(), Landing::Over, Some(keep), 0o600, &Waiting::default()).unwrap();
+        let waiting = Waiting::default();
+        let upload = Upload::create(tree, home, b"copy".to_vec(), Landing::Over, Some(keep), 0o600, &waiting).unwrap();
         upload.write(b"end", old.len() as u64 - 1).unwrap();
         upload.commit().unwrap();
         assert!(std::fs::read(scratch.at("home/copy")).unwrap() == [&old[..old.len() - 1], b"end"].concat());
+    }
+
+    /// What a client of a NFS server does when the answer to its first try was lost.
+    #[test]
+    fn a_name_taken_by_the_same_file_is_taken_well() {
+        let (scratch, tree) = scratch();
+        let home = std::fs::File::open(scratch.at("home")).unwrap().into();
+        let waiting = Waiting::default();
+        let upload = Upload::create(tree, home, b"new".to_vec(), Landing::New, None, 0o600, &waiting).unwrap();
+        let stat = fstat(upload.temporary.file()).unwrap();
+        upload.link(&stat).unwrap();
+        upload.link(&stat).unwrap();
+        drop(upload);
+        assert_eq!(scratch.names("home"), ["new", "sub"]);
     }
 
     #[test]
