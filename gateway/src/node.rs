@@ -1,9 +1,10 @@
-//! Builds, reloads and drains the node: the only file (with its two parts) that knows all rooms.
+//! Builds, reloads and drains the node: the only file (with its parts) that knows all rooms.
 //!
 //! Gets: a checked configuration and users. Gives: a node that serves until it is told to stop.
 //! Never: serves a connection itself; `pipeline` does.
 
 mod build;
+mod descriptors;
 mod drain;
 
 use std::net::SocketAddr;
