@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ftps_proto::hello::{HelloReader, Progress};
@@ -18,9 +18,7 @@ use ftps_proto::machine::io::{DataRefusal, PassiveError};
 use ftps_proto::proof::{self, Offered, Origin, ReusePolicy, Verdict};
 use rustls::ServerConfig;
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::active;
 use super::buffers::Buffers;
@@ -72,7 +70,9 @@ enum State {
     /// No PASV, EPSV, PORT or EPRT since the last transfer.
     Closed,
     /// A port is announced, or an active connection is being made.
-    Open { port: Option<u16>, arrivals: mpsc::Sender<Arrival>, reception: AbortOnDropHandle<Result<DataStream, DataRefusal>> },
+    Open { port: Option<u16>, reception: Box<Reception> },
+    /// It ended before the transfer began.
+    Ended(Box<Result<DataStream, DataRefusal>>),
     /// PORT or EPRT: the connection is made when the transfer begins.
     Active(SocketAddr),
 }
@@ -106,10 +106,8 @@ impl Channel {
     /// Waits on that port from now on, for `limits.data_timeout`. Returns the port, for the reply. Needs a tokio runtime.
     pub fn wait_on(&mut self, wait: Wait) -> u16 {
         let port = wait.port();
-        let (arrivals, incoming) = mpsc::channel(CANDIDATES);
         let leased = wait.leased();
-        let reception = Reception::new(self, Some(wait), leased, incoming);
-        self.state = State::Open { port: Some(port), arrivals, reception: AbortOnDropHandle::new(tokio::spawn(reception.passive())) };
+        self.state = State::Open { port: Some(port), reception: Box::new(Reception::new(self, Some(wait), leased)) };
         self.setup.tell(&Event::PassiveOpened { port });
         port
     }
@@ -121,13 +119,21 @@ impl Channel {
 
     /// A connection for this session. One that nobody waits for any more is closed and counted.
     pub fn arrive(&mut self, arrival: Arrival) {
-        let delivered = match &self.state {
-            State::Open { port: Some(port), arrivals, .. } if *port == arrival.port => arrivals.try_send(arrival).is_ok(),
-            State::Open { .. } | State::Active(_) | State::Closed => false,
-        };
-        if !delivered {
-            self.setup.tell(&Event::DataConnection { outcome: DataOutcome::NotWaiting });
+        match &mut self.state {
+            State::Open { port: Some(port), reception } if *port == arrival.port => reception.admit(arrival),
+            State::Open { .. } | State::Ended(_) | State::Active(_) | State::Closed => {
+                self.setup.tell(&Event::DataConnection { outcome: DataOutcome::NotWaiting });
+            }
         }
+    }
+
+    /// Does `work` while handshakes go on. Cancel safe if `work` is.
+    pub async fn alongside<T>(&mut self, mut work: impl Future<Output = T> + Unpin) -> T {
+        poll_fn(|context| {
+            self.go_on(context);
+            Pin::new(&mut work).poll(context)
+        })
+        .await
     }
 
     /// The connection for the transfer that begins; once. Cancel safe. Says [`Event::DataRefused`] itself.
@@ -138,16 +144,20 @@ impl Channel {
         if let State::Active(address) = self.state {
             self.begin_active(address);
         }
-        let State::Open { reception, .. } = &mut self.state else {
-            self.setup.tell(&Event::DataRefused { refusal: DataRefusal::NoPort });
-            return Err(DataRefusal::NoPort);
-        };
-        let result = reception.await;
-        self.state = State::Closed;
-        result.unwrap_or_else(|_| {
-            self.setup.tell(&Event::Panicked);
-            Err(DataRefusal::Handshake)
+        poll_fn(|context| {
+            self.go_on(context);
+            if matches!(self.state, State::Open { .. }) {
+                return Poll::Pending;
+            }
+            Poll::Ready(match std::mem::replace(&mut self.state, State::Closed) {
+                State::Ended(result) => *result,
+                State::Open { .. } | State::Active(_) | State::Closed => {
+                    self.setup.tell(&Event::DataRefused { refusal: DataRefusal::NoPort });
+                    Err(DataRefusal::NoPort)
+                }
+            })
         })
+        .await
     }
 
     /// Forgets port, address and connection.
@@ -165,11 +175,21 @@ impl Channel {
         self.past.ended_cleanly.load(Ordering::Relaxed)
     }
 
+    /// Handshakes make what progress they can.
+    fn go_on(&mut self, context: &mut Context<'_>) {
+        if let State::Open { reception, .. } = &mut self.state
+            && let Poll::Ready(result) = reception.poll(context)
+        {
+            self.state = State::Ended(Box::new(result));
+        }
+    }
+
     fn begin_active(&mut self, address: SocketAddr) {
-        let (arrivals, incoming) = mpsc::channel(1);
         // We made the connection ourselves, to the control connection's own address: as good as a lease.
-        let reception = Reception::new(self, None, true, incoming);
-        self.state = State::Open { port: None, arrivals, reception: AbortOnDropHandle::new(tokio::spawn(reception.active(address))) };
+        let mut reception = Reception::new(self, None, true);
+        let (client, local) = (self.setup.peer.ip(), self.setup.local.ip());
+        reception.dialing = Some(Box::pin(active::connect(address, client, local)));
+        self.state = State::Open { port: None, reception: Box::new(reception) };
     }
 }
 
@@ -185,7 +205,8 @@ impl Setup {
     }
 }
 
-/// One wait for one connection, in a task of its own, so that handshakes go on while the session does something else.
+/// One wait for one connection. The session polls it whatever else it does, so that handshakes go on; a task of its own would cost each transfer two
+/// changes of thread.
 struct Reception {
     setup: Arc<Setup>,
     past: Arc<Past>,
@@ -193,14 +214,16 @@ struct Reception {
     leased: bool,
     /// Given up when this ends: with the proof at the latest.
     _wait: Option<Wait>,
-    incoming: mpsc::Receiver<Arrival>,
-    deadline: Instant,
+    /// The active connection that is being made.
+    dialing: Option<Dialing>,
+    deadline: Pin<Box<Sleep>>,
     /// What the client is told at the deadline.
     why: DataRefusal,
     candidates: Vec<Candidate>,
 }
 
 type Candidate = Pin<Box<dyn Future<Output = Done> + Send>>;
+type Dialing = Pin<Box<dyn Future<Output = Result<Arrival, DataRefusal>> + Send>>;
 
 /// A candidate's end.
 struct Done {
@@ -212,43 +235,52 @@ struct Done {
 }
 
 impl Reception {
-    fn new(channel: &Channel, wait: Option<Wait>, leased: bool, incoming: mpsc::Receiver<Arrival>) -> Self {
+    fn new(channel: &Channel, wait: Option<Wait>, leased: bool) -> Self {
         Self {
             setup: channel.setup.clone(),
             past: channel.past.clone(),
             policy: channel.policy,
             leased,
             _wait: wait,
-            incoming,
-            deadline: Instant::now() + channel.setup.data_timeout,
+            dialing: None,
+            deadline: Box::pin(sleep_until(Instant::now() + channel.setup.data_timeout)),
             why: DataRefusal::Timeout,
             candidates: Vec::new(),
         }
     }
 
-    async fn active(mut self, address: SocketAddr) -> Result<DataStream, DataRefusal> {
-        match active::connect(address, self.setup.peer.ip(), self.setup.local.ip()).await {
-            Ok(arrival) => self.admit(arrival),
-            Err(refusal) => {
-                self.setup.tell(&Event::DataRefused { refusal });
-                return Err(refusal);
+    /// The end of the wait: a connection that is taken, or why none was.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<DataStream, DataRefusal>> {
+        if let Some(dialing) = &mut self.dialing
+            && let Poll::Ready(dialed) = dialing.as_mut().poll(context)
+        {
+            self.dialing = None;
+            match dialed {
+                Ok(arrival) => self.admit(arrival),
+                Err(refusal) => {
+                    self.setup.tell(&Event::DataRefused { refusal });
+                    return Poll::Ready(Err(refusal));
+                }
             }
         }
-        self.passive().await
+        while let Some(done) = self.first_done(context) {
+            if let Some(stream) = self.judge(done) {
+                self.dismiss();
+                return Poll::Ready(Ok(stream));
+            }
+        }
+        self.deadline.as_mut().poll(context).map(|()| Err(self.give_up()))
     }
 
-    async fn passive(mut self) -> Result<DataStream, DataRefusal> {
-        loop {
-            tokio::select! {
-                biased;
-                done = first_done(&mut self.candidates) => if let Some(stream) = self.judge(done) {
-                    self.dismiss();
-                    return Ok(stream);
-                },
-                Some(arrival) = self.incoming.recv() => self.admit(arrival),
-                () = sleep_until(self.deadline) => return Err(self.give_up()),
+    /// The first candidate that has ended, taken out.
+    fn first_done(&mut self, context: &mut Context<'_>) -> Option<Done> {
+        (0..self.candidates.len()).find_map(|place| match self.candidates[place].as_mut().poll(context) {
+            Poll::Ready(done) => {
+                drop(self.candidates.remove(place));
+                Some(done)
             }
-        }
+            Poll::Pending => None,
+        })
     }
 
     /// Starts a handshake. When four run already, the oldest goes: one that takes its time must not keep the rightful one out.
@@ -316,7 +348,10 @@ impl Reception {
         if self.why != DataRefusal::SessionReuseRequired {
             self.why = why;
         }
-        self.deadline = self.deadline.min(Instant::now() + GRACE);
+        let soon = Instant::now() + GRACE;
+        if soon < self.deadline.deadline() {
+            self.deadline.as_mut().reset(soon);
+        }
     }
 
     /// One is taken: the others were copies or strangers.
@@ -346,20 +381,6 @@ async fn candidate(setup: Arc<Setup>, arrival: Arrival) -> Done {
     let looks_alike = Sha256::digest(&hello.fingerprint)[..] == setup.fingerprint;
     let result = handshake::run(arrival, &hello, (setup.config)()).await;
     Done { ip, looks_alike, took: since.elapsed(), result }
-}
-
-/// The first candidate that ends, taken out. Never, when there is none.
-async fn first_done(candidates: &mut Vec<Candidate>) -> Done {
-    poll_fn(|context| {
-        for place in 0..candidates.len() {
-            if let Poll::Ready(done) = candidates[place].as_mut().poll(context) {
-                drop(candidates.remove(place));
-                return Poll::Ready(done);
-            }
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 /// Handshakes that run side by side for one transfer.
