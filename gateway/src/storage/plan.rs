@@ -31,6 +31,7 @@ pub struct StorePlan {
     landing: Landing,
     keep: Option<Keep>,
     mode: u32,
+    in_memory: bool,
 }
 
 /// A directory, a name in it, and the regular file that has it now.
@@ -85,7 +86,7 @@ impl Tree {
             }
             let (landing, keep) = place.landing(mode)?;
             let mode = place.old.map_or(self.shared.config.file_mode, |old| old.st_mode) & 0o777;
-            Ok(StorePlan { tree: self.clone(), place, unique: unique.clone(), landing, keep, mode })
+            Ok(StorePlan { tree: self.clone(), place, unique: unique.clone(), landing, keep, mode, in_memory: false })
         })
     }
 
@@ -111,6 +112,15 @@ impl StorePlan {
     /// The name that STOU chose.
     pub fn unique(&self) -> Option<&VirtualPath> {
         self.unique.as_ref()
+    }
+
+    /// Whether [`StorePlan::store`] waits for nothing: see [`Tree::plan_store_now`].
+    pub fn is_in_memory(&self) -> bool {
+        self.in_memory
+    }
+
+    pub(super) fn in_memory(self) -> Self {
+        Self { in_memory: true, ..self }
     }
 
     /// The first side effect: makes the temporary. May block.
