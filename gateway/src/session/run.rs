@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ftps_proto::machine::Machine;
-use ftps_proto::machine::io::{Action, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
+use ftps_proto::machine::io::{Action, DataRefusal, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
 use ftps_proto::verbs::Verb;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
@@ -187,7 +187,13 @@ impl Session {
                 self.pump(opened, stream);
             }
             // The channel has said it.
-            Step::Refused(refusal) => self.ended(TransferEnd::NoConnection(refusal)),
+            Step::Refused(refusal) => {
+                self.ended(TransferEnd::NoConnection(refusal));
+                if refusal == DataRefusal::SessionReuseRequired && self.channel.is_spent() {
+                    // This session can never show proof again. On its next connection the client gets its tickets in time.
+                    self.machine.input(Input::EndWhenIdle(EndReason::TicketsSpent));
+                }
+            }
             Step::Pumped(end) => self.ended(end),
         }
     }
