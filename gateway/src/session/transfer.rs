@@ -129,13 +129,18 @@ async fn receive(plan: StorePlan, announced: Option<u64>, mut receiver: Receiver
     let mut upload = Upload::Planned(Box::new(plan), Vec::new());
     let (bytes, end) = match pump::receive_file(&mut receiver, &mut upload, kind, &progress.bytes).await {
         Ok(received) => received,
-        Err(error) => return end_of(error),
+        Err(error) => {
+            upload.discard().await;
+            return end_of(error);
+        }
     };
     match judge(end, bytes, announced, &terms).await {
         UploadVerdict::Keep => progress.set_end(StreamEnd::CloseNotify),
         UploadVerdict::KeepFin => progress.set_end(StreamEnd::Fin),
-        // Dropping the upload removes its temporary.
-        UploadVerdict::Discard => return TransferEnd::Broken,
+        UploadVerdict::Discard => {
+            upload.discard().await;
+            return TransferEnd::Broken;
+        }
     }
     progress.set_committing();
     match upload.commit().await {
@@ -220,10 +225,13 @@ impl Sink for Upload {
             }
             Self::Planned(plan, first) => {
                 let mut writer = storage::blocking(move || plan.begin()).await?;
-                writer.write(first).await?;
-                let empty = writer.write(bytes).await?;
+                let first = writer.write(first).await;
+                let empty = match first {
+                    Ok(_) => writer.write(bytes).await,
+                    error => error,
+                };
                 *self = Self::Writing(writer);
-                Ok(empty)
+                empty
             }
             Self::Writing(mut writer) => {
                 let empty = writer.write(bytes).await;
@@ -236,6 +244,13 @@ impl Sink for Upload {
 }
 
 impl Upload {
+    /// Nothing of it stays.
+    async fn discard(self) {
+        if let Self::Writing(writer) = self {
+            writer.discard().await;
+        }
+    }
+
     async fn commit(self) -> Result<(), FileError> {
         match self {
             Self::Planned(plan, bytes) => plan.upload(bytes).await,
