@@ -79,7 +79,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let house = Arc::new(house(&plan, incarnation, &observer, data.numbers())?);
     scrape(&metrics, &house, &log);
     // The quick start's banner shows the fingerprint; everybody else wants a certificate that can be verified.
-    if plan.source.is_some() {
+    if !plan.hash.is_empty() {
         warn_of_self_signed(&house.tls, &readiness);
     }
     let door = Arc::new(Admission::new(config.conn.allow_from.clone(), house.limits.clone()));
