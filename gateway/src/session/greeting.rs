@@ -45,13 +45,13 @@ impl Greeting {
     /// Why the connection ended.
     pub async fn secure(mut self) -> Result<Session, Ended> {
         let mut control = Control::new(self.stream);
-        if self.carried.identity.listener == Listener::Explicit {
-            if let Err(reason) = greet(&mut control, &mut self.machine, &mut self.carried).await {
-                if matches!(reason, CloseReason::Machine(_)) {
-                    control.close(self.carried.settings.limits.write_timeout).await;
-                }
-                return Err(reason);
+        if self.carried.identity.listener == Listener::Explicit
+            && let Err(reason) = greet(&mut control, &mut self.machine, &mut self.carried).await
+        {
+            if matches!(reason, CloseReason::Machine(_)) {
+                control.close(self.carried.settings.limits.write_timeout).await;
             }
+            return Err(reason);
         }
         let Secured { stream, fingerprint, .. } = handshake(control.into_inner(), &self.carried).await?;
         self.machine.input(Input::Secured);
