@@ -12,6 +12,7 @@ mod wire {
     mod control;
     mod data;
     mod life;
+    mod reload;
     mod secure;
     mod transcripts;
     mod uploads;

@@ -109,6 +109,12 @@ impl Client {
         self.secure.as_ref().and_then(|conn| conn.handshake_kind()) == Some(HandshakeKind::Resumed)
     }
 
+    /// The certificate that the server showed, when this session or the one it resumed began.
+    pub fn server_certificate(&self) -> Vec<u8> {
+        let chain = self.secure.as_ref().and_then(|conn| conn.peer_certificates()).expect("a handshake");
+        chain[0].to_vec()
+    }
+
     /// The application protocol agreed on.
     pub fn alpn(&self) -> Option<Vec<u8>> {
         self.secure.as_ref().and_then(|conn| conn.alpn_protocol().map(<[u8]>::to_vec))

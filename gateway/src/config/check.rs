@@ -3,6 +3,7 @@
 //! Gets: a tree (or none, for the defaults). Gives: a whole `Config` in any case, and what is wrong; a wrong value leaves its default behind.
 //! Never: stops at the first error, looks outside of the tree. What keys mean to each other is in `cross`.
 
+use std::fmt::Debug;
 use std::path::PathBuf;
 
 use super::forms::{self, LONGEST, MANY, WEEK};
@@ -10,7 +11,7 @@ use super::keys::{self, Default};
 use super::problem::{Checked, Wrong};
 use super::rules;
 use super::tree::{Entry, Node, Value, parse};
-use super::{Config, Drain};
+use super::{Config, Drain, Marks};
 use crate::{admin, auth, conn, data, limits, observe, storage, tls};
 
 /// Reads the keys of one document.
@@ -19,6 +20,8 @@ pub(super) struct Reader<'a> {
     written: Vec<(String, &'a Entry)>,
     /// What is wrong so far, with its key.
     pub(super) wrongs: Vec<(String, Wrong)>,
+    /// The marks of what was read.
+    pub(super) marks: Marks,
     /// Whether the document stands for the defaults alone: what is required is not missed.
     defaults_only: bool,
 }
@@ -26,7 +29,7 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Takes stock of the document: unknown keys and keys that stand twice are wrong.
     pub(super) fn new(document: &'a Node) -> Self {
-        let mut reader = Self { written: Vec::new(), wrongs: Vec::new(), defaults_only: false };
+        let mut reader = Self { written: Vec::new(), wrongs: Vec::new(), marks: Marks::default(), defaults_only: false };
         let entries = match &document.value {
             Value::Map(entries) => entries.as_slice(),
             Value::Null => &[],
@@ -44,7 +47,7 @@ impl<'a> Reader<'a> {
 
     /// A reader of nothing: all keys have their defaults, the required ones are empty.
     pub(super) fn of_defaults() -> Self {
-        Self { written: Vec::new(), wrongs: Vec::new(), defaults_only: true }
+        Self { written: Vec::new(), wrongs: Vec::new(), marks: Marks::default(), defaults_only: true }
     }
 
     /// Reads everything. The struct is whole also when something is wrong.
@@ -154,21 +157,27 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of a key that has a default in the table.
-    fn value<T>(&mut self, key: &'static str, read: impl Fn(&Node) -> Checked<T>) -> T {
-        self.written(key, &read).unwrap_or_else(|| default(key, read))
+    fn value<T: Debug>(&mut self, key: &'static str, read: impl Fn(&Node) -> Checked<T>) -> T {
+        let value = self.written(key, &read).unwrap_or_else(|| default(key, read));
+        self.marks.note(key, &value);
+        value
     }
 
     /// The value of a key whose default is found at start.
-    fn found<T>(&mut self, key: &'static str, read: impl Fn(&Node) -> Checked<T>, find: impl Fn() -> T) -> T {
-        self.written(key, &read).unwrap_or_else(find)
+    fn found<T: Debug>(&mut self, key: &'static str, read: impl Fn(&Node) -> Checked<T>, find: impl Fn() -> T) -> T {
+        let value = self.written(key, &read).unwrap_or_else(find);
+        self.marks.note(key, &value);
+        value
     }
 
     /// The value of a key that must be written; `empty` stands in for it when it is not.
-    fn required<T>(&mut self, key: &'static str, read: impl Fn(&Node) -> Checked<T>, empty: T, advice: &str) -> T {
+    fn required<T: Debug>(&mut self, key: &'static str, read: impl Fn(&Node) -> Checked<T>, empty: T, advice: &str) -> T {
         if self.entry(key).is_none() && !self.defaults_only {
             self.wrong(key, Wrong::at(self.line_of(key, ""), format!("is missing; {advice}")));
         }
-        self.written(key, &read).unwrap_or(empty)
+        let value = self.written(key, &read).unwrap_or(empty);
+        self.marks.note(key, &value);
+        value
     }
 
     fn written<T>(&mut self, key: &'static str, read: &impl Fn(&Node) -> Checked<T>) -> Option<T> {

@@ -8,18 +8,21 @@ mod cross;
 mod expand;
 mod forms;
 pub mod keys;
+mod marks;
 mod near;
 mod problem;
 mod rules;
 mod tree;
 mod users;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+pub use marks::Marks;
 pub use problem::{Problem, Problems};
 pub use users::{load_users, skipped};
 
@@ -73,6 +76,8 @@ pub struct Loaded {
     pub config: Config,
     /// SHA-256 of the file's text in lower-case hex: tells a reload whether anything changed, and nodes whether they agree.
     pub hash: String,
+    /// Tells it from other readings, key by key.
+    pub marks: Marks,
 }
 
 /// Reads and checks a configuration file.
@@ -81,9 +86,9 @@ pub struct Loaded {
 /// Everything that is wrong with it, sorted by line.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let variable = |name: &str| std::env::var(name).ok();
-    let (text, config, problems) = read(path, &variable);
+    let (text, config, marks, problems) = read(path, &variable);
     match Problems::of(problems) {
-        None => Ok(Loaded { config, hash: hex(&Sha256::digest(text)) }),
+        None => Ok(Loaded { config, hash: hex(&Sha256::digest(text)), marks }),
         Some(problems) => Err(problems),
     }
 }
@@ -91,7 +96,7 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
 /// Everything that is wrong with a configuration file and with the users files it names; `None` when nothing is.
 pub fn check(path: &Path) -> Option<Problems> {
     let variable = |name: &str| std::env::var(name).ok();
-    let (_, config, mut problems) = read(path, &variable);
+    let (_, config, _, mut problems) = read(path, &variable);
     if !problems.iter().any(|problem| problem.line.is_none() || problem.key.is_empty() || problem.key.starts_with("users")) {
         problems.extend(load_users(&config.auth).1);
     }
@@ -105,9 +110,28 @@ pub fn check(path: &Path) -> Option<Problems> {
 /// What is wrong with the file as a whole or with these keys.
 pub fn probe_address(path: &Path) -> Result<SocketAddr, Problems> {
     let variable = |name: &str| std::env::var(name).ok();
-    let (_, config, mut problems) = read(path, &variable);
+    let (_, config, _, mut problems) = read(path, &variable);
     problems.retain(|problem| problem.line.is_none() || problem.key.is_empty() || ["listen", "listen.admin", "listen.metrics"].contains(&problem.key.as_str()));
     Problems::of(problems).map_or(Ok(config.admin.metrics.unwrap_or(config.admin.admin)), Err)
+}
+
+/// Every file that a configuration stands on: itself, what it names, what expansions name. Also when it is not valid now, as far as it can be read.
+pub fn files(path: &Path) -> BTreeSet<PathBuf> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let (_, config, _, _) = read(path, &variable);
+    let mut files: BTreeSet<PathBuf> = config.tls.certificates.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]).collect();
+    files.extend(config.auth.files.iter().flat_map(|file| expanded_files(file)));
+    files.extend(config.auth.files);
+    files.extend(expanded_files(path));
+    files.insert(path.to_owned());
+    files
+}
+
+/// The files that expansions in a text name: `$${file:…}` too, which does no harm.
+fn expanded_files(path: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let named = text.split("${file:").skip(1).filter_map(|rest| rest.split_once('}'));
+    named.map(|(name, _)| directory(path).join(name)).take(EXPANDED_MOST).collect()
 }
 
 /// `50000-50007`, `50000` or `0/8`, as `data.ports` takes it.
@@ -139,17 +163,18 @@ impl Config {
 }
 
 /// The text of a file, the configuration in it (defaults where it is wrong), and what is wrong.
-fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> (String, Config, Vec<Problem>) {
+fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> (String, Config, Marks, Vec<Problem>) {
     let mut problems = Vec::new();
     let Some((text, document)) = open(path, variable, &mut problems) else {
-        return (String::new(), Config::defaults(PathBuf::new()), problems);
+        return (String::new(), Config::defaults(PathBuf::new()), Marks::default(), problems);
     };
     let mut reader = Reader::new(&document);
     let mut config = reader.config();
     config.relative_to(directory(path));
     problems.extend(reader.wrongs.iter().map(|(key, wrong)| located(path, key, wrong.clone())));
+    let marks = std::mem::take(&mut reader.marks);
     if problems.iter().any(|problem| problem.key.is_empty()) {
-        return (text, config, problems);
+        return (text, config, marks, problems);
     }
     let said: Vec<String> = problems.iter().map(|problem| problem.key.clone()).collect();
     let skip = |key: &str| said.iter().any(|said| said.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.'])));
@@ -157,7 +182,7 @@ fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> (String, Conf
         let line = reader.line_of(key, &place);
         problems.push(located(path, key, Wrong::at(line, message).under(&place)));
     }
-    (text, config, problems)
+    (text, config, marks, problems)
 }
 
 /// Reads a file as far as its expanded tree.
@@ -205,11 +230,12 @@ fn host_name() -> String {
     rules::node_name(&node).unwrap_or_else(|_| "node".to_owned())
 }
 
+/// Files of expansions that are watched, for each file.
+const EXPANDED_MOST: usize = 256;
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use std::collections::BTreeSet;
-
     use ftps_proto::machine::io::Permissions;
     use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
@@ -330,7 +356,16 @@ mod tests {
     #[test]
     fn the_example_has_every_key_at_its_default() {
         let path = repository("deploy/examples/gateway.yaml");
-        let (text, mut config, problems) = read(&path, &|_| None);
+        let (text, mut config, marks, problems) = read(&path, &|_| None);
+        let below = |key: &keys::Key| {
+            key.name.contains('[') || keys::KEYS.iter().any(|other| key.name.strip_prefix(other.name).is_some_and(|rest| rest.starts_with('.')))
+        };
+        for key in keys::KEYS.iter().filter(|key| !below(key)) {
+            let mut other = Marks::default();
+            other.note(key.name, &"another value");
+            assert_eq!(marks.changed(&other).len(), 1);
+            assert!(Marks::default().changed(&marks).iter().any(|marked| marked.name == key.name), "{} is read without a mark", key.name);
+        }
         // The example's root need not exist on the machine that tests.
         assert_eq!(problems.iter().filter(|problem| problem.key != "storage.root").collect::<Vec<_>>(), Vec::<&Problem>::new());
         config.auth.files = vec!["users.yaml".into()];

@@ -3,8 +3,10 @@
 //! Gets: the true client address. Gives: a permit held until close, or a refusal that says itself.
 //! Never: waits for the network.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use ftps_proto::reply::{RefusedAtDoor, Reply};
 use ipnet::IpNet;
 
@@ -16,7 +18,7 @@ use crate::observe::{Event, Observer, Subject};
 /// The door: what is asked of every connection.
 #[derive(Debug)]
 pub struct Admission {
-    allow_from: Vec<IpNet>,
+    allow_from: ArcSwap<Vec<IpNet>>,
     limits: Limits,
     draining: AtomicBool,
 }
@@ -40,7 +42,12 @@ pub struct Refused {
 impl Admission {
     /// A door with these rules.
     pub fn new(allow_from: Vec<IpNet>, limits: Limits) -> Self {
-        Self { allow_from, limits, draining: AtomicBool::new(false) }
+        Self { allow_from: ArcSwap::from_pointee(allow_from), limits, draining: AtomicBool::new(false) }
+    }
+
+    /// From now on these networks may connect; empty: any.
+    pub fn allow_from(&self, networks: Vec<IpNet>) {
+        self.allow_from.store(Arc::new(networks));
     }
 
     /// From now on nobody is admitted: the node drains.
@@ -58,8 +65,8 @@ impl Known {
     #[allow(clippy::result_large_err)]
     pub fn admit(self, door: &Admission) -> Result<Admitted, Refused> {
         let ip = self.peer.ip();
-        let allowed = door.allow_from.is_empty() || door.allow_from.iter().any(|net| net.contains(&ip));
-        if !allowed {
+        let networks = door.allow_from.load();
+        if !networks.is_empty() && !networks.iter().any(|net| net.contains(&ip)) {
             return Err(Refused { known: self, reason: RefuseReason::NotAllowed });
         }
         if door.draining.load(Ordering::Relaxed) {

@@ -5,12 +5,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 
 use super::{Error, Plan, Ready};
 use crate::admin;
 use crate::auth::Login;
-use crate::config::Config;
+use crate::config::{Config, Drain};
 use crate::conn::Admission;
 use crate::data::announce::Announcer;
 use crate::data::ports::{Ports, PortsError};
@@ -40,6 +41,8 @@ pub(super) struct Built {
     pub(super) admin_state: admin::State,
     pub(super) metrics: Metrics,
     pub(super) log: LogHandle,
+    /// `drain:`, as it is now.
+    pub(super) drain: Arc<ArcSwap<Drain>>,
     pub(super) latch: Latch,
     pub(super) ready: Ready,
     pub(super) fingerprint: String,
@@ -92,7 +95,21 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     };
     let listeners = Listeners { explicit, implicit, data, router };
     let admin_state = admin::State { metrics: metrics.clone(), readiness };
-    Ok(Built { name: config.node_name.clone(), house, door, listeners, admin: (admin, metrics_listener), admin_state, metrics, log, latch, ready, fingerprint })
+    let drain = Arc::new(ArcSwap::from_pointee(config.drain));
+    Ok(Built {
+        name: config.node_name.clone(),
+        house,
+        door,
+        listeners,
+        admin: (admin, metrics_listener),
+        admin_state,
+        metrics,
+        log,
+        drain,
+        latch,
+        ready,
+        fingerprint,
+    })
 }
 
 /// What sessions share.
@@ -103,9 +120,8 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports:
     let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
     let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();
-    let settings = Settings { limits: config.limits.clone(), tls_reuse: config.data.tls_reuse, upload_end: config.data.upload_end, active: config.data.active };
     Ok(House {
-        settings: arc_swap::ArcSwap::from_pointee(settings),
+        settings: ArcSwap::from_pointee(settings(config)),
         limits: Limits::new(&config.limits, observer.clone()),
         live: Live::default(),
         login,
@@ -119,6 +135,11 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports:
         },
         observer: observer.clone(),
     })
+}
+
+/// What sessions are told of the configuration.
+pub(super) fn settings(config: &Config) -> Settings {
+    Settings { limits: config.limits.clone(), tls_reuse: config.data.tls_reuse, upload_end: config.data.upload_end, active: config.data.active }
 }
 
 /// Gauges that are counted when somebody looks.

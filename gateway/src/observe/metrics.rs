@@ -286,11 +286,10 @@ impl Table {
 
     fn reloaded(&self, what: Reloadable, accepted: bool) {
         self.reloads.at((what, if accepted { Verdict::Success } else { Verdict::Failure })).inc();
-        if what == Reloadable::Config {
-            self.config_successful.set(i64::from(accepted));
-            if accepted {
-                self.config_success_time.set(unix_seconds());
-            }
+        // A reload is all or nothing: whatever was wrong, the configuration on disk is not the one in force.
+        self.config_successful.set(i64::from(accepted));
+        if accepted {
+            self.config_success_time.set(unix_seconds());
         }
     }
 }

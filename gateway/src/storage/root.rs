@@ -28,7 +28,7 @@ use crate::observe::id::Incarnation;
 /// All files of all users. Cheap to clone.
 #[derive(Clone)]
 pub struct Storage {
-    shared: Arc<Shared>,
+    shared: Arc<ArcSwap<Shared>>,
     homes: Arc<Mutex<HashMap<VirtualPath, Weak<Tree>>>>,
     round: Arc<Mutex<Round>>,
 }
@@ -36,7 +36,7 @@ pub struct Storage {
 /// What every tree, reader and writer has in common.
 pub(super) struct Shared {
     pub(super) config: Config,
-    pub(super) names: Names,
+    pub(super) names: Arc<Names>,
     pub(super) observer: Observer,
     root: ArcSwap<Beneath>,
     /// Devices seen so far, and whether each is a network file system: statfs goes to the server there.
@@ -73,9 +73,21 @@ impl Storage {
     pub fn open(config: Config, node: Incarnation, observer: Observer) -> Result<Self, OpenError> {
         let root = open_root(&config)?;
         root.probe().map_err(|errno| OpenError::Openat2(errno.into()))?;
-        let names = Names::new(node);
+        let names = Arc::new(Names::new(node));
         let shared = Shared { config, names, observer, root: ArcSwap::from_pointee(root), devices: Mutex::default() };
-        Ok(Self { shared: Arc::new(shared), homes: Arc::default(), round: Arc::default() })
+        Ok(Self { shared: Arc::new(ArcSwap::from_pointee(shared)), homes: Arc::default(), round: Arc::default() })
+    }
+
+    /// Sessions that log in from now on have these modes, links and syncs; the root and the age of left-overs act at the next start.
+    pub fn set(&self, config: &Config) {
+        let old = self.shared();
+        let config = Config { root: old.config.root.clone(), sweep_after: old.config.sweep_after, ..config.clone() };
+        if config == old.config {
+            return;
+        }
+        let root = ArcSwap::from_pointee(old.root().with(config.symlinks));
+        let shared = Shared { config, names: old.names.clone(), observer: old.observer.clone(), root, devices: Mutex::default() };
+        self.shared.store(Arc::new(shared));
     }
 
     /// The user's home, a path below the root, made if it is missing. One descriptor serves all sessions of one home. May block.
@@ -83,20 +95,21 @@ impl Storage {
     /// # Errors
     /// It cannot be made or opened.
     pub fn tree(&self, home: &VirtualPath) -> Result<Arc<Tree>, FileError> {
-        let opened = self.shared.home(home).map_err(|fault| fault.tell("home", &self.shared.observer))?;
+        let shared = self.shared();
+        let opened = shared.home(home).map_err(|fault| fault.tell("home", &shared.observer))?;
         let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
         // A home that was moved away and made anew is another directory: who is in the old one stays there.
-        if let Some(tree) = homes.get(home).and_then(Weak::upgrade).filter(|tree| tree.is_at(&opened)) {
+        if let Some(tree) = homes.get(home).and_then(Weak::upgrade).filter(|tree| tree.is_at(&opened) && tree.is_of(&shared)) {
             return Ok(tree);
         }
-        let tree = Arc::new(Tree::new(self.shared.clone(), home.clone(), opened));
+        let tree = Arc::new(Tree::new(shared, home.clone(), opened));
         homes.retain(|_, tree| tree.strong_count() > 0);
         homes.insert(home.clone(), Arc::downgrade(&tree));
         Ok(tree)
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.load_full()
     }
 
     pub(super) fn round(&self) -> &Mutex<Round> {
@@ -106,7 +119,7 @@ impl Storage {
 
 impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Storage").field("root", &self.shared.config.root).finish_non_exhaustive()
+        f.debug_struct("Storage").field("root", &self.shared().config.root).finish_non_exhaustive()
     }
 }
 

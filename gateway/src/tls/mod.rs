@@ -12,17 +12,18 @@ mod der;
 mod error;
 mod handshake;
 mod sessions;
+mod terms;
 mod tickets;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use ftps_proto::hello::ClientHello;
 use ftps_store::seal::{Keyring, Secrets};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SupportedCipherSuite};
-use sha2::{Digest, Sha256};
 
 use crate::observe::event::{Resumed, TlsVersion};
 use crate::observe::id::{Incarnation, SessionId};
@@ -35,6 +36,8 @@ pub use error::{FileFault, TlsError};
 use handshake::{Attempt, Control, Data};
 use sessions::Registry;
 pub use sessions::{Family, SessionKeys};
+pub use terms::Renewal;
+use terms::Terms;
 use tickets::{Epochs, Ticket};
 
 /// `tls:`
@@ -113,16 +116,13 @@ pub struct Facts {
 struct Shared {
     incarnation: Incarnation,
     clock: Clock,
-    /// Hash of the client certificate policy.
-    policy: [u8; 16],
-    /// `tls.session_lifetime` in ms.
-    lifetime: u64,
     ring: Keyring,
     epochs: Arc<Epochs>,
     cache: Arc<Cache>,
     registry: Arc<Registry>,
     certificates: Arc<Certificates>,
-    base: ServerConfig,
+    /// For sessions that begin now.
+    terms: ArcSwap<Terms>,
 }
 
 /// Now, in Unix ms.
@@ -131,7 +131,6 @@ pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// What nodes of one cluster have in common, and what this one is told.
 struct Parts {
     clock: Clock,
-    policy: [u8; 16],
     ring: Keyring,
     epochs: Arc<Epochs>,
     cache: Arc<Cache>,
@@ -147,24 +146,20 @@ impl Tls {
         let ring = Keyring::new(&Secrets::random().map_err(|_| TlsError::Random)?);
         let epochs = Epochs::new(config.ticket_rotation, config.session_lifetime, clock()).map_err(|_| TlsError::Random)?;
         let cache = Arc::new(Cache::new(CACHE_ENTRIES, CACHE_BYTES));
-        // No client certificates yet: one policy.
-        let policy = policy_hash("off", b"");
-        Self::with(config, incarnation, Parts { clock, policy, ring, epochs: Arc::new(epochs), cache })
+        Self::with(config, incarnation, Parts { clock, ring, epochs: Arc::new(epochs), cache })
     }
 
     fn with(config: &Config, incarnation: Incarnation, parts: Parts) -> Result<Self, TlsError> {
-        let Parts { clock, policy, ring, epochs, cache } = parts;
-        let provider = Arc::new(provider(&config.cipher_suites)?);
-        let certificates = Arc::new(Certificates::load(&config.certificates, provider.clone(), clock.clone())?);
-        let base = base(config.min_version, provider, &certificates)?;
-        let lifetime = u64::try_from(config.session_lifetime.as_millis()).unwrap_or(u64::MAX);
+        let Parts { clock, ring, epochs, cache } = parts;
+        let certificates = Arc::new(Certificates::load(&config.certificates, Arc::new(crypto_provider()), clock.clone())?);
+        let terms = ArcSwap::from_pointee(Terms::new(config, &certificates)?);
         let registry = Arc::default();
-        Ok(Self(Arc::new(Shared { incarnation, clock, policy, lifetime, ring, epochs, cache, registry, certificates, base })))
+        Ok(Self(Arc::new(Shared { incarnation, clock, ring, epochs, cache, registry, certificates, terms })))
     }
 
-    /// The keys of a new session.
+    /// The keys of a new session, under the terms of today.
     pub fn session(&self, id: SessionId) -> Arc<SessionKeys> {
-        SessionKeys::new(id, &self.0.registry)
+        SessionKeys::new(id, &self.0.registry, self.0.terms.load_full())
     }
 
     /// The keys of a session that lives on this node.
@@ -202,10 +197,11 @@ impl Tls {
     pub async fn for_control(&self, hello: &ClientHello, keys: &Arc<SessionKeys>) -> Arc<ServerConfig> {
         let attempt = Arc::new(Attempt::default());
         keys.set_attempt(attempt.clone());
-        let found = self.look_up(hello).await;
+        let terms = keys.terms();
+        let found = self.look_up(hello, terms).await;
         let takes_tickets = hello.ticket.is_some();
         let answers = Arc::new(Control { shared: self.0.clone(), keys: keys.clone(), attempt, found, takes_tickets });
-        let mut config = self.0.base.clone();
+        let mut config = terms.base.clone();
         config.ticketer = answers.clone();
         config.session_storage = answers.clone();
         config.cert_resolver = answers;
@@ -219,7 +215,7 @@ impl Tls {
     pub fn for_data(&self, keys: &Arc<SessionKeys>, accepts: &[Arc<SessionKeys>]) -> Arc<ServerConfig> {
         let accepts = std::iter::once(keys).chain(accepts).cloned().collect();
         let answers = Arc::new(Data { shared: self.0.clone(), accepts, attempt: Attempt::default() });
-        let mut config = self.0.base.clone();
+        let mut config = keys.terms().base.clone();
         config.ticketer = answers.clone();
         config.session_storage = answers.clone();
         config.cert_resolver = answers;
@@ -252,10 +248,10 @@ impl Tls {
     }
 
     /// Only the ID of a client that resumes by ID is looked up; a ticket or a PSK goes first (RFC 5077 §3.4, RFC 8446 §4.2.11).
-    async fn look_up(&self, hello: &ClientHello) -> Option<(TlsId, cache::Entry)> {
+    async fn look_up(&self, hello: &ClientHello, terms: &Terms) -> Option<(TlsId, cache::Entry)> {
         let id = TlsId::try_from(hello.resumable_id()?).ok()?;
-        let entry = self.0.cache.find(&id, self.0.oldest())?;
-        (entry.policy == self.0.policy).then_some((id, entry))
+        let entry = self.0.cache.find(&id, self.0.oldest(terms))?;
+        (entry.policy == terms.policy).then_some((id, entry))
     }
 }
 
@@ -271,8 +267,8 @@ impl Shared {
     }
 
     /// Sessions issued before this are too old for a control connection.
-    fn oldest(&self) -> u64 {
-        self.now().saturating_sub(self.lifetime)
+    fn oldest(&self, terms: &Terms) -> u64 {
+        self.now().saturating_sub(terms.lifetime)
     }
 }
 
@@ -310,43 +306,6 @@ fn suite_name(suite: &SupportedCipherSuite) -> String {
     format!("{:?}", suite.suite()).replace("TLS13_", "TLS_")
 }
 
-fn provider(names: &[String]) -> Result<CryptoProvider, TlsError> {
-    let mut provider = crypto_provider();
-    if names.is_empty() {
-        return Ok(provider);
-    }
-    let find = |name: &String| {
-        let wanted = name.to_ascii_uppercase().replace("TLS13_", "TLS_");
-        let suite = aws_lc_rs::ALL_CIPHER_SUITES.iter().find(|suite| suite_name(suite) == wanted);
-        suite.copied().ok_or_else(|| TlsError::CipherSuite { name: name.clone(), known: cipher_suite_names().join(", ") })
-    };
-    provider.cipher_suites = names.iter().map(find).collect::<Result<_, _>>()?;
-    Ok(provider)
-}
-
-fn base(min: MinVersion, provider: Arc<CryptoProvider>, certificates: &Arc<Certificates>) -> Result<ServerConfig, TlsError> {
-    let versions: &[&rustls::SupportedProtocolVersion] = match min {
-        MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-        MinVersion::Tls13 => &[&rustls::version::TLS13],
-    };
-    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).map_err(|_| TlsError::NoCipherSuite)?;
-    let mut config = builder.with_no_client_auth().with_cert_resolver(certificates.clone());
-    // Strict: a hello that asks for another protocol is refused (ALPACA); one that asks for none is served.
-    config.alpn_protocols = vec![b"ftp".to_vec()];
-    config.send_tls13_tickets = CONTROL_TICKETS;
-    Ok(config)
-}
-
-/// Sessions made under another client certificate policy are not resumed: `mode` and the bytes of the CA are the policy.
-fn policy_hash(mode: &str, ca: &[u8]) -> [u8; 16] {
-    let digest = Sha256::new().chain_update([u8::try_from(mode.len()).unwrap_or(u8::MAX)]).chain_update(mode).chain_update(ca).finalize();
-    let mut hash = [0; 16];
-    hash.copy_from_slice(&digest[..16]);
-    hash
-}
-
-/// TLS 1.3 tickets of a control connection: one for a client that spends it on a data connection, one for its next session.
-const CONTROL_TICKETS: usize = 2;
 /// TLS 1.3 tickets of a data connection, for clients that spend each ticket (curl 7.88).
 const DATA_TICKETS: usize = 1;
 /// Most TLS 1.2 sessions kept for resumption: three for each of `limits.sessions`.

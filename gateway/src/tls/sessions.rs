@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::cache::TlsId;
 use super::handshake::{Attempt, Origin};
+use super::terms::Terms;
 use super::tickets::{EpochId, Epochs, StateKey};
 use crate::observe::id::{SessionId, Ulid};
 
@@ -19,6 +20,7 @@ pub struct Family(pub Ulid);
 /// The TLS keys of one control session. They live as long as the session holds them.
 pub struct SessionKeys {
     id: SessionId,
+    terms: Arc<Terms>,
     registry: Arc<Registry>,
     inner: Mutex<Inner>,
 }
@@ -36,9 +38,9 @@ struct Inner {
 
 impl SessionKeys {
     /// A new session, known to `registry` until it is dropped.
-    pub(super) fn new(id: SessionId, registry: &Arc<Registry>) -> Arc<Self> {
+    pub(super) fn new(id: SessionId, registry: &Arc<Registry>, terms: Arc<Terms>) -> Arc<Self> {
         let inner = Inner { family: Family(id.0), own: Vec::new(), previous: None, states: Vec::new(), attempt: None };
-        let keys = Arc::new(Self { id, registry: registry.clone(), inner: Mutex::new(inner) });
+        let keys = Arc::new(Self { id, terms, registry: registry.clone(), inner: Mutex::new(inner) });
         registry.lock().living.insert(id, Arc::downgrade(&keys));
         keys
     }
@@ -46,6 +48,11 @@ impl SessionKeys {
     /// The session.
     pub fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// What its handshakes are held to.
+    pub(super) fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// Its family: its own until its control connection turns out to be a resumption.
@@ -186,10 +193,16 @@ mod tests {
 
     use super::*;
 
+    fn keys(registry: &Arc<Registry>) -> Arc<SessionKeys> {
+        let config = crate::config::Config::defaults("/".into()).tls;
+        let terms = crate::tls::Tls::new(&config, crate::observe::id::Incarnation::now()).unwrap().0.terms.load_full();
+        SessionKeys::new(SessionId::now(), registry, terms)
+    }
+
     #[test]
     fn an_id_belongs_to_the_newest_holder_and_is_forgotten_with_the_last() {
         let registry = Arc::<Registry>::default();
-        let (a, b) = (SessionKeys::new(SessionId::now(), &registry), SessionKeys::new(SessionId::now(), &registry));
+        let (a, b) = (keys(&registry), keys(&registry));
         a.add_state([7; 32], vec![1]);
         b.add_state([7; 32], vec![1]);
         assert_eq!(registry.holder(&[7; 32]).unwrap().id(), b.id());
@@ -205,7 +218,7 @@ mod tests {
     fn a_session_keeps_its_first_key_and_a_bounded_number_of_others() {
         let registry = Arc::<Registry>::default();
         let epochs = Epochs::new(Duration::from_secs(1), Duration::from_secs(1), 0).unwrap();
-        let keys = SessionKeys::new(SessionId::now(), &registry);
+        let keys = keys(&registry);
         let first = keys.sealing(&epochs).unwrap().epoch;
         for hour in 1..KEYS_MAX as u64 + 20 {
             epochs.maintain(hour * 3_600_000).unwrap();

@@ -64,9 +64,12 @@ impl Cluster {
         let now = self.now.clone();
         let clock: Clock = Arc::new(move || now.load(Ordering::Relaxed));
         let (ring, epochs, cache) = (self.ring.clone(), self.epochs.clone(), self.cache.clone());
-        let mut tls = Tls::with(config, Incarnation::now(), Parts { clock, policy: policy_hash(policy, b""), ring, epochs, cache }).unwrap();
+        let tls = Tls::with(config, Incarnation::now(), Parts { clock, ring, epochs, cache }).unwrap();
+        let built = tls.0.terms.load_full();
+        let (lifetime, mut base) = (built.lifetime, built.base.clone());
         // Enough for a client that offers old ones for long.
-        Arc::get_mut(&mut tls.0).unwrap().base.send_tls13_tickets = 16;
+        base.send_tls13_tickets = 16;
+        tls.0.terms.store(Arc::new(Terms { policy: terms::policy_hash(policy, b""), lifetime, base }));
         tls
     }
 
