@@ -16,4 +16,5 @@ mod wire {
     mod secure;
     mod transcripts;
     mod uploads;
+    mod users;
 }
