@@ -127,6 +127,7 @@ impl Carried {
     /// The data connections of this session. `fingerprint`: of the control connection's ClientHello.
     fn channel(&self, fingerprint: [u8; 32]) -> Channel {
         let (id, house, keys) = (self.identity.id, self.house.clone(), self.keys.clone());
+        let checking = (house.clone(), keys.clone());
         Channel::new(Setup {
             session: self.identity.id,
             peer: self.identity.peer,
@@ -136,6 +137,7 @@ impl Carried {
                 let siblings: Vec<_> = house.data.waits.siblings(id).into_iter().filter_map(|sibling| house.tls.living(sibling)).collect();
                 house.tls.for_data(&keys, &siblings)
             }),
+            check: Box::new(move |connection| checking.0.tls.check_data(&checking.1, connection)),
             waits: self.house.data.waits.clone(),
             data_timeout: self.settings.limits.data_timeout,
             spenders: self.house.data.spenders.clone(),
