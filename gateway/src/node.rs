@@ -191,12 +191,9 @@ async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, 
             metrics.set_certificate_not_after(ends.unwrap_or_default());
         }
     };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = announcer.keep_resolved() => {}
-        () = sweep => {}
-        () = keys => {}
-    }
+    // With nothing to resolve the announcer is done at once; the others are not.
+    let all = async { tokio::join!(announcer.keep_resolved(), sweep, keys) };
+    stop.run_until_cancelled(all).await;
 }
 
 fn every(period: Duration) -> tokio::time::Interval {

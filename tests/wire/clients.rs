@@ -102,6 +102,24 @@ fn eight_parallel_curl_transfers_keep_their_bytes() {
 }
 
 #[test]
+fn one_curl_with_eight_sessions_at_once_keeps_their_bytes() {
+    need!("curl");
+    kit::test(180, || {
+        let (node, local) = (Node::start(), Tree::new());
+        for index in 0..8 {
+            local.write_random(&format!("up/{index}.bin"), 1_000_000 + 7919 * index);
+        }
+        std::fs::create_dir_all(local.join("down")).unwrap();
+        // One process has one TLS cache: a data connection often shows the session of a sibling.
+        let parallel = ["-Z", "--parallel-immediate", "--parallel-max", "8", "--fail-early"];
+        curl(&node, false, &[&parallel[..], &["-T", "up/{0,1,2,3,4,5,6,7}.bin"]].concat(), "/").at(local.path()).run().ok();
+        assert_eq!(contents(&local.join("up")), contents(&node.root), "uploaded");
+        curl(&node, false, &[&parallel[..], &["-o", "down/#1.bin"]].concat(), "/[0-7].bin").at(local.path()).run().ok();
+        assert_eq!(contents(&local.join("up")), contents(&local.join("down")), "downloaded");
+    });
+}
+
+#[test]
 fn lftp_mirrors_up_and_down_over_tls_13() {
     need!("lftp");
     kit::test(180, || lftp_mirror(false, "NORMAL:-VERS-ALL:+VERS-TLS1.3"));

@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 use std::path::PathBuf;
 
-use super::forms::{self, LONGEST, WEEK};
+use super::forms::{self, LONGEST, MANY, WEEK};
 use super::keys::{self, Default};
 use super::problem::{Checked, Wrong};
 use super::rules;
@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
             admin: self.admin(),
             data: self.data(),
             tls: self.tls(),
-            auth: auth::Config { files: self.value("users.files", rules::user_files) },
+            auth: auth::Config { files: self.value("users.files", rules::user_files), anonymous: self.value("users.anonymous", rules::anonymous) },
             storage: self.storage(),
             limits: self.limits(),
             log: observe::LogConfig { format: self.value("log.format", forms::word(rules::LOG_FORMATS)), level: self.value("log.level", rules::log_level) },
@@ -231,7 +231,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The default of the table, read as if it were written.
-fn default<T>(key: &'static str, read: impl Fn(&Node) -> Checked<T>) -> T {
+pub(super) fn default<T>(key: &'static str, read: impl Fn(&Node) -> Checked<T>) -> T {
     let value = match keys::row(key).map(|row| row.default) {
         Some(Default::Yaml(text)) => parse(text).map_err(|wrong| vec![wrong]).and_then(|node| read(&node)),
         Some(Default::Found(_) | Default::Required) | None => Err(Vec::new()),
@@ -240,6 +240,3 @@ fn default<T>(key: &'static str, read: impl Fn(&Node) -> Checked<T>) -> T {
     #[allow(clippy::expect_used)]
     value.expect("the table of keys holds a readable default")
 }
-
-/// More than any node can serve.
-const MANY: u64 = 10_000_000;

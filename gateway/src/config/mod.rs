@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 
 pub use marks::Marks;
 pub use problem::{Problem, Problems};
-pub use users::load_users;
+pub use users::{load_users, skipped};
 
 use crate::data::PortSet;
 use crate::{admin, auth, conn, data, limits, observe, storage, tls};
@@ -98,7 +98,7 @@ pub fn check(path: &Path) -> Option<Problems> {
     let variable = |name: &str| std::env::var(name).ok();
     let (_, config, _, mut problems) = read(path, &variable);
     if !problems.iter().any(|problem| problem.line.is_none() || problem.key.is_empty() || problem.key.starts_with("users")) {
-        problems.extend(load_users(&config.auth.files).1);
+        problems.extend(load_users(&config.auth).1);
     }
     Problems::of(problems)
 }
@@ -290,6 +290,10 @@ mod tests {
         }
     }
 
+    fn users_of(files: &[PathBuf]) -> (auth::Users, Vec<Problem>) {
+        load_users(&auth::Config { files: files.to_vec(), anonymous: None })
+    }
+
     #[test]
     fn broken_configurations_are_answered_with_every_error() {
         compare("tests/broken-config", 20, |file| check(file).expect("it is broken").to_string());
@@ -297,7 +301,7 @@ mod tests {
 
     #[test]
     fn broken_users_files_are_answered_with_every_error() {
-        compare("tests/broken-users", 5, |file| Problems::of(load_users(&[file.to_owned()]).1).expect("it is broken").to_string());
+        compare("tests/broken-users", 20, |file| Problems::of(users_of(&[file.to_owned()]).1).expect("it is broken").to_string());
     }
 
     #[test]
@@ -323,7 +327,7 @@ mod tests {
                 session_lifetime: seconds(1_800),
                 ticket_rotation: seconds(3_600),
             },
-            auth: auth::Config { files: vec!["users.yaml".into()] },
+            auth: auth::Config { files: vec!["users.yaml".into()], anonymous: None },
             storage: storage::Config {
                 root: "/srv/ftp".into(),
                 fsync: Fsync::Auto,
@@ -377,11 +381,16 @@ mod tests {
 
     #[test]
     fn the_example_of_users_loads() {
-        let (users, problems) = load_users(&[repository("deploy/examples/users.yaml")]);
+        let (users, problems) = users_of(&[repository("deploy/examples/users.yaml")]);
         assert_eq!(problems, []);
         let alice = users.find("alice").unwrap();
         assert_eq!((alice.home.as_bytes(), alice.permissions, alice.enabled), (&b"/alice"[..], Permissions::ALL, false));
+        assert_eq!((alice.class.as_deref(), alice.sessions, alice.client_certificates.len()), (Some("partners"), Some(10), 2));
         assert_eq!(users.find("reports").unwrap().permissions, Permissions::READ_ONLY);
+        let text = std::fs::read_to_string(repository("deploy/examples/users.yaml")).unwrap();
+        for name in keys::USER_KEYS.iter().flat_map(|key| key.name.split('.')) {
+            assert!(text.contains(&format!("{name}:")), "{name} is missing");
+        }
     }
 
     #[test]
@@ -403,18 +412,59 @@ mod tests {
 
     #[test]
     fn the_right_entries_of_a_broken_users_file_remain() {
-        let (users, problems) = load_users(&[repository("tests/broken-users/passwords.yaml"), repository("tests/broken-users/twins.yaml")]);
+        let (users, problems) = users_of(&[repository("tests/broken-users/passwords.yaml"), repository("tests/broken-users/twins.yaml")]);
         assert!(!problems.is_empty());
-        assert_eq!(users.count(), 3);
+        assert_eq!(users.count(), 3, "{problems:?}");
         assert!(users.find("right").is_some() && users.find("clear").is_none());
         assert_eq!(users.find("alice").unwrap().home.as_bytes(), b"/alice", "the first of two stays");
         assert!(!format!("{problems:?}").contains("hunter2"), "a password is not shown");
     }
 
     #[test]
+    fn anonymous_has_defaults_of_its_own() {
+        let scratch = Scratch::new("anonymous");
+        scratch.write("users.yaml", "users:\n");
+        let anonymous = |text: &str| {
+            let file = scratch.write("gateway.yaml", &format!("storage: {{ root: . }}\nusers: {{ anonymous: {text} }}\n"));
+            load(&file).unwrap().config.auth
+        };
+        assert_eq!(anonymous("{ enabled: false, home: /elsewhere }").anonymous, None);
+        let enabled = anonymous("{ enabled: true }");
+        let found = enabled.anonymous.clone().unwrap();
+        assert_eq!((found.home.as_bytes(), found.permissions), (&b"/pub"[..], Permissions { list: true, read: true, ..Permissions::default() }));
+        assert_eq!(anonymous("{ enabled: true, home: /in, permissions: all }").anonymous.unwrap().permissions, Permissions::ALL);
+        assert_eq!(load_users(&enabled).0.count(), 0, "it stands in no file");
+    }
+
+    #[test]
+    fn an_expansion_that_fails_never_leaves_a_default_behind() {
+        let scratch = Scratch::new("failed");
+        let hash = "$2b$04$abcdefghijklmnopqrstuuFmEfrkTQnczNzw475xE2VhDrK1uwJiC";
+        let absent = "\"${FTPS_TEST_SURELY_NOT_SET}\"";
+        for key in
+            ["permissions: X", "enabled: X", "expires: X", "from: [X]", "client_certificates: [X]", "limits: { sessions: X }", "tls_reuse: X", "class: X"]
+        {
+            let entry = format!("users:\n  - {{ name: a, home: /, password: \"{hash}\", {} }}\n", key.replace('X', absent));
+            let (users, problems) = users_of(&[scratch.write("users.yaml", &entry)]);
+            assert_eq!((users.count(), problems.len()), (0, 1), "{key}");
+        }
+        let entry = format!("users:\n  - {{ name: a, home: /, password: {absent}, client_certificates: [\"cn:a\"] }}\n");
+        assert_eq!(users_of(&[scratch.write("users.yaml", &entry)]).0.count(), 0, "a password that is not there is not one that is not needed");
+    }
+
+    #[test]
+    fn an_entry_is_skipped_once_however_much_is_wrong_with_it() {
+        let count = |names: &[&str]| skipped(&users_of(&names.iter().map(|name| repository(&format!("tests/broken-users/{name}.yaml"))).collect::<Vec<_>>()).1);
+        assert_eq!(count(&["entries"]), 4);
+        assert_eq!(count(&["twins"]), 1);
+        assert_eq!(count(&["entries", "syntax", "absent"]), 6, "a file that cannot be read counts as one");
+        assert_eq!(skipped(&[]), 0);
+    }
+
+    #[test]
     fn one_name_in_two_files_is_a_problem() {
         let twins = repository("tests/broken-users/twins.yaml");
-        let (users, problems) = load_users(&[twins.clone(), twins]);
+        let (users, problems) = users_of(&[twins.clone(), twins]);
         assert_eq!((users.count(), problems.len()), (2, 4));
     }
 

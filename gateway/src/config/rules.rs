@@ -8,10 +8,13 @@ use std::path::PathBuf;
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 use ipnet::IpNet;
 
+use super::check::default;
 use super::forms::{self, Fault, list, scalar, show};
 use super::near::nearest;
 use super::problem::{Checked, Wrong};
 use super::tree::{Entry, Node, Value};
+use super::users;
+use crate::auth::Anonymous;
 use crate::data::{Announce, PublicAddress};
 use crate::observe::{LogFormat, LogLevel};
 use crate::storage::{Fsync, Symlinks};
@@ -34,6 +37,17 @@ pub(super) fn addresses(node: &Node) -> Checked<Vec<SocketAddr>> {
 pub(super) fn user_files(node: &Node) -> Checked<Vec<PathBuf>> {
     let files = list(node, "is not a list of files; write [users.yaml]", forms::path)?;
     if files.is_empty() { Err(vec![Wrong::at(node.line, "is empty, so that nobody could log in; write [users.yaml]")]) } else { Ok(files) }
+}
+
+/// `users.anonymous`: `None` while it is not enabled.
+pub(super) fn anonymous(node: &Node) -> Checked<Option<Anonymous>> {
+    let mut fields = Fields::of(node, &["enabled", "home", "permissions"], "is not a mapping; write { enabled: true, home: /pub, permissions: [list, read] }")?;
+    let enabled = fields.optional("enabled", forms::truth).unwrap_or_else(|| default("users.anonymous.enabled", forms::truth));
+    let home = fields.optional("home", users::home).unwrap_or_else(|| default("users.anonymous.home", users::home));
+    let permissions = fields.optional("permissions", users::permissions);
+    let permissions = permissions.unwrap_or_else(|| default("users.anonymous.permissions", users::permissions));
+    fields.finish()?;
+    Ok(enabled.then_some(Anonymous { home, permissions }))
 }
 
 /// `limits.password_jobs`: `auto` is `None`.
@@ -175,6 +189,8 @@ pub(super) struct Fields<'a> {
     line: usize,
     entries: Vec<&'a Entry>,
     wrongs: Vec<Wrong>,
+    /// A field could not be read, also when that was said elsewhere: its default must not stand in for it.
+    failed: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -192,19 +208,30 @@ impl<'a> Fields<'a> {
             let advice = nearest(&entry.key, known.iter().copied()).map_or_else(|| "remove it".to_owned(), |near| format!("did you mean {near}?"));
             wrongs.push(Wrong::at(entry.line, format!("unknown key; {advice}")).under(&format!(".{}", entry.key)));
         }
-        Ok(Self { line: node.line, entries, wrongs })
+        Ok(Self { line: node.line, entries, wrongs, failed: false })
+    }
+
+    /// Whether a field is written.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
     }
 
     /// A field that may be missing; `None` also when it is wrong, which [`Fields::finish`] says.
     pub(super) fn optional<T>(&mut self, key: &str, read: impl Fn(&Node) -> Checked<T>) -> Option<T> {
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
-        let wrongs = &mut self.wrongs;
-        read(&entry.node).map_err(|more| wrongs.extend(more.into_iter().map(|wrong| wrong.under(&format!(".{key}"))))).ok()
+        match read(&entry.node) {
+            Ok(value) => Some(value),
+            Err(more) => {
+                self.failed = true;
+                self.wrongs.extend(more.into_iter().map(|wrong| wrong.under(&format!(".{key}"))));
+                None
+            }
+        }
     }
 
     /// A field that must be there.
     pub(super) fn required<T>(&mut self, key: &str, read: impl Fn(&Node) -> Checked<T>, advice: &str) -> Option<T> {
-        if !self.entries.iter().any(|entry| entry.key == key) {
+        if !self.has(key) {
             self.wrongs.push(Wrong::at(self.line, format!("is missing; {advice}")).under(&format!(".{key}")));
         }
         self.optional(key, read)
@@ -212,7 +239,7 @@ impl<'a> Fields<'a> {
 
     /// Everything that was wrong.
     pub(super) fn finish(self) -> Checked<()> {
-        if self.wrongs.is_empty() { Ok(()) } else { Err(self.wrongs) }
+        if self.wrongs.is_empty() && !self.failed { Ok(()) } else { Err(self.wrongs) }
     }
 }
 

@@ -88,11 +88,13 @@ impl Live {
     pub fn deliver(&self, id: SessionId, arrival: Arrival) -> Result<(), Arrival> {
         let entry = self.0.sessions.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         let Some(entry) = entry else { return Err(arrival) };
-        entry.inbox.try_send(Message::Data(Box::new(arrival))).map_err(|refused| match refused.into_inner() {
-            Message::Data(arrival) => *arrival,
-            // What was sent is what comes back.
-            Message::End(_) | Message::EndWhenIdle(_) => unreachable!("a data message was sent"),
-        })
+        match entry.inbox.try_reserve() {
+            Ok(place) => {
+                place.send(Message::Data(Box::new(arrival)));
+                Ok(())
+            }
+            Err(_full_or_gone) => Err(arrival),
+        }
     }
 
     /// Ends every session for which `which` holds; returns how many were told.

@@ -69,7 +69,10 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     for problem in &plan.broken_users {
         tracing::error!("users entry skipped: {problem}");
     }
-    metrics.set_users(plan.users.count(), plan.broken_users.len());
+    let skipped = crate::config::skipped(&plan.broken_users);
+    metrics.set_users(plan.users.count(), skipped);
+    readiness
+        .set_degraded("users", (skipped > 0).then(|| format!("{skipped} broken entries of the users files are skipped; the log and check-config say why")));
 
     let explicit = listen("listen.explicit", &config.conn.explicit)?;
     let implicit = listen("listen.implicit", &config.conn.implicit)?;

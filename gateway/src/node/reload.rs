@@ -1,9 +1,9 @@
 //! Takes a changed configuration, users or certificates into a running node: all of it, or nothing.
 //!
 //! Gets: SIGHUP, and files that changed. Gives: new settings to every room that can take them, as `config::keys` says; one event and the words of every problem.
-//! Never: applies anything while something is wrong, or interrupts a session whose user is still there.
+//! Never: applies anything while something is wrong, or interrupts a session whose user and certificate are still what they were.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,9 @@ use crate::auth::Users;
 use crate::config::keys::{Acts, Key};
 use crate::config::{self, Drain, Loaded, Marks};
 use crate::conn::Admission;
+use crate::live::Entry;
 use crate::observe::event::Reloadable;
+use crate::observe::id::SessionId;
 use crate::observe::{Event, LogHandle, Metrics, Subject};
 use crate::session::House;
 use crate::tls::{Renewal, Tls};
@@ -36,6 +38,8 @@ pub(super) struct Reloader {
     house: Arc<House>,
     door: Arc<Admission>,
     drain: Arc<ArcSwap<Drain>>,
+    /// Sessions that have to end, until they have.
+    leaving: HashSet<SessionId>,
     log: LogHandle,
     metrics: Metrics,
 }
@@ -63,7 +67,7 @@ impl Reloader {
     pub(super) fn new(file: PathBuf, running: Marks, built: &Built) -> Self {
         let (house, door, drain) = (built.house.clone(), built.door.clone(), built.drain.clone());
         let watch = Watch::of(config::files(&file));
-        Self { file, running, watch, house, door, drain, log: built.log.clone(), metrics: built.metrics.clone() }
+        Self { file, running, watch, house, door, drain, leaving: HashSet::new(), log: built.log.clone(), metrics: built.metrics.clone() }
     }
 
     /// Reloads until `stop`. A file server that does not answer delays reloads and nothing else.
@@ -138,8 +142,15 @@ impl Reloader {
         self.drain.store(Arc::new(config.drain));
         self.log.set_levels(&config.log);
         self.metrics.set_users(users.count(), 0);
-        house.login.replace(Arc::new(users));
+        let changes = house.login.replace(Arc::new(users));
+        let names = changes.names();
+        let of_changed = |entry: &Arc<Entry>| entry.user().is_some_and(|user| names.contains(&*user)).then_some(entry.id);
+        self.leaving.extend(house.live.entries().iter().filter_map(of_changed));
         let certificates = house.tls.renew(tls);
+        self.leaving.extend(house.tls.revoked());
+        if !self.leaving.is_empty() {
+            tracing::info!(sessions = self.leaving.len(), "ended: their users are gone, disabled or changed, or their certificates revoked");
+        }
         say_changes(&changed);
         self.say(Reloadable::Config, None);
         self.say(Reloadable::Users, None);
@@ -152,14 +163,14 @@ impl Reloader {
         self.house.observer.event(Subject::default(), &Event::Reloaded { what, error });
     }
 
-    /// Ends the sessions of users who are gone or disabled. Again and again: a login that was under way at the reload ends with the old users.
-    fn expel(&self) {
-        let users = self.house.login.users();
-        let gone = |name: &str| !users.find(name).is_some_and(|user| user.enabled);
-        let told = self.house.live.end(|entry| entry.user().is_some_and(|name| gone(&name)), EndReason::UserChanged, false);
-        if told > 0 {
-            tracing::info!(sessions = told, "ended: their users are gone or disabled");
+    /// Again and again: the inbox of a session may be full of data connections when it is told.
+    fn expel(&mut self) {
+        if self.leaving.is_empty() {
+            return;
         }
+        let here: HashSet<SessionId> = self.house.live.entries().iter().map(|entry| entry.id).collect();
+        self.leaving.retain(|id| here.contains(id));
+        self.house.live.end(|entry| self.leaving.contains(&entry.id), EndReason::UserChanged, false);
     }
 }
 
@@ -170,7 +181,7 @@ fn read(file: &Path, tls: &Tls) -> Result<Fresh, Wrong> {
         let all = config::check(file).unwrap_or(problems);
         Wrong { what: Reloadable::Config, problems: all.as_slice().iter().map(ToString::to_string).collect() }
     })?;
-    let (users, broken) = config::load_users(&loaded.config.auth.files);
+    let (users, broken) = config::load_users(&loaded.config.auth);
     let mut problems: Vec<String> = broken.iter().map(ToString::to_string).collect();
     match tls.read_again(&loaded.config.tls) {
         Ok(tls) if problems.is_empty() => Ok(Fresh { loaded, users, tls }),

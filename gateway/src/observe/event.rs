@@ -70,8 +70,10 @@ pub enum Event<'a> {
     },
     /// A user logged in.
     LoggedIn {
-        /// With a password or a certificate.
+        /// With a password, a certificate, or without either.
         method: LoginMethod,
+        /// The user's class, for the log.
+        class: Option<&'a str>,
         /// Time for the check.
         took: Duration,
     },

@@ -98,8 +98,11 @@ fn fields(line: &mut Line, event: &Event<'_>) {
             line.millis("took_ms", took);
         }
         Event::HandshakeFailed { channel, reason, detail } => line.texts(&[("channel", channel.label()), ("reason", reason.label()), ("detail", detail)]),
-        Event::LoggedIn { method, took } => {
+        Event::LoggedIn { method, class, took } => {
             line.text("method", method.label());
+            if let Some(class) = class {
+                line.text("class", class);
+            }
             line.millis("took_ms", took);
         }
         Event::LoginRefused { refusal, why } => line.texts(&[("refusal", refusal.label()), ("reason", why.label())]),
@@ -185,7 +188,8 @@ mod tests {
     #[test]
     fn every_line_has_session_peer_user_and_event() {
         let session = SessionId::now();
-        let lines = said(LogLevel::Info, session, &[Event::LoggedIn { method: LoginMethod::Password, took: Duration::from_millis(80) }]);
+        let lines =
+            said(LogLevel::Info, session, &[Event::LoggedIn { method: LoginMethod::Password, class: Some("partners"), took: Duration::from_millis(80) }]);
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0]["session"], session.to_string());
         assert_eq!((lines[0]["peer"].as_str(), lines[0]["user"].as_str()), (Some("203.0.113.7:4711"), Some("al\"ice\n")));

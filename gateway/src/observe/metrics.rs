@@ -228,7 +228,7 @@ impl Table {
                 self.handshake_duration.at((channel, resumed)).observe(took.as_secs_f64());
             }
             Event::HandshakeFailed { channel, reason, .. } => self.handshake_failures.at((channel, reason)).inc(),
-            Event::LoggedIn { method, took } => {
+            Event::LoggedIn { method, took, .. } => {
                 self.logins.at((method, Verdict::Success)).inc();
                 self.login_duration.at(method).observe(took.as_secs_f64());
             }
@@ -382,7 +382,7 @@ mod tests {
         let metrics = fresh();
         let error = std::io::Error::other("mallory's disk");
         let id = TransferId::now();
-        say(&metrics, Event::LoggedIn { method: LoginMethod::Password, took: Duration::from_millis(80) });
+        say(&metrics, Event::LoggedIn { method: LoginMethod::Password, class: None, took: Duration::from_millis(80) });
         say(&metrics, Event::TransferStarted { id, direction: Direction::Upload, path: b"/mallory.txt" });
         say(&metrics, Event::StorageFailed { operation: "mallory", kind: FileError::NoSpace, error: &error });
         say(&metrics, Event::HandshakeFailed { channel: Channel::Data, reason: HandshakeFailure::Alpn, detail: "mallory" });

@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 use tokio::sync::mpsc;
 
-use crate::auth::Login;
+use crate::auth::{CertificateIdentity, Login};
 use crate::data::announce::Announcer;
 use crate::data::channel::{Channel, Setup};
 use crate::data::waits::Waits;
@@ -112,6 +112,8 @@ pub struct Carried {
     pub inbox: mpsc::Receiver<Message>,
     /// TLS secrets of this session.
     pub keys: Arc<SessionKeys>,
+    /// The certificate that the client showed in the handshake.
+    pub certificate: Option<Arc<CertificateIdentity>>,
     /// The configuration at the start of the session.
     pub settings: Arc<Settings>,
     /// What all sessions share.

@@ -54,7 +54,7 @@ pub struct Session {
 enum Happened {
     Turn(Turn),
     Message(Option<Message>),
-    Step(Box<Step>),
+    Step(Step),
     Deadline(Deadline),
 }
 
@@ -117,7 +117,7 @@ impl Session {
         let Self { control, machine, carried, channel, work, .. } = self;
         let read = machine.wants_input() && !control.backlogged();
         tokio::select! {
-            step = work.step(channel) => Happened::Step(Box::new(step)),
+            step = work.step(channel) => Happened::Step(step),
             turn = control.turn(read) => Happened::Turn(turn),
             message = carried.inbox.recv() => Happened::Message(message),
             () = sleep_until(at) => Happened::Deadline(deadline),
@@ -139,7 +139,7 @@ impl Session {
             Happened::Message(Some(Message::End(reason))) => self.machine.input(Input::End(reason)),
             Happened::Message(Some(Message::EndWhenIdle(reason))) => self.machine.input(Input::EndWhenIdle(reason)),
             Happened::Message(Some(Message::Data(arrival))) => self.channel.arrive(*arrival),
-            Happened::Step(step) => self.advance(*step),
+            Happened::Step(step) => self.advance(step),
             Happened::Deadline(deadline) => return self.expired(deadline),
         }
         None
@@ -179,9 +179,12 @@ impl Session {
                 self.work = Work::Connecting(opened);
             }
             Step::Opened(Err(error)) => self.ended(TransferEnd::Failed(error)),
-            Step::Connected(opened, Ok(stream)) => self.pump(*opened, stream),
+            Step::Connected(connected) => {
+                let (opened, stream) = *connected;
+                self.pump(opened, stream);
+            }
             // The channel has said it.
-            Step::Connected(_, Err(refusal)) => self.ended(TransferEnd::NoConnection(refusal)),
+            Step::Refused(refusal) => self.ended(TransferEnd::NoConnection(refusal)),
             Step::Pumped(end) => self.ended(end),
         }
     }
@@ -252,6 +255,10 @@ impl Session {
             family: self.carried.keys.family(),
         };
         self.channel.log_in(client, policy);
+        // The users may have been replaced since the password was checked; from here on "end those of user …" finds this session.
+        if !self.carried.house.login.may_stay(&admittance.user) {
+            self.machine.input(Input::End(EndReason::UserChanged));
+        }
         self.account = Some(admittance);
     }
 

@@ -126,7 +126,7 @@ pub(super) fn pump(opened: Opened, stream: DataStream, stall: std::time::Duratio
 
 /// An upload: all bytes, the verdict on their end, the file under its name, and only then the last bytes to the client.
 async fn receive(plan: StorePlan, announced: Option<u64>, mut receiver: Receiver, kind: TransferType, progress: Arc<Progress>, terms: Terms) -> TransferEnd {
-    let mut upload = Upload::Planned(plan, Vec::new());
+    let mut upload = Upload::Planned(Box::new(plan), Vec::new());
     let (bytes, end) = match pump::receive_file(&mut receiver, &mut upload, kind, &progress.bytes).await {
         Ok(received) => received,
         Err(error) => return end_of(error),
@@ -204,7 +204,7 @@ impl Source for Text {
 
 /// An upload as the pump wants it: a small one is written and named in a single hop to the pool, at its end.
 enum Upload {
-    Planned(StorePlan, Vec<u8>),
+    Planned(Box<StorePlan>, Vec<u8>),
     Writing(Writer),
     /// Only while the pool makes the temporary.
     Beginning,
