@@ -7,6 +7,7 @@
 mod kit;
 
 mod wire {
+    mod certificates;
     mod clients;
     mod command_line;
     mod control;

@@ -101,7 +101,13 @@ impl Node {
 
     /// Starts one; fails, with its log, when it is not ready within 20 s.
     pub fn with(options: Options) -> Self {
+        Self::with_files(options, &[])
+    }
+
+    /// The same, with more files beside its configuration.
+    pub fn with_files(options: Options, files: &[(&str, &[u8])]) -> Self {
         let tree = Tree::new();
+        files.iter().for_each(|(name, bytes)| drop(tree.write(name, bytes)));
         let pki = Pki::write(&tree);
         let root = options.root.unwrap_or_else(|| tree.join("files"));
         std::fs::create_dir_all(&root).expect("the root");

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, NamedGroup, RootCertStore};
 
-use super::Tree;
+use super::{Certified, Tree};
 
 /// A certificate authority and a certificate of it for `localhost`, 127.0.0.1 and ::1, as PEM files.
 pub struct Pki {
@@ -71,6 +72,19 @@ impl Tls {
     /// Asks for these application protocols.
     pub fn with_alpn(version: Version, protocols: &[&str]) -> Self {
         Self::build(version, Tls12Resumption::SessionIdOrTickets, protocols)
+    }
+
+    /// Shows a certificate when it is asked for one.
+    pub fn certified(version: Version, with: &Certified) -> Self {
+        let mut tls = Self::new(version);
+        let chain = vec![CertificateDer::from_pem_slice(with.certificate.as_bytes()).expect("a certificate")];
+        let key = PrivateKeyDer::from_pem_slice(with.key.as_bytes()).expect("a key");
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let key = CertifiedKey::from_der(chain, key, &provider).expect("a key that fits");
+        let mut config = ClientConfig::clone(&tls.config);
+        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
+        tls.config = Arc::new(config);
+        tls
     }
 
     /// How many TLS 1.3 tickets it holds.

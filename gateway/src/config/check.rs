@@ -119,6 +119,7 @@ impl<'a> Reader<'a> {
             certificates: self.value("tls.certificates", rules::certificates),
             min_version: self.value("tls.min_version", forms::word(rules::TLS_VERSIONS)),
             cipher_suites: self.value("tls.cipher_suites", rules::cipher_suites),
+            client_auth: self.value("tls.client_auth", rules::client_auth),
             session_lifetime: self.value("tls.session_lifetime", forms::duration(WEEK)),
             ticket_rotation: self.value("tls.ticket_rotation", forms::duration(WEEK)),
         }

@@ -192,6 +192,11 @@ pub(super) fn path(node: &Node) -> Checked<PathBuf> {
     })
 }
 
+/// A path or null.
+pub(super) fn path_or_null(node: &Node) -> Checked<Option<PathBuf>> {
+    if node.value == Value::Null { Ok(None) } else { path(node).map(Some) }
+}
+
 /// A list of networks.
 pub(super) fn networks(node: &Node) -> Checked<Vec<IpNet>> {
     list(node, "is not a list of networks; write [\"10.0.0.0/8\"]", network)

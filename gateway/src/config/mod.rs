@@ -120,6 +120,7 @@ pub fn files(path: &Path) -> BTreeSet<PathBuf> {
     let variable = |name: &str| std::env::var(name).ok();
     let (_, config, _, _) = read(path, &variable);
     let mut files: BTreeSet<PathBuf> = config.tls.certificates.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]).collect();
+    files.extend(config.tls.client_auth.files().cloned());
     files.extend(config.auth.files.iter().flat_map(|file| expanded_files(file)));
     files.extend(config.auth.files);
     files.extend(expanded_files(path));
@@ -155,7 +156,8 @@ impl Config {
 
     fn relative_to(&mut self, directory: &Path) {
         let certificates = self.tls.certificates.iter_mut().flat_map(|pair| [&mut pair.cert, &mut pair.key]);
-        let paths = self.auth.files.iter_mut().chain(certificates).chain([&mut self.storage.root]);
+        let clients = self.tls.client_auth.ca.iter_mut().chain(&mut self.tls.client_auth.crl);
+        let paths = self.auth.files.iter_mut().chain(certificates).chain(clients).chain([&mut self.storage.root]);
         for path in paths.filter(|path| !path.as_os_str().is_empty()) {
             *path = directory.join(&path);
         }
@@ -321,6 +323,7 @@ mod tests {
                 certificates: vec![],
                 min_version: MinVersion::Tls12,
                 cipher_suites: vec![],
+                client_auth: tls::ClientAuth::default(),
                 session_lifetime: seconds(1_800),
                 ticket_rotation: seconds(3_600),
             },

@@ -18,7 +18,7 @@ use crate::auth::Anonymous;
 use crate::data::{Announce, PublicAddress};
 use crate::observe::{LogFormat, LogLevel};
 use crate::storage::{Fsync, Symlinks};
-use crate::tls::{CertificateFiles, MinVersion};
+use crate::tls::{CertificateFiles, ClientAuth, ClientAuthMode, MinVersion};
 
 /// `node.name`: it becomes part of file names and labels.
 pub(super) fn node_name(node: &Node) -> Checked<String> {
@@ -126,6 +126,15 @@ fn certificate(node: &Node) -> Checked<CertificateFiles> {
         (Some(cert), Some(key)) => Ok(CertificateFiles { cert, key }),
         _ => Err(Vec::new()),
     })
+}
+
+/// `tls.client_auth`: what is missing is off.
+pub(super) fn client_auth(node: &Node) -> Checked<ClientAuth> {
+    let mut fields = Fields::of(node, &["mode", "ca", "crl"], "is not a mapping; write { mode: required, ca: clients.pem }")?;
+    let mode = fields.optional("mode", forms::word(CLIENT_AUTH)).unwrap_or_default();
+    let ca = fields.optional("ca", forms::path_or_null).flatten();
+    let crl = fields.optional("crl", forms::path_or_null).flatten();
+    fields.finish().map(|()| ClientAuth { mode, ca, crl })
 }
 
 /// `tls.cipher_suites`, by the names of the IANA registry; rustls' own spelling (`TLS13_…`) is taken too.
@@ -247,6 +256,7 @@ pub(super) const TLS_REUSE: &[(&str, ReusePolicy)] =
     &[("auto", ReusePolicy::Auto), ("require", ReusePolicy::Require), ("prefer", ReusePolicy::Prefer), ("off", ReusePolicy::Off)];
 pub(super) const UPLOAD_END: &[(&str, UploadEnd)] = &[("auto", UploadEnd::Auto), ("strict", UploadEnd::Strict)];
 pub(super) const TLS_VERSIONS: &[(&str, MinVersion)] = &[("1.2", MinVersion::Tls12), ("1.3", MinVersion::Tls13)];
+const CLIENT_AUTH: &[(&str, ClientAuthMode)] = &[("off", ClientAuthMode::Off), ("optional", ClientAuthMode::Optional), ("required", ClientAuthMode::Required)];
 pub(super) const FSYNC: &[(&str, Fsync)] = &[("auto", Fsync::Auto), ("always", Fsync::Always), ("never", Fsync::Never)];
 pub(super) const SYMLINKS: &[(&str, Symlinks)] = &[("inside", Symlinks::Inside), ("never", Symlinks::Never)];
 /// Rooms whose log level may be set: the modules of this crate.

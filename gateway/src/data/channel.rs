@@ -16,7 +16,7 @@ use std::time::Duration;
 use ftps_proto::hello::{HelloReader, Progress};
 use ftps_proto::machine::io::{DataRefusal, PassiveError};
 use ftps_proto::proof::{self, Offered, Origin, ReusePolicy, Verdict};
-use rustls::ServerConfig;
+use rustls::{ServerConfig, ServerConnection};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -47,6 +47,8 @@ pub struct Setup {
     /// A TLS configuration for one data connection (`Tls::for_data`): tickets and session IDs of this session, and of the one it resumed from, open in it and no
     /// others, and a full handshake leaves the client with nothing that could prove it later.
     pub config: Box<dyn Fn() -> Arc<ServerConfig> + Send + Sync>,
+    /// Whether a connection may be taken after its handshake, as far as the client's certificate goes; else why not.
+    pub check: Box<dyn Fn(&ServerConnection) -> Result<(), String> + Send + Sync>,
     /// Who waits where, on this node.
     pub waits: Waits,
     /// `limits.data_timeout`.
@@ -344,7 +346,14 @@ async fn candidate(setup: Arc<Setup>, arrival: Arrival) -> Done {
         return Done { ip, looks_alike: false, took: since.elapsed(), result: Err(failed) };
     };
     let looks_alike = Sha256::digest(&hello.fingerprint)[..] == setup.fingerprint;
-    let result = handshake::run(arrival, &hello, (setup.config)()).await;
+    let checked = |finished: Finished| match (setup.check)(&finished.link.tls) {
+        Ok(()) => Ok(finished),
+        Err(detail) => {
+            handshake::refuse(finished);
+            Err(Failed { reason: HandshakeFailure::ClientCertificate, detail })
+        }
+    };
+    let result = handshake::run(arrival, &hello, (setup.config)()).await.and_then(checked);
     Done { ip, looks_alike, took: since.elapsed(), result }
 }
 

@@ -1,7 +1,7 @@
 //! Takes a changed configuration, users or certificates into a running node: all of it, or nothing.
 //!
 //! Gets: SIGHUP, and files that changed. Gives: new settings to every room that can take them, as `config::keys` says; one event and the words of every problem.
-//! Never: applies anything while something is wrong, or interrupts a session whose user is still what it was.
+//! Never: applies anything while something is wrong, or interrupts a session whose user and certificate are still what they were.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -18,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use super::build::{Built, settings};
 use super::every;
 use super::watch::Watch;
-use crate::auth::{Changes, Users};
+use crate::auth::Users;
 use crate::config::keys::{Acts, Key};
 use crate::config::{self, Drain, Loaded, Marks};
 use crate::conn::Admission;
+use crate::live::Entry;
 use crate::observe::event::Reloadable;
 use crate::observe::id::SessionId;
 use crate::observe::{Event, LogHandle, Metrics, Readiness, Subject};
@@ -37,11 +38,11 @@ pub(super) struct Reloader {
     house: Arc<House>,
     door: Arc<Admission>,
     drain: Arc<ArcSwap<Drain>>,
+    /// Sessions that have to end, until they have.
+    leaving: HashSet<SessionId>,
     log: LogHandle,
     metrics: Metrics,
     readiness: Readiness,
-    /// Sessions that have to end and are still here.
-    leaving: HashSet<SessionId>,
 }
 
 /// Everything that was read, and is right.
@@ -65,10 +66,10 @@ pub(super) fn hangups() -> std::io::Result<Signal> {
 impl Reloader {
     /// For a node that was built from `file`.
     pub(super) fn new(file: PathBuf, running: Marks, built: &Built) -> Self {
-        let (readiness, leaving) = (built.admin_state.readiness.clone(), HashSet::new());
+        let readiness = built.admin_state.readiness.clone();
         let (house, door, drain) = (built.house.clone(), built.door.clone(), built.drain.clone());
         let watch = Watch::of(config::files(&file));
-        Self { file, running, watch, house, door, drain, log: built.log.clone(), metrics: built.metrics.clone(), readiness, leaving }
+        Self { file, running, watch, house, door, drain, leaving: HashSet::new(), log: built.log.clone(), metrics: built.metrics.clone(), readiness }
     }
 
     /// Reloads until `stop`. A file server that does not answer delays reloads and nothing else.
@@ -87,7 +88,7 @@ impl Reloader {
                     }
                 }
             }
-            self.press();
+            self.expel();
         }
     }
 
@@ -134,7 +135,7 @@ impl Reloader {
         let Fresh { loaded: Loaded { config, marks, .. }, users, tls } = fresh;
         let changed = self.running.changed(&marks);
         self.running.take(&marks);
-        let house = self.house.clone();
+        let house = &self.house;
         house.settings.store(Arc::new(settings(&config)));
         house.limits.set(&config.limits);
         house.storage.set(&config.storage);
@@ -145,8 +146,14 @@ impl Reloader {
         self.metrics.set_users(users.count(), 0);
         self.readiness.set_degraded("users", None);
         let changes = house.login.replace(Arc::new(users));
-        self.expel(&changes);
+        let names = changes.names();
+        let of_changed = |entry: &Arc<Entry>| entry.user().is_some_and(|user| names.contains(&*user)).then_some(entry.id);
+        self.leaving.extend(house.live.entries().iter().filter_map(of_changed));
         let certificates = house.tls.renew(tls);
+        self.leaving.extend(house.tls.revoked());
+        if !self.leaving.is_empty() {
+            tracing::info!(sessions = self.leaving.len(), "ended: their users are gone, disabled or changed, or their certificates revoked");
+        }
         say_changes(&changed);
         self.say(Reloadable::Config, None);
         self.say(Reloadable::Users, None);
@@ -159,25 +166,14 @@ impl Reloader {
         self.house.observer.event(Subject::default(), &Event::Reloaded { what, error });
     }
 
-    /// Finds the sessions of users who are gone or other than before. A login that is under way asks for itself (`Login::may_stay`).
-    fn expel(&mut self, changes: &Changes) {
-        let names = changes.names();
-        let sessions = self.house.live.entries();
-        self.leaving.extend(sessions.iter().filter(|entry| entry.user().is_some_and(|name| names.contains(&*name))).map(|entry| entry.id));
-        if !changes.is_empty() {
-            let (removed, disabled, changed) = (changes.removed.len(), changes.disabled.len(), changes.changed.len());
-            tracing::info!(removed, disabled, changed, sessions = self.leaving.len(), "users changed; their sessions end");
+    /// Again and again: the inbox of a session may be full of data connections when it is told.
+    fn expel(&mut self) {
+        if self.leaving.is_empty() {
+            return;
         }
-    }
-
-    /// Tells them to end, again until they have: an inbox may be full.
-    fn press(&mut self) {
-        if !self.leaving.is_empty() {
-            let live = &self.house.live;
-            live.end(|entry| self.leaving.contains(&entry.id), EndReason::UserChanged, false);
-            let here: HashSet<SessionId> = live.entries().iter().map(|entry| entry.id).collect();
-            self.leaving.retain(|id| here.contains(id));
-        }
+        let here: HashSet<SessionId> = self.house.live.entries().iter().map(|entry| entry.id).collect();
+        self.leaving.retain(|id| here.contains(id));
+        self.house.live.end(|entry| self.leaving.contains(&entry.id), EndReason::UserChanged, false);
     }
 }
 

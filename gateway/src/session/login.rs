@@ -32,14 +32,13 @@ pub struct Admittance {
 pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password>) -> Work {
     let house = carried.house.clone();
     let subject = carried.subject();
-    let ip = carried.identity.peer.ip();
+    let (ip, certificate) = (carried.identity.peer.ip(), carried.certificate.clone());
     Work::Job(Box::pin(async move {
         let began = Instant::now();
         // What a certificate shows costs nothing to check; passwords are counted.
         let allowed = if password.is_some() { house.limits.login_attempt(ip, Instant::now()) } else { Ok(()) };
         let answer = match allowed {
-            // The certificate that the handshake has verified, once there are client certificates.
-            Ok(()) => check(&house, Attempt { user: &user, password: password.as_ref(), certificate: None, peer: ip }).await,
+            Ok(()) => check(&house, Attempt { user: &user, password: password.as_ref(), certificate: certificate.as_deref(), peer: ip }).await,
             // The limit has counted itself.
             Err(_limit) => Err((LoginRefusal::TooMany, LoginFault::Limit)),
         };

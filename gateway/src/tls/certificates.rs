@@ -130,7 +130,7 @@ fn load_one(pair: &CertificateFiles, provider: &CryptoProvider, now: u64) -> Res
     finish(certified, now, false).map_err(of_cert)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, FileFault> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileFault> {
     let length = fs::metadata(path).map_err(FileFault::Unreadable)?.len();
     if length > FILE_MAX {
         return Err(FileFault::NotPem(format!("it has {length} bytes; at most {FILE_MAX} are read")));

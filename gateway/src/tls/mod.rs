@@ -7,6 +7,7 @@
 mod accept;
 mod cache;
 mod certificates;
+mod clients;
 mod data;
 mod der;
 mod error;
@@ -31,6 +32,8 @@ use crate::observe::id::{Incarnation, SessionId};
 pub use accept::{AcceptError, Secured, accept, failure};
 use cache::{Cache, TlsId};
 pub use certificates::{CertificateInfo, Certificates};
+use clients::Distrusted;
+pub use clients::{ClientAuth, ClientAuthMode, ClientCertificate};
 pub use data::data_connection;
 pub use error::{FileFault, TlsError};
 use handshake::{Attempt, Control, Data};
@@ -49,6 +52,8 @@ pub struct Config {
     pub min_version: MinVersion,
     /// `tls.cipher_suites`, by their IANA names; empty: rustls' own.
     pub cipher_suites: Vec<String>,
+    /// `tls.client_auth`.
+    pub client_auth: ClientAuth,
     /// `tls.session_lifetime`: how old a session may be when a control connection resumes it.
     pub session_lifetime: Duration,
     /// `tls.ticket_rotation`: how often a new ticket key seals.
@@ -112,6 +117,9 @@ pub struct Facts {
     pub family: Family,
 }
 
+/// A control handshake's facts, and the certificate that the client showed.
+type Finished = (Facts, Option<ClientCertificate>);
+
 /// What all connections share.
 struct Shared {
     incarnation: Incarnation,
@@ -123,6 +131,7 @@ struct Shared {
     certificates: Arc<Certificates>,
     /// For sessions that begin now.
     terms: ArcSwap<Terms>,
+    distrusted: Distrusted,
 }
 
 /// Now, in Unix ms.
@@ -153,8 +162,8 @@ impl Tls {
         let Parts { clock, ring, epochs, cache } = parts;
         let certificates = Arc::new(Certificates::load(&config.certificates, Arc::new(crypto_provider()), clock.clone())?);
         let terms = ArcSwap::from_pointee(Terms::new(config, &certificates)?);
-        let registry = Arc::default();
-        Ok(Self(Arc::new(Shared { incarnation, clock, ring, epochs, cache, registry, certificates, terms })))
+        let (registry, distrusted) = (Arc::default(), Distrusted::default());
+        Ok(Self(Arc::new(Shared { incarnation, clock, ring, epochs, cache, registry, certificates, terms, distrusted })))
     }
 
     /// The keys of a new session, under the terms of today.
@@ -237,21 +246,25 @@ impl Tls {
     }
 
     /// A control handshake has finished: if it resumed, its session joins the family, and keeps what proves the session it resumed from.
-    pub fn control_finished(&self, keys: &SessionKeys, hello: &ClientHello, connection: &ServerConnection) -> Facts {
+    ///
+    /// # Errors
+    /// The client's certificate is not good any more: the connection is to be closed.
+    pub fn control_finished(&self, keys: &SessionKeys, hello: &ClientHello, connection: &ServerConnection) -> Result<Finished, rustls::Error> {
         let resumed = resumed(hello, connection);
         let origin = keys.take_attempt().and_then(|attempt| attempt.origin()).filter(|_| resumed != Resumed::Full);
         let previous = origin.as_ref().map(|origin| origin.session);
         if let Some(origin) = origin {
             keys.adopt(origin, &self.0.epochs);
         }
-        Facts { version: version(connection), resumed, previous, family: keys.family() }
+        let certificate = self.0.client(keys, connection)?;
+        Ok((Facts { version: version(connection), resumed, previous, family: keys.family() }, certificate))
     }
 
     /// Only the ID of a client that resumes by ID is looked up; a ticket or a PSK goes first (RFC 5077 §3.4, RFC 8446 §4.2.11).
     async fn look_up(&self, hello: &ClientHello, terms: &Terms) -> Option<(TlsId, cache::Entry)> {
         let id = TlsId::try_from(hello.resumable_id()?).ok()?;
         let entry = self.0.cache.find(&id, self.0.oldest(terms))?;
-        (entry.policy == terms.policy).then_some((id, entry))
+        (entry.policy == terms.policy() && !self.0.distrusted.has(entry.family)).then_some((id, entry))
     }
 }
 

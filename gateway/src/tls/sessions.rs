@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::cache::TlsId;
+use super::clients::Chain;
 use super::handshake::{Attempt, Origin};
 use super::terms::Terms;
 use super::tickets::{EpochId, Epochs, StateKey};
@@ -34,12 +35,14 @@ struct Inner {
     /// TLS 1.2 sessions by their ID.
     states: Vec<(TlsId, Vec<u8>)>,
     attempt: Option<Arc<Attempt>>,
+    /// The client's certificate and those above it.
+    chain: Option<Chain>,
 }
 
 impl SessionKeys {
     /// A new session, known to `registry` until it is dropped.
     pub(super) fn new(id: SessionId, registry: &Arc<Registry>, terms: Arc<Terms>) -> Arc<Self> {
-        let inner = Inner { family: Family(id.0), own: Vec::new(), previous: None, states: Vec::new(), attempt: None };
+        let inner = Inner { family: Family(id.0), own: Vec::new(), previous: None, states: Vec::new(), attempt: None, chain: None };
         let keys = Arc::new(Self { id, terms, registry: registry.clone(), inner: Mutex::new(inner) });
         registry.lock().living.insert(id, Arc::downgrade(&keys));
         keys
@@ -118,6 +121,20 @@ impl SessionKeys {
         inner.previous = Some((origin.session, keys));
     }
 
+    /// Whether a client certificate is asked for.
+    pub fn asks_for_certificate(&self) -> bool {
+        self.terms.clients.verifier.is_some()
+    }
+
+    /// What the client showed.
+    pub(super) fn chain(&self) -> Option<Chain> {
+        self.lock().chain.clone()
+    }
+
+    pub(super) fn set_chain(&self, chain: Chain) {
+        self.lock().chain = Some(chain);
+    }
+
     pub(super) fn set_attempt(&self, attempt: Arc<Attempt>) {
         self.lock().attempt = Some(attempt);
     }
@@ -167,6 +184,11 @@ impl Registry {
     /// The keys of a living session.
     pub(super) fn living(&self, id: SessionId) -> Option<Arc<SessionKeys>> {
         self.lock().living.get(&id)?.upgrade()
+    }
+
+    /// All living sessions.
+    pub(super) fn all(&self) -> Vec<Arc<SessionKeys>> {
+        self.lock().living.values().filter_map(Weak::upgrade).collect()
     }
 
     /// The newest living session that holds this TLS 1.2 session ID.

@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use sha2::{Digest, Sha256};
 
 use super::certificates::{Certificates, Loaded};
+use super::clients::Clients;
 use super::error::TlsError;
 use super::{Config, MinVersion, Tls, cipher_suite_names, crypto_provider, suite_name};
 
 /// What handshakes are held to.
 pub(super) struct Terms {
-    /// Hash of the client certificate policy.
-    pub(super) policy: [u8; 16],
+    /// Which certificates clients show.
+    pub(super) clients: Clients,
     /// `tls.session_lifetime` in ms.
     pub(super) lifetime: u64,
     /// What all connections have in common.
@@ -37,8 +37,14 @@ impl Terms {
     pub(super) fn new(config: &Config, certificates: &Arc<Certificates>) -> Result<Self, TlsError> {
         let provider = Arc::new(provider(&config.cipher_suites)?);
         let lifetime = u64::try_from(config.session_lifetime.as_millis()).unwrap_or(u64::MAX);
-        // No client certificates yet: one policy.
-        Ok(Self { policy: policy_hash("off", b""), lifetime, base: base(config.min_version, provider, certificates)? })
+        let clients = Clients::load(&config.client_auth, &provider)?;
+        let base = base(config.min_version, provider, &clients, certificates)?;
+        Ok(Self { clients, lifetime, base })
+    }
+
+    /// Hash of the client certificate policy.
+    pub(super) fn policy(&self) -> [u8; 16] {
+        self.clients.policy
     }
 }
 
@@ -75,25 +81,21 @@ fn provider(names: &[String]) -> Result<CryptoProvider, TlsError> {
     Ok(provider)
 }
 
-fn base(min: MinVersion, provider: Arc<CryptoProvider>, certificates: &Arc<Certificates>) -> Result<ServerConfig, TlsError> {
+fn base(min: MinVersion, provider: Arc<CryptoProvider>, clients: &Clients, certificates: &Arc<Certificates>) -> Result<ServerConfig, TlsError> {
     let versions: &[&rustls::SupportedProtocolVersion] = match min {
         MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         MinVersion::Tls13 => &[&rustls::version::TLS13],
     };
     let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).map_err(|_| TlsError::NoCipherSuite)?;
-    let mut config = builder.with_no_client_auth().with_cert_resolver(certificates.clone());
+    let builder = match &clients.verifier {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
+    };
+    let mut config = builder.with_cert_resolver(certificates.clone());
     // Strict: a hello that asks for another protocol is refused (ALPACA); one that asks for none is served.
     config.alpn_protocols = vec![b"ftp".to_vec()];
     config.send_tls13_tickets = CONTROL_TICKETS;
     Ok(config)
-}
-
-/// Sessions made under another client certificate policy are not resumed: `mode` and the bytes of the CA are the policy.
-pub(super) fn policy_hash(mode: &str, ca: &[u8]) -> [u8; 16] {
-    let digest = Sha256::new().chain_update([u8::try_from(mode.len()).unwrap_or(u8::MAX)]).chain_update(mode).chain_update(ca).finalize();
-    let mut hash = [0; 16];
-    hash.copy_from_slice(&digest[..16]);
-    hash
 }
 
 /// TLS 1.3 tickets of a control connection: one for a client that spends it on a data connection, one for its next session.

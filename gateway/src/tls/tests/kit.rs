@@ -31,6 +31,7 @@ pub(super) fn config() -> Config {
         certificates: Vec::new(),
         min_version: MinVersion::Tls12,
         cipher_suites: Vec::new(),
+        client_auth: ClientAuth::default(),
         session_lifetime: Duration::from_secs(1800),
         ticket_rotation: Duration::from_secs(3600),
     }
@@ -69,7 +70,7 @@ impl Cluster {
         let (lifetime, mut base) = (built.lifetime, built.base.clone());
         // Enough for a client that offers old ones for long.
         base.send_tls13_tickets = 16;
-        tls.0.terms.store(Arc::new(Terms { policy: terms::policy_hash(policy, b""), lifetime, base }));
+        tls.0.terms.store(Arc::new(Terms { clients: clients::Clients { policy: clients::policy_hash(policy, b""), verifier: None }, lifetime, base }));
         tls
     }
 
@@ -242,7 +243,7 @@ pub(super) async fn try_connect(node: &Tls, client: &Client) -> Result<Connected
     });
     let keys = node.session(SessionId::now());
     let secured = accept(node, &keys, near, soon()).await;
-    let Secured { mut stream, facts, fingerprint } = secured?;
+    let Secured { mut stream, facts, fingerprint, .. } = secured?;
     stream.write_all(b"220").await.unwrap();
     stream.flush().await.unwrap();
     assert_eq!(&other_end.await.unwrap().unwrap(), b"220");
