@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 
-use super::{Error, Plan, Ready};
+use super::{Error, Plan, Ready, descriptors};
 use crate::admin;
 use crate::auth::Login;
 use crate::config::{Config, Drain};
@@ -73,6 +73,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     metrics.set_users(plan.users.count(), skipped);
     readiness
         .set_degraded("users", (skipped > 0).then(|| format!("{skipped} broken entries of the users files are skipped; the log and check-config say why")));
+    descriptors::raise(config.limits.sessions);
 
     let explicit = listen("listen.explicit", &config.conn.explicit)?;
     let implicit = listen("listen.implicit", &config.conn.implicit)?;

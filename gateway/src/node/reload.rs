@@ -3,7 +3,7 @@
 //! Gets: SIGHUP, and files that changed. Gives: new settings to every room that can take them, as `config::keys` says; one event and the words of every problem.
 //! Never: applies anything while something is wrong, or interrupts a session whose user and certificate are still what they were.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +16,14 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::build::{Built, settings};
-use super::every;
 use super::watch::Watch;
+use super::{descriptors, every};
 use crate::auth::Users;
 use crate::config::keys::{Acts, Key};
 use crate::config::{self, Drain, Loaded, Marks};
 use crate::conn::Admission;
 use crate::live::Entry;
 use crate::observe::event::Reloadable;
-use crate::observe::id::SessionId;
 use crate::observe::{Event, LogHandle, Metrics, Readiness, Subject};
 use crate::session::House;
 use crate::tls::{Renewal, Tls};
@@ -38,8 +37,6 @@ pub(super) struct Reloader {
     house: Arc<House>,
     door: Arc<Admission>,
     drain: Arc<ArcSwap<Drain>>,
-    /// Sessions that have to end, until they have.
-    leaving: HashSet<SessionId>,
     log: LogHandle,
     metrics: Metrics,
     readiness: Readiness,
@@ -66,10 +63,19 @@ pub(super) fn hangups() -> std::io::Result<Signal> {
 impl Reloader {
     /// For a node that was built from `file`.
     pub(super) fn new(file: PathBuf, running: Marks, built: &Built) -> Self {
-        let readiness = built.admin_state.readiness.clone();
         let (house, door, drain) = (built.house.clone(), built.door.clone(), built.drain.clone());
         let watch = Watch::of(config::files(&file));
-        Self { file, running, watch, house, door, drain, leaving: HashSet::new(), log: built.log.clone(), metrics: built.metrics.clone(), readiness }
+        Self {
+            file,
+            running,
+            watch,
+            house,
+            door,
+            drain,
+            log: built.log.clone(),
+            metrics: built.metrics.clone(),
+            readiness: built.admin_state.readiness.clone(),
+        }
     }
 
     /// Reloads until `stop`. A file server that does not answer delays reloads and nothing else.
@@ -88,7 +94,6 @@ impl Reloader {
                     }
                 }
             }
-            self.expel();
         }
     }
 
@@ -145,14 +150,16 @@ impl Reloader {
         self.log.set_levels(&config.log);
         self.metrics.set_users(users.count(), 0);
         self.readiness.set_degraded("users", None);
+        if changed.iter().any(|key| key.name == "limits.sessions") {
+            descriptors::raise(config.limits.sessions);
+        }
         let changes = house.login.replace(Arc::new(users));
-        let names = changes.names();
-        let of_changed = |entry: &Arc<Entry>| entry.user().is_some_and(|user| names.contains(&*user)).then_some(entry.id);
-        self.leaving.extend(house.live.entries().iter().filter_map(of_changed));
         let certificates = house.tls.renew(tls);
-        self.leaving.extend(house.tls.revoked());
-        if !self.leaving.is_empty() {
-            tracing::info!(sessions = self.leaving.len(), "ended: their users are gone, disabled or changed, or their certificates revoked");
+        let (names, revoked) = (changes.names(), house.tls.revoked());
+        let leaves = |entry: &Entry| revoked.contains(&entry.id) || entry.user().is_some_and(|user| names.contains(&*user));
+        let told = house.live.end(leaves, EndReason::UserChanged, false);
+        if told > 0 {
+            tracing::info!(sessions = told, "ended: their users are gone, disabled or changed, or their certificates revoked");
         }
         say_changes(&changed);
         self.say(Reloadable::Config, None);
@@ -164,16 +171,6 @@ impl Reloader {
 
     fn say(&self, what: Reloadable, error: Option<&str>) {
         self.house.observer.event(Subject::default(), &Event::Reloaded { what, error });
-    }
-
-    /// Again and again: the inbox of a session may be full of data connections when it is told.
-    fn expel(&mut self) {
-        if self.leaving.is_empty() {
-            return;
-        }
-        let here: HashSet<SessionId> = self.house.live.entries().iter().map(|entry| entry.id).collect();
-        self.leaving.retain(|id| here.contains(id));
-        self.house.live.end(|entry| self.leaving.contains(&entry.id), EndReason::UserChanged, false);
     }
 }
 

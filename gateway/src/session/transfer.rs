@@ -137,6 +137,7 @@ async fn receive(plan: StorePlan, announced: Option<u64>, mut receiver: Receiver
         // Dropping the upload removes its temporary.
         UploadVerdict::Discard => return TransferEnd::Broken,
     }
+    progress.set_committing();
     match upload.commit().await {
         Ok(()) => {
             receiver.close().await;
@@ -237,7 +238,7 @@ impl Sink for Upload {
 impl Upload {
     async fn commit(self) -> Result<(), FileError> {
         match self {
-            Self::Planned(plan, bytes) => storage::blocking(move || plan.store(&bytes)).await,
+            Self::Planned(plan, bytes) => plan.upload(bytes).await,
             Self::Writing(writer) => writer.commit().await,
             Self::Beginning => Err(FileError::Io),
         }
