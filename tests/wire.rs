@@ -16,5 +16,6 @@ mod wire {
     mod reload;
     mod secure;
     mod transcripts;
+    mod transfer_log;
     mod uploads;
 }
