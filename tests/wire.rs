@@ -16,6 +16,7 @@ mod wire {
     mod reload;
     mod secure;
     mod transcripts;
+    mod transfer_log;
     mod uploads;
     mod users;
 }

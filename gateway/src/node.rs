@@ -115,6 +115,7 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     let drain = patient.then_some(&*built.drain);
     let cut = drain::run(signals, drain, &built.house, &built.door, &built.admin_state.readiness, &built.metrics, &stop).await;
     stop.end(cut).await;
+    built.transfers.flush();
     built.log.flush();
     Ok(())
 }

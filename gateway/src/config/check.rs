@@ -61,7 +61,11 @@ impl<'a> Reader<'a> {
             auth: auth::Config { files: self.value("users.files", rules::user_files), anonymous: self.value("users.anonymous", rules::anonymous) },
             storage: self.storage(),
             limits: self.limits(),
-            log: observe::LogConfig { format: self.value("log.format", forms::word(rules::LOG_FORMATS)), level: self.value("log.level", rules::log_level) },
+            log: observe::LogConfig {
+                format: self.value("log.format", forms::word(rules::LOG_FORMATS)),
+                level: self.value("log.level", rules::log_level),
+                transfer_log: self.value("log.transfer_log", forms::path_or_null),
+            },
             drain: Drain {
                 delay: self.value("drain.delay", forms::duration_or_zero(LONGEST)),
                 idle: self.value("drain.idle", forms::duration_or_zero(LONGEST)),

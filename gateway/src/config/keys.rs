@@ -194,6 +194,7 @@ pub const KEYS: &[Key] = &[
     ),
     key("log.format", "text or json", "text", Restart, "form of log lines"),
     key("log.level", "level or mapping of rooms", "info", Now, "off, error, warn, info, debug or trace; or by room: { default: info, tls: debug }"),
+    key("log.transfer_log", "path or null", "null", Now, "an xferlog(5) file: a line for each file that came, went or was deleted, in UTC"),
     key("drain.delay", "duration", "10s", Now, "how long new sessions are still served after SIGTERM"),
     key("drain.idle", "duration", "10s", Now, "how long a session may be without a command before it is ended with 421"),
     key("drain.timeout", "duration", "300s", Now, "when what still runs is cut"),

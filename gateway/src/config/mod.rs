@@ -156,8 +156,9 @@ impl Config {
 
     fn relative_to(&mut self, directory: &Path) {
         let certificates = self.tls.certificates.iter_mut().flat_map(|pair| [&mut pair.cert, &mut pair.key]);
+        let log = self.log.transfer_log.iter_mut();
         let clients = self.tls.client_auth.ca.iter_mut().chain(&mut self.tls.client_auth.crl);
-        let paths = self.auth.files.iter_mut().chain(certificates).chain(clients).chain([&mut self.storage.root]);
+        let paths = self.auth.files.iter_mut().chain(certificates).chain(clients).chain(log).chain([&mut self.storage.root]);
         for path in paths.filter(|path| !path.as_os_str().is_empty()) {
             *path = directory.join(&path);
         }
@@ -350,7 +351,7 @@ mod tests {
                 line: 8_192,
                 password_jobs: None,
             },
-            log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)] },
+            log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)], transfer_log: None },
             drain: Drain { delay: seconds(10), idle: seconds(10), timeout: seconds(300) },
         };
         assert_eq!(Config::defaults("/srv/ftp".into()), expected);

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::PortSet;
 use super::route::Router;
 use crate::limits::Source;
-use crate::net::listener::{Listener as Socket, bind, tune};
+use crate::net::listener::{Listener as Socket, bind};
 use crate::observe::event::{Listener, RefuseReason};
 use crate::observe::{Event, Observer, Subject};
 
@@ -113,8 +113,6 @@ impl Shared {
             self.observer.event(subject, &Event::Refused { listener: Listener::Data, reason: RefuseReason::Limit });
             return None;
         };
-        // No delay: the last bytes of a file would wait for an ACK that is delayed by 40 ms. A connection that is gone fails later.
-        let _ = tune(&stream);
         Some(async move {
             place.shared.router.receive(stream, peer, port).await;
             drop(place);

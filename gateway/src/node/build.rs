@@ -27,6 +27,7 @@ use crate::observe::log::{self, LogHandle};
 use crate::observe::log_sink::LogSink;
 use crate::observe::metrics::{Build, Metrics};
 use crate::observe::ready::{Latch, Readiness};
+use crate::observe::transfer_log::{self, TransferLog};
 use crate::session::{Data, House, Settings};
 use crate::storage::Storage;
 use crate::tls::Tls;
@@ -41,6 +42,7 @@ pub(super) struct Built {
     pub(super) admin_state: admin::State,
     pub(super) metrics: Metrics,
     pub(super) log: LogHandle,
+    pub(super) transfers: TransferLog,
     /// `drain:`, as it is now.
     pub(super) drain: Arc<ArcSwap<Drain>>,
     pub(super) latch: Latch,
@@ -63,7 +65,8 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let config = &plan.config;
     let log = log::init(&config.log).map_err(|error| Error::Fault(format!("cannot start the log: {error}")))?;
     let metrics = Metrics::new(Build::default());
-    let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone()))]);
+    let transfers = transfer_log(config)?;
+    let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone())), Arc::new(transfers.clone())]);
     let readiness = Readiness::new();
     let latch = readiness.latch("listeners");
     for problem in &plan.broken_users {
@@ -83,7 +86,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
 
     let incarnation = Incarnation::now();
     let house = Arc::new(house(&plan, incarnation, &observer, data.numbers())?);
-    scrape(&metrics, &house, &log);
+    scrape(&metrics, &house, &log, &transfers);
     let door = Arc::new(Admission::new(config.conn.allow_from.clone(), house.limits.clone()));
     let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone());
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
@@ -106,6 +109,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         admin_state,
         metrics,
         log,
+        transfers,
         drain,
         latch,
         ready,
@@ -143,9 +147,15 @@ pub(super) fn settings(config: &Config) -> Settings {
     Settings { limits: config.limits.clone(), tls_reuse: config.data.tls_reuse, upload_end: config.data.upload_end, active: config.data.active }
 }
 
+fn transfer_log(config: &Config) -> Result<TransferLog, Error> {
+    let path = &config.log.transfer_log;
+    path.as_deref().map_or(Ok(()), transfer_log::check).map_err(Error::Configuration)?;
+    TransferLog::start(path.clone()).map_err(|error| Error::Fault(format!("cannot start the transfer log: {error}")))
+}
+
 /// Gauges that are counted when somebody looks.
-fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle) {
-    let (house, log) = (house.clone(), log.clone());
+fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &TransferLog) {
+    let (house, log, transfers) = (house.clone(), log.clone(), transfers.clone());
     metrics.on_scrape(move |metrics| {
         let (mut preauth, mut idle, mut transfer) = (0, 0, 0);
         for entry in house.live.entries() {
@@ -161,7 +171,7 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle) {
         }
         metrics.set_sessions(preauth, idle, transfer);
         metrics.set_sessions_limit(house.settings.load().limits.sessions);
-        metrics.set_log_dropped(log.dropped());
+        metrics.set_log_dropped(log.dropped() + transfers.dropped());
         metrics.set_password_queue(house.login.waiting());
     });
 }

@@ -24,7 +24,7 @@ use crate::config::{self, Drain, Loaded, Marks};
 use crate::conn::Admission;
 use crate::live::Entry;
 use crate::observe::event::Reloadable;
-use crate::observe::{Event, LogHandle, Metrics, Readiness, Subject};
+use crate::observe::{Event, LogHandle, Metrics, Readiness, Subject, TransferLog, transfer_log};
 use crate::session::House;
 use crate::tls::{Renewal, Tls};
 
@@ -38,6 +38,7 @@ pub(super) struct Reloader {
     door: Arc<Admission>,
     drain: Arc<ArcSwap<Drain>>,
     log: LogHandle,
+    transfers: TransferLog,
     metrics: Metrics,
     readiness: Readiness,
 }
@@ -73,6 +74,7 @@ impl Reloader {
             door,
             drain,
             log: built.log.clone(),
+            transfers: built.transfers.clone(),
             metrics: built.metrics.clone(),
             readiness: built.admin_state.readiness.clone(),
         }
@@ -148,6 +150,7 @@ impl Reloader {
         self.door.allow_from(config.conn.allow_from);
         self.drain.store(Arc::new(config.drain));
         self.log.set_levels(&config.log);
+        self.transfers.set(config.log.transfer_log);
         self.metrics.set_users(users.count(), 0);
         self.readiness.set_degraded("users", None);
         if changed.iter().any(|key| key.name == "limits.sessions") {
@@ -183,6 +186,11 @@ fn read(file: &Path, tls: &Tls) -> Result<Fresh, Wrong> {
     })?;
     let (users, broken) = config::load_users(&loaded.config.auth);
     let mut problems: Vec<String> = broken.iter().map(ToString::to_string).collect();
+    let log = loaded.config.log.transfer_log.as_deref().map_or(Ok(()), transfer_log::check);
+    if let Err(words) = log {
+        problems.push(words);
+        return Err(Wrong { what: Reloadable::Config, problems });
+    }
     match tls.read_again(&loaded.config.tls) {
         Ok(tls) if problems.is_empty() => Ok(Fresh { loaded, users, tls }),
         Ok(_) => Err(Wrong { what: Reloadable::Users, problems }),

@@ -131,6 +131,8 @@ pub enum Event<'a> {
         bytes: u64,
         /// From `150` to the end.
         took: Duration,
+        /// Whether line ends were converted (TYPE A).
+        ascii: bool,
         /// Whether the data connection proved its session.
         proven: bool,
         /// How the client ended its upload.

@@ -117,10 +117,11 @@ fn fields(line: &mut Line, event: &Event<'_>) {
         Event::DataConnection { outcome } => line.text("outcome", outcome.label()),
         Event::DataRefused { refusal } => line.text("reason", refusal.label()),
         Event::TransferStarted { id, direction, path } => transfer(line, id, direction, path),
-        Event::TransferEnded { id, direction, path, result, bytes, took, proven, end } => {
+        Event::TransferEnded { id, direction, path, result, bytes, took, ascii, proven, end } => {
             transfer(line, id, direction, path);
             ending(line, result, end);
             line.number("bytes", bytes);
+            line.text("type", if ascii { "ascii" } else { "image" });
             line.flag("proven", proven);
             line.millis("took_ms", took);
         }
@@ -178,7 +179,7 @@ mod tests {
     /// The lines of these events, at this level.
     fn said(level: LogLevel, session: SessionId, events: &[Event<'_>]) -> Vec<Value> {
         let paper = Paper::default();
-        let log = LogHandle::new(&LogConfig { format: LogFormat::Json, level: vec![(None, level)] }, paper.clone()).unwrap();
+        let log = LogHandle::new(&LogConfig { format: LogFormat::Json, level: vec![(None, level)], transfer_log: None }, paper.clone()).unwrap();
         let sink = LogSink::new(log.clone());
         for event in events {
             sink.event(Subject { session: Some(session), peer: Some("203.0.113.7:4711".parse().unwrap()), user: Some("al\"ice\n") }, event);
@@ -228,6 +229,7 @@ mod tests {
             result: TransferResult::Failed(FileError::NoSpace),
             bytes: 7,
             took: Duration::from_secs(1),
+            ascii: false,
             proven: true,
             end: StreamEnd::CloseNotify,
         };

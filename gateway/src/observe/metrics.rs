@@ -429,7 +429,8 @@ mod tests {
         let (id, direction, path) = (TransferId::now(), Direction::Upload, b"/a".as_slice());
         say(&metrics, Event::TransferStarted { id, direction, path });
         assert_eq!(value(&metrics, "ftps_gateway_transfers_active{direction=\"upload\"}"), 1.0);
-        let ended = |result, proven, end| Event::TransferEnded { id, direction, path, result, bytes: 10, took: Duration::from_secs(2), proven, end };
+        let ended =
+            |result, proven, end| Event::TransferEnded { id, direction, path, result, bytes: 10, took: Duration::from_secs(2), ascii: false, proven, end };
         say(&metrics, ended(TransferResult::Complete, false, StreamEnd::Fin));
         assert_eq!(value(&metrics, "ftps_gateway_transfers_active{direction=\"upload\"}"), 0.0);
         assert_eq!(value(&metrics, "ftps_gateway_transfers_total{direction=\"upload\",result=\"complete\"}"), 1.0);

@@ -7,25 +7,49 @@ use std::sync::Arc;
 
 use ftps_proto::command::SetFact;
 use ftps_proto::machine::io::{FileError, Job, Outcome};
+use ftps_proto::path::VirtualPath;
+use ftps_proto::verbs::Verb;
 
-use super::listing;
 use super::login::Admittance;
 use super::work::Work;
+use super::{Carried, listing};
+use crate::observe::{Event, Subject};
 use crate::storage::{self, Tree};
 
 /// Starts a job that needs nothing but the tree.
-pub(super) fn start(job: Job, account: Option<&Admittance>) -> Work {
+pub(super) fn start(carried: &Carried, job: Job, account: Option<&Admittance>) -> Work {
     let Some(account) = account else { return refused() };
-    let tree = account.tree.clone();
+    let (tree, user) = (account.tree.clone(), account.user.clone());
+    let (observer, subject) = (carried.house.observer.clone(), carried.subject());
     Work::Job(Box::pin(async move {
-        let outcome = storage::blocking(move || perform(&tree, job)).await;
-        outcome.unwrap_or_else(Outcome::Failed).into()
+        let change = change(&job);
+        let outcome = storage::blocking(move || perform(&tree, job)).await.unwrap_or_else(Outcome::Failed);
+        if let (Outcome::Ok, Some((verb, path, to))) = (&outcome, &change) {
+            let to = to.as_ref().map(VirtualPath::as_bytes);
+            observer.event(Subject { user: Some(user.name.as_str()), ..subject }, &Event::FileChanged { verb: *verb, path: path.as_bytes(), to });
+        }
+        outcome.into()
     }))
 }
 
 /// For a job that needs a login and came without one. The machine asks for none; if it did, nothing happens.
 pub(super) fn refused() -> Work {
     Work::Job(Box::pin(async { Outcome::Failed(FileError::Denied).into() }))
+}
+
+/// What a job changes when it succeeds, and its new name.
+fn change(job: &Job) -> Option<(Verb, VirtualPath, Option<VirtualPath>)> {
+    let (verb, path, to) = match job {
+        Job::MakeDirectory(path) => (Verb::Mkd, path, None),
+        Job::RemoveDirectory(path) => (Verb::Rmd, path, None),
+        Job::Delete(path) => (Verb::Dele, path, None),
+        Job::Rename { from, to } => (Verb::Rnto, from, Some(to.clone())),
+        Job::SetModified { path, .. } => (Verb::Mfmt, path, None),
+        Job::SetFacts { path, .. } => (Verb::Mff, path, None),
+        Job::CheckDirectory(_) | Job::CheckExists(_) | Job::Stat(_) | Job::AsciiSize(_) | Job::Available(_) | Job::ListOnControl(_) => return None,
+        Job::Login { .. } | Job::Who | Job::Passive { .. } | Job::Active(_) | Job::Transfer(_) => return None,
+    };
+    Some((verb, path.clone(), to))
 }
 
 fn perform(tree: &Arc<Tree>, job: Job) -> Result<Outcome, FileError> {
@@ -48,7 +72,7 @@ fn perform(tree: &Arc<Tree>, job: Job) -> Result<Outcome, FileError> {
     }
 }
 
-fn set(tree: &Tree, path: &ftps_proto::path::VirtualPath, fact: SetFact) -> Result<(), FileError> {
+fn set(tree: &Tree, path: &VirtualPath, fact: SetFact) -> Result<(), FileError> {
     match fact {
         SetFact::Modify(time) => tree.set_modified(path, time),
         SetFact::UnixMode(mode) => tree.set_mode(path, mode),

@@ -61,6 +61,9 @@ pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password
 async fn check(house: &super::House, attempt: Attempt<'_>) -> Result<(Admittance, LoginMethod), (LoginRefusal, LoginFault)> {
     let Admitted { user, method } = house.login.check(attempt).await?;
     let permit = house.limits.user(user.name.as_str(), user.sessions).map_err(|_limit| (LoginRefusal::TooMany, LoginFault::Limit))?;
+    if let Some(tree) = house.storage.tree_now(&user.home) {
+        return Ok((Admittance { user, tree, _permit: permit }, method));
+    }
     let (files, home) = (house.storage.clone(), user.home.clone());
     let tree = tokio::time::timeout(HOME, storage::blocking(move || files.tree(&home))).await;
     match tree {

@@ -32,6 +32,8 @@ pub struct Writer {
     position: u64,
     /// The buffer that the pool writes just now.
     running: Option<JoinHandle<Written>>,
+    /// A write failed: there is nothing to commit any more.
+    failed: Option<FileError>,
 }
 
 /// A buffer that was written, or not.
@@ -70,7 +72,7 @@ pub(super) struct Upload {
 impl Writer {
     /// Bytes go behind the first `position` ones.
     pub(super) fn new(upload: Upload, waiting: Waiting, position: u64) -> Self {
-        Self { upload: Some(Arc::new(upload)), waiting, position, running: None }
+        Self { upload: Some(Arc::new(upload)), waiting, position, running: None, failed: None }
     }
 
     /// Writes a buffer, in order, while the caller fills the next one: returns once the buffer before it is written, and gives that one back, cleared (the
@@ -105,15 +107,34 @@ impl Writer {
     }
 
     async fn settle(&mut self) -> Result<Vec<u8>, FileError> {
+        if let Some(failed) = self.failed {
+            return Err(failed);
+        }
         // The handle stays in its place while it is awaited: a dropped future loses no error.
         let Some(running) = &mut self.running else { return Ok(Vec::new()) };
         let ended = running.await;
         self.running = None;
         let result = ended.map_err(|_| FileError::Io).and_then(|(buffer, written)| written.map(|()| buffer));
-        if result.is_err() {
-            self.give_up();
-        }
+        // A file with a hole must never get its name, whoever asks for it afterwards.
+        self.failed = self.failed.or(result.as_ref().err().copied());
         result
+    }
+
+    /// Throws the upload away, and returns when its temporary and the space it took are gone: whoever is told of a full disk then has it back. A writer
+    /// that is dropped does the same later, on the pool.
+    pub async fn discard(mut self) {
+        if let Some(running) = self.running.take() {
+            self.waiting.end();
+            // Whether it could be written matters no longer.
+            let _ = running.await;
+        }
+        if let Some(upload) = self.upload.take() {
+            let _ = blocking(move || {
+                drop(upload);
+                Ok(())
+            })
+            .await;
+        }
     }
 
     /// Removes the temporary, on the pool: freeing the blocks of a large file takes its time.
@@ -678,7 +699,7 @@ mod tests {
                 }
             }
             assert_eq!(error, Some(FileError::NoSpace));
-            assert_eq!(writer.write(vec![7; CHUNK]).await, Err(FileError::Io), "it stays failed");
+            assert_eq!(writer.write(vec![7; CHUNK]).await, Err(FileError::NoSpace), "it stays failed");
             drop(writer);
             settles(scratch, "home", &["file"]).await;
             assert_eq!(scratch.text("home/file"), "old");

@@ -1,4 +1,5 @@
-//! Certificates of clients that were good when their session began and are not any more: a resumption brings the old chain, unseen by rustls.
+//! Certificates of clients that were good when their session began and are not any more.
+//! A resumption brings the old chain, unseen by rustls: we look at it.
 
 use std::sync::Arc;
 use std::time::Duration;
