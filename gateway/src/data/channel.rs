@@ -56,7 +56,7 @@ pub struct Setup {
     pub observer: Observer,
 }
 
-/// A look at a finished handshake: nothing, or why the connection is not taken.
+/// Looks at a finished handshake; else why it does not do.
 pub type Check = Box<dyn Fn(&ServerConnection) -> Result<(), String> + Send + Sync>;
 
 /// The data connection of one session, over its life.
