@@ -81,9 +81,8 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let incarnation = Incarnation::now();
     let house = Arc::new(house(&plan, incarnation, &observer, data.numbers())?);
     scrape(&metrics, &house, &log, &transfers);
-    // The quick start's banner shows the fingerprint; everybody else wants a certificate that can be verified.
     if !plan.hash.is_empty() {
-        warn_of_self_signed(&house.tls, &readiness);
+        note_self_signed(&house.tls, &readiness);
     }
     let door = Arc::new(Admission::new(config.conn.allow_from.clone(), house.limits.clone()));
     let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone());
@@ -151,11 +150,13 @@ fn say_broken_users(plan: &Plan, metrics: &Metrics, readiness: &Readiness) {
     readiness.set_degraded("users", detail);
 }
 
-fn warn_of_self_signed(tls: &Tls, readiness: &Readiness) {
-    if tls.certificates().infos().iter().any(|info| info.self_signed) {
+/// The quick start's banner shows the fingerprint; everybody else wants a certificate that can be verified. Said again, or taken back, by each reload.
+pub(super) fn note_self_signed(tls: &Tls, readiness: &Readiness) {
+    let self_signed = tls.certificates().infos().iter().any(|info| info.self_signed);
+    if self_signed {
         tracing::warn!("{SELF_SIGNED}");
-        readiness.set_degraded("certificate", Some(SELF_SIGNED.to_owned()));
     }
+    readiness.set_degraded("certificate", self_signed.then(|| SELF_SIGNED.to_owned()));
 }
 
 /// What sessions are told of the configuration.

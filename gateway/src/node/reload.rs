@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::build::{Built, settings};
+use super::build::{Built, note_self_signed, settings};
 use super::watch::Watch;
 use super::{descriptors, every};
 use crate::auth::Users;
@@ -158,6 +158,7 @@ impl Reloader {
         }
         let changes = house.login.replace(Arc::new(users));
         let certificates = house.tls.renew(tls);
+        note_self_signed(&house.tls, &self.readiness);
         let (names, revoked) = (changes.names(), house.tls.revoked());
         let leaves = |entry: &Entry| revoked.contains(&entry.id) || entry.user().is_some_and(|user| names.contains(&*user));
         let told = house.live.end(leaves, EndReason::UserChanged, false);
