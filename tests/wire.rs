@@ -18,4 +18,5 @@ mod wire {
     mod transcripts;
     mod transfer_log;
     mod uploads;
+    mod users;
 }

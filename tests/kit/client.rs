@@ -68,6 +68,18 @@ impl Client {
         Self { tls: tls.clone(), server, sock, secure: None, unread: Vec::new() }
     }
 
+    /// Connects to the implicit port from this address of the loopback network, shakes hands and reads the greeting.
+    pub fn implicit_from(node: &Node, tls: &Tls, from: Ipv4Addr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of the loopback network");
+        socket.connect_timeout(&node.implicit.into(), PATIENCE).expect("a connection");
+        let sock = patient(socket.into()).expect("deadlines");
+        let mut client = Self { tls: tls.clone(), server: node.implicit, sock, secure: None, unread: Vec::new() };
+        client.handshake().expect("a handshake");
+        client.expect(220);
+        client
+    }
+
     /// `AUTH TLS` and the handshake.
     pub fn secure(&mut self) {
         self.command("AUTH TLS").is(234);
@@ -330,7 +342,10 @@ impl Reply {
 
 /// Connects with deadlines for everything.
 pub fn connect(to: SocketAddr) -> io::Result<TcpStream> {
-    let sock = TcpStream::connect_timeout(&to, PATIENCE)?;
+    patient(TcpStream::connect_timeout(&to, PATIENCE)?)
+}
+
+fn patient(sock: TcpStream) -> io::Result<TcpStream> {
     sock.set_nodelay(true)?;
     sock.set_read_timeout(Some(PATIENCE))?;
     sock.set_write_timeout(Some(PATIENCE))?;

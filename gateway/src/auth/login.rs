@@ -128,14 +128,14 @@ impl Login {
         let Some((user, hash)) = user.and_then(|user| Some((user, user.password.as_ref()?))) else {
             // As long as for a user who has one: with the cost of one of them, always of the same one for this name.
             let hash = users.stand_in(self.recent.number(attempt.user.as_str())).unwrap_or(&self.dummy);
-            self.verify(hash, password).await?;
+            self.verify(hash, password, attempt.peer).await?;
             return Err(incorrect(if user.is_some() { LoginFault::CertificateMissing } else { LoginFault::UnknownUser }));
         };
         let may_come = may_come(user, attempt);
         let tag = self.recent.tag(&user.name, hash, password);
         // Whoever may not come is hashed each time, or the time would tell that the password is right.
         if may_come.is_err() || !self.recent.knows(&tag, Instant::now()) {
-            if !self.verify(hash, password).await? {
+            if !self.verify(hash, password, attempt.peer).await? {
                 return Err(incorrect(LoginFault::WrongPassword));
             }
             may_come.map_err(incorrect)?;
@@ -144,8 +144,8 @@ impl Login {
         Ok(Admitted { user: user.clone(), method: LoginMethod::Password })
     }
 
-    async fn verify(&self, hash: &PasswordHash, password: &Password) -> Result<bool, (LoginRefusal, LoginFault)> {
-        self.jobs.verify(hash, password).await.ok_or((LoginRefusal::Unavailable, LoginFault::QueueFull))
+    async fn verify(&self, hash: &PasswordHash, password: &Password, peer: IpAddr) -> Result<bool, (LoginRefusal, LoginFault)> {
+        self.jobs.verify(hash, password, peer).await.ok_or((LoginRefusal::Unavailable, LoginFault::QueueFull))
     }
 }
 

@@ -10,6 +10,7 @@ mod hash;
 mod jobs;
 mod login;
 mod memory;
+mod queue;
 mod recent;
 mod scheme;
 mod user;

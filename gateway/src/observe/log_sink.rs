@@ -5,7 +5,7 @@
 
 use ftps_proto::machine::io::LoginRefusal;
 
-use super::event::{DataOutcome, Direction, Event, StreamEnd, Subject, TransferResult};
+use super::event::{DataOutcome, Direction, Event, LoginFault, StreamEnd, Subject, TransferResult};
 use super::id::TransferId;
 use super::labels::Label;
 use super::line::Line;
@@ -58,6 +58,8 @@ fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
         Event::HandshakeFailed { .. } => (Info, "tls", "handshake failed"),
         Event::LoggedIn { .. } => (Info, "auth", "logged in"),
         Event::LoginRefused { refusal: LoginRefusal::PasswordNeeded, .. } => (Debug, "auth", "password needed"),
+        // The user can do nothing about it, the operator can.
+        Event::LoginRefused { why: LoginFault::HomeUnavailable | LoginFault::QueueFull, .. } => (Warn, "auth", "login refused"),
         Event::LoginRefused { .. } => (Info, "auth", "login refused"),
         Event::Command { .. } => (Debug, "session", "command"),
         Event::PassiveOpened { .. } => (Debug, "data", "passive port announced"),
