@@ -246,11 +246,23 @@ fn a_host_is_served_by_its_certificate_and_host_agrees_with_sni() {
         client.login(USER);
         let (port, ca) = (node.implicit.port(), node.pki.ca.display().to_string());
         let target = format!("localhost:{port}");
-        let arguments =
-            ["s_client", "-connect", &target, "-servername", "b.example", "-verify_hostname", "b.example", "-verify_return_error", "-CAfile", &ca, "-crlf"];
+        let arguments = [
+            "s_client",
+            "-connect",
+            &target,
+            "-servername",
+            "b.example",
+            "-verify_hostname",
+            "b.example",
+            "-verify_return_error",
+            "-CAfile",
+            &ca,
+            "-quiet",
+            "-crlf",
+        ];
         let output = Run::new("openssl", arguments).input("HOST localhost\nHOST b.example\nQUIT\n").seconds(30).run();
         let text = output.text();
         let (wrong, right) = (text.find("504 "), text.find("220 Host accepted"));
-        assert!(text.contains("Verify return code: 0") && wrong.is_some() && wrong < right, "{text}");
+        assert!(wrong.is_some() && wrong < right, "{text}\n{}", output.stderr);
     });
 }

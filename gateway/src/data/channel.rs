@@ -29,6 +29,9 @@ use crate::observe::event::DataOutcome;
 use crate::observe::id::SessionId;
 use crate::observe::{Event, Observer, Subject};
 
+/// Looks at a finished handshake; else says why the connection is not taken.
+pub type Check = Box<dyn Fn(&ServerConnection) -> Result<(), String> + Send + Sync>;
+
 /// What a session's data connections stand on.
 pub struct Setup {
     /// The session.
@@ -43,7 +46,7 @@ pub struct Setup {
     /// others, and a full handshake leaves the client with nothing that could prove it later.
     pub config: Box<dyn Fn() -> Arc<ServerConfig> + Send + Sync>,
     /// Whether a connection may be taken after its handshake, as far as the client's certificate goes; else why not.
-    pub check: Box<dyn Fn(&ServerConnection) -> Result<(), String> + Send + Sync>,
+    pub check: Check,
     /// Who waits where, on this node.
     pub waits: Waits,
     /// `limits.data_timeout`.
