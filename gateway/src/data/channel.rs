@@ -59,6 +59,9 @@ pub struct Setup {
     pub observer: Observer,
 }
 
+/// Looks at a finished handshake; else why it does not do.
+pub type Check = Box<dyn Fn(&ServerConnection) -> Result<(), String> + Send + Sync>;
+
 /// The data connection of one session, over its life.
 pub struct Channel {
     pub(super) setup: Arc<Setup>,
