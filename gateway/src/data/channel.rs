@@ -29,9 +29,6 @@ use crate::observe::event::DataOutcome;
 use crate::observe::id::SessionId;
 use crate::observe::{Event, Observer, Subject};
 
-/// Looks at a finished handshake; else says why the connection is not taken.
-pub type Check = Box<dyn Fn(&ServerConnection) -> Result<(), String> + Send + Sync>;
-
 /// What a session's data connections stand on.
 pub struct Setup {
     /// The session.
