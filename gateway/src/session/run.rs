@@ -168,6 +168,7 @@ impl Session {
     fn begin(&mut self, job: Job) {
         self.work = match job {
             Job::Login { user, password, host: _ } => login::start(&self.carried, user, password),
+            Job::CheckHost(name) => login::host(&self.carried, &name),
             Job::Passive { family, pasv } => transfer::passive(&mut self.channel, &self.carried, family, pasv),
             Job::Active(address) => {
                 self.channel.connect_to(address);
