@@ -18,9 +18,10 @@ pub mod report;
 pub mod seal;
 mod shm;
 pub mod stats;
+mod queue;
 mod step;
 pub mod store;
-// tiers
+pub mod tiers;
 pub mod wire;
 
 #[cfg(test)]
