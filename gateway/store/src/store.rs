@@ -4,10 +4,9 @@
 //! Never: connects in an operation (a task of its own does, at once and then each second), or asks a server that is known to be away.
 
 use std::fmt;
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use thiserror::Error;
@@ -15,13 +14,15 @@ use tokio::sync::{Notify, watch};
 use zeroize::Zeroizing;
 
 use crate::backend::{Backend, Capabilities, Subscription, Task, Version, Versioned};
-use crate::breaker::{Breaker, Turn};
+use crate::breaker::Breaker;
 use crate::error::{Failure, StoreError};
+pub use crate::guard::KEY_MAX;
+use crate::guard::{Guard, check_key};
 use crate::location::Location;
 use crate::memcached::Memcached;
 use crate::memory::Memory;
 use crate::redis::Redis;
-use crate::report::{BackendKind, Finished, Notice, Operation, Outcome, Report, Tier};
+use crate::report::{BackendKind, Operation, Outcome, Report, Tier};
 pub use crate::shm::SegmentError;
 use crate::shm::Shm;
 use crate::stats::{Counters, Statistics};
@@ -69,21 +70,8 @@ pub enum OpenError {
 
 /// A store. Dropping it ends its task and its connections.
 pub struct Store {
-    inner: Arc<Inner>,
+    inner: Arc<Guard>,
     _probers: Vec<Task>,
-}
-
-struct Inner {
-    backend: Backend,
-    breakers: Vec<Breaker>,
-    timeout: Duration,
-    report: Arc<dyn Report>,
-    tier: Tier,
-    counters: Counters,
-    /// Wakes the prober of a server.
-    doubts: Vec<Notify>,
-    /// How many servers are up.
-    up: watch::Sender<usize>,
 }
 
 impl Store {
@@ -107,7 +95,7 @@ impl Store {
         let up = watch::Sender::new(if networked { 0 } else { breakers.len() });
         let doubts = breakers.iter().map(|_| Notify::new()).collect();
         let (report, counters) = (options.report.clone(), Counters::default());
-        let inner = Arc::new(Inner { backend, breakers, timeout: options.timeout, report, tier: options.tier, counters, doubts, up });
+        let inner = Arc::new(Guard { backend, breakers, timeout: options.timeout, report, tier: options.tier, counters, doubts, up });
         let lanes = if networked { inner.breakers.len() } else { 0 };
         let probers = (0..lanes).map(|lane| Task(tokio::spawn(inner.clone().keep_probing(lane)))).collect();
         Ok(Self { inner, _probers: probers })
@@ -299,14 +287,6 @@ impl Store {
         (numbers.entries, numbers.expired, numbers.evicted) = (entries, Some(expired), Some(evicted));
         numbers
     }
-
-    /// How many of its operations failed because the segment was damaged and began anew.
-    pub fn segment_resets(&self) -> u64 {
-        match &self.inner.backend {
-            Backend::Shm(shm) => shm.resets(),
-            Backend::Memory(_) | Backend::Redis(_) | Backend::Memcached(_) => 0,
-        }
-    }
 }
 
 impl fmt::Debug for Store {
@@ -315,115 +295,12 @@ impl fmt::Debug for Store {
     }
 }
 
-impl Inner {
-    async fn run<T>(
-        &self,
-        operation: Operation,
-        key: &str,
-        value: Option<&[u8]>,
-        work: impl Future<Output = Result<T, StoreError>>,
-        outcome: impl FnOnce(&T) -> Outcome,
-    ) -> Result<T, StoreError> {
-        let start = Instant::now();
-        let lane = self.backend.lane(key);
-        let result = match self.admit(lane, key, value) {
-            Err(error) => Err(error),
-            Ok(()) => tokio::time::timeout(self.timeout, work).await.unwrap_or_else(|_| Err(Failure::Timeout.into())),
-        };
-        self.judge(lane, &result);
-        let outcome = result.as_ref().map_or_else(|error| Outcome::Failed(error.failure), outcome);
-        self.counters.count(operation, outcome);
-        self.report.operation(&Finished { backend: self.backend.kind(), tier: self.tier, operation, outcome, took: start.elapsed() });
-        result
-    }
-
-    fn admit(&self, lane: usize, key: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
-        check_key(key)?;
-        // No backend tells an empty value from none.
-        if value.is_some_and(|value| value.is_empty() || value.len() > crate::backend::VALUE_MAX) {
-            return Err(Failure::Size.into());
-        }
-        if self.breakers.get(lane).is_some_and(Breaker::admits) { Ok(()) } else { Err(Failure::Absent.into()) }
-    }
-
-    fn judge<T>(&self, lane: usize, result: &Result<T, StoreError>) {
-        let Some(breaker) = self.breakers.get(lane).filter(|_| self.backend.kind().is_networked()) else { return };
-        match result {
-            Ok(_) => breaker.answered(),
-            Err(error) => {
-                let lost = error.failure.is_outage() && !self.backend.is_connected(lane);
-                let turn = if lost { breaker.trip() } else { breaker.failure(error.failure) };
-                if turn == Turn::Opened {
-                    self.tell_down(lane, error);
-                    self.doubts[lane].notify_one();
-                }
-            }
-        }
-    }
-
-    fn tell_down(&self, lane: usize, error: &StoreError) {
-        self.up.send_modify(|up| *up = up.saturating_sub(1));
-        self.notice(&Notice::Down { server: lane, error: error.clone() });
-    }
-
-    fn notice(&self, notice: &Notice) {
-        self.report.notice(self.backend.kind(), self.tier, notice);
-    }
-
-    /// Asks one server that is away. A probe may take longer than an operation: nobody waits for it.
-    async fn probe(&self, lane: usize, told: &mut bool) {
-        let start = Instant::now();
-        let result = tokio::time::timeout(PROBE_TIMEOUT, self.backend.probe(lane)).await.unwrap_or_else(|_| Err(Failure::Timeout.into()));
-        let outcome = result.as_ref().map_or_else(|error| Outcome::Failed(error.failure), |()| Outcome::Done);
-        self.report.operation(&Finished { backend: self.backend.kind(), tier: self.tier, operation: Operation::Probe, outcome, took: start.elapsed() });
-        match result {
-            Ok(()) => {
-                if self.breakers[lane].success() == Turn::Closed {
-                    self.up.send_modify(|up| *up += 1);
-                    self.notice(&Notice::Up { server: lane });
-                }
-                *told = true;
-                if let Backend::Redis(redis) = &self.backend
-                    && let Some(policy) = redis.take_evicting_policy()
-                {
-                    self.notice(&Notice::Evicts { policy });
-                }
-            }
-            Err(error) => {
-                self.backend.disconnect(lane);
-                // Away from the start: say it once. Later the operation that found out says it.
-                if !std::mem::replace(told, true) {
-                    self.notice(&Notice::Down { server: lane, error });
-                }
-            }
-        }
-    }
-
-    /// Connects one server when it is away: at once when an operation finds out, then each second.
-    async fn keep_probing(self: Arc<Self>, lane: usize) {
-        let mut told = false;
-        loop {
-            if self.breakers[lane].admits() {
-                self.doubts[lane].notified().await;
-            }
-            self.probe(lane, &mut told).await;
-            // A server that answers probes and fails operations must not make this spin.
-            tokio::time::sleep(if self.breakers[lane].admits() { PROBE_PAUSE } else { PROBE_EVERY }).await;
-        }
-    }
-
-    /// Counts the values of a multi-get beyond the one that its outcome counted.
-    fn count_rest(&self, found: &[Option<Vec<u8>>]) {
-        let hits = found.iter().flatten().count() as u64;
-        let misses = found.len() as u64 - hits;
-        self.counters.count_more(hits.saturating_sub(1), if hits == 0 { misses.saturating_sub(1) } else { misses });
-    }
-}
-
 fn hit<T>(found: &Option<T>) -> Outcome {
     if found.is_some() { Outcome::Hit } else { Outcome::Miss }
 }
 
+// The guard hands every outcome a reference to the result itself.
+#[allow(clippy::ptr_arg)]
 fn any_hit(found: &Vec<Option<Vec<u8>>>) -> Outcome {
     if found.iter().any(Option::is_some) { Outcome::Hit } else { Outcome::Miss }
 }
@@ -432,16 +309,6 @@ fn done(flag: &bool) -> Outcome {
     if *flag { Outcome::Done } else { Outcome::Refused }
 }
 
-/// What all backends take: printable ASCII without spaces, at most 250 bytes (memcached).
-fn check_key(key: &str) -> Result<(), StoreError> {
-    if (1..=KEY_MAX).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(()) } else { Err(Failure::Key.into()) }
-}
-
-/// Longest key, in bytes.
-pub const KEY_MAX: usize = 250;
 /// The default of [`Options::timeout`].
 pub const TIMEOUT: Duration = Duration::from_millis(200);
 const UPDATES: usize = 16;
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-const PROBE_PAUSE: Duration = Duration::from_millis(20);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);

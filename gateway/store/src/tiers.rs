@@ -99,6 +99,18 @@ impl Tiers {
         None
     }
 
+    /// The values of several keys, in one round trip.
+    pub async fn all_of(&self, keys: &[String]) -> Vec<Option<Vec<u8>>> {
+        let mut found = self.shared.main.multi_get(keys).await.unwrap_or_default();
+        found.resize(keys.len(), None);
+        for (key, value) in keys.iter().zip(&mut found) {
+            if value.is_none() || self.shared.queue().waiting(key).is_some() {
+                *value = self.shared.local(key).await;
+            }
+        }
+        found
+    }
+
     /// Writes to both stores, the local one first: what this node wrote it can read at once. What the main store does not take now it gets when it is back.
     pub async fn put(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> Reach {
         let here = match &self.shared.fallback {

@@ -12,7 +12,7 @@ mod pubsub;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ::redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind, cmd};
+use ::redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind, Value, cmd};
 
 use self::link::{Link, Plan};
 use crate::backend::{Subscription, Version};
@@ -48,7 +48,10 @@ impl Redis {
     }
 
     pub(crate) async fn put(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> Result<bool, StoreError> {
-        self.ask::<()>(&set(key, value, ttl)).await.map(|()| true)
+        match self.ask(&set(key, value, ttl)).await? {
+            Value::Okay => Ok(true),
+            _ => Err(StoreError::new(Failure::Garbled, "no OK")),
+        }
     }
 
     pub(crate) async fn put_if_absent(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> Result<bool, StoreError> {

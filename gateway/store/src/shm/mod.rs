@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
@@ -31,7 +31,7 @@ struct Inner {
     segment: Segment,
     expired: AtomicU64,
     evicted: AtomicU64,
-    resets: AtomicU64,
+    reset: AtomicBool,
     /// Unix milliseconds of the last attempt to mend it.
     mended: AtomicU64,
 }
@@ -49,7 +49,7 @@ impl Shm {
     pub(crate) fn open(directory: &Path, size: u64) -> Result<Self, SegmentError> {
         let segment = Segment::open(directory, size)?;
         let zero = || AtomicU64::new(0);
-        Ok(Self(Arc::new(Inner { segment, expired: zero(), evicted: zero(), resets: zero(), mended: zero() })))
+        Ok(Self(Arc::new(Inner { segment, expired: zero(), evicted: zero(), reset: AtomicBool::new(false), mended: zero() })))
     }
 
     /// The live value. Takes no lock.
@@ -85,9 +85,9 @@ impl Shm {
         (entries, self.0.expired.load(Ordering::Relaxed), self.0.evicted.load(Ordering::Relaxed))
     }
 
-    /// How often this process found the segment damaged and began anew.
-    pub(crate) fn resets(&self) -> u64 {
-        self.0.resets.load(Ordering::Relaxed)
+    /// Whether this process found the segment damaged and began anew since the last call.
+    pub(crate) fn take_reset(&self) -> bool {
+        self.0.reset.swap(false, Ordering::AcqRel)
     }
 }
 
@@ -197,7 +197,7 @@ impl Inner {
         self.write(&[0; HEAD], class.head_at(found.slot))
     }
 
-    /// Remembers that a value was used; a second's precision spares most writes. No lock: at worst a neighbour in time gets this stamp.
+    /// Remembers that a value was used; a coarse stamp spares most writes. No lock: at worst a neighbour in time gets this stamp.
     fn touch(&self, found: &Found, now: u64) {
         if now.saturating_sub(found.head.used) < TOUCH_EVERY {
             return;
@@ -246,7 +246,7 @@ impl Inner {
         let last = self.mended.load(Ordering::Relaxed);
         let due = now.saturating_sub(last) >= MEND_EVERY && self.mended.compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if due && self.segment.repair() {
-            self.resets.fetch_add(1, Ordering::Relaxed);
+            self.reset.store(true, Ordering::Release);
         }
         match Errno::from_io_error(error) {
             Some(Errno::NOSPC | Errno::DQUOT) => StoreError::new(Failure::Full, error),
@@ -271,7 +271,7 @@ const READS: usize = 3;
 /// Most slots of a window.
 const WAYS_MAX: usize = 8;
 /// Milliseconds between two stamps of one value's use.
-const TOUCH_EVERY: u64 = 1000;
+const TOUCH_EVERY: u64 = 100;
 /// Milliseconds between two attempts to mend the segment.
 const MEND_EVERY: u64 = 1000;
 /// Milliseconds that a clock may have been set back before stamps of use count as damage.

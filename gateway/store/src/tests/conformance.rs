@@ -240,7 +240,7 @@ async fn messages(store: &Store) {
         assert_eq!(store.subscribe(&[channel]).unwrap_err().failure, Failure::Unsupported);
         return;
     }
-    let mut listener = store.subscribe(&[channel.clone()]).unwrap();
+    let mut listener = store.subscribe(std::slice::from_ref(&channel)).unwrap();
     assert_eq!(listener.next().await, Some(Message::Gap), "the subscription stands");
     store.publish(&key("another"), b"not for us").await.unwrap();
     for n in 0..100_u8 {

@@ -106,7 +106,14 @@ fn lifetimes_on_the_server_are_the_ones_asked_for() {
 
 #[test]
 fn garbage_on_the_wire_is_no_panic_and_no_hang() {
-    for lie in [&b"VA 1073741824 f0\r\nx"[..], b"VA 99999999999999999999 \r\n", b"\xff\xfe\0\r\n", b"HTTP/1.1 400 Bad\r\n\r\n", b"HD\r\n", b"SERVER_ERROR out of memory\r\n"] {
+    for lie in [
+        &b"VA 1073741824 f0\r\nx"[..],
+        b"VA 99999999999999999999 \r\n",
+        b"\xff\xfe\0\r\n",
+        b"HTTP/1.1 400 Bad\r\n\r\n",
+        b"HD\r\n",
+        b"SERVER_ERROR out of memory\r\n",
+    ] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Failure;
 use crate::location::Location;
-use crate::report::{BackendKind, Finished, Notice, Outcome, Report, Tier};
+use crate::report::{BackendKind, Finished, Notice, Report, Tier};
 use crate::store::{Options, Store, TlsFiles};
 
 /// A directory that goes with its test.
@@ -61,10 +61,6 @@ impl Heard {
     pub fn downs(&self) -> Vec<Failure> {
         let failure = |notice| if let Notice::Down { error, .. } = notice { Some(error.failure) } else { None };
         self.notices().into_iter().filter_map(failure).collect()
-    }
-
-    pub fn failures(&self, wanted: Failure) -> usize {
-        self.finished.lock().unwrap().iter().filter(|finished| finished.outcome == Outcome::Failed(wanted)).count()
     }
 
     pub fn finished(&self) -> Vec<Finished> {

@@ -14,7 +14,7 @@ use super::{Dir, Heard, eventually, open, options, run, skip};
 use crate::backend::Message;
 use crate::error::Failure;
 use crate::location::Location;
-use crate::report::Notice;
+use crate::report::{Finished, Notice, Operation, Outcome};
 use crate::store::{OpenError, Store, TlsFiles};
 
 /// With the deadline of the product.
@@ -41,7 +41,8 @@ fn a_frozen_server_costs_one_deadline_and_is_found_again() {
         for _ in 0..1000 {
             assert_eq!(store.get("key").await.unwrap_err().failure, Failure::Absent);
         }
-        assert_eq!(heard.failures(Failure::Timeout) - heard.finished().iter().filter(|f| f.operation == crate::report::Operation::Probe).count(), 1);
+        let waited = |finished: &&Finished| finished.operation == Operation::Get && finished.outcome == Outcome::Failed(Failure::Timeout);
+        assert_eq!(heard.finished().iter().filter(waited).count(), 1);
         assert_eq!(heard.downs(), [Failure::Timeout], "said once");
         tokio::time::sleep(Duration::from_millis(1500)).await;
         server.thaw();
@@ -178,7 +179,8 @@ fn a_replica_refuses_writes_and_answers_reads() {
 #[test]
 fn garbage_on_the_wire_is_no_panic_and_no_hang() {
     // A server that greets like Redis and then lies, each time in another way.
-    let lies: [&[u8]; 7] = [b"$999999999\r\nx", b"*1000000000\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\0", b":notanumber\r\n", b"$-7\r\n", b"-ERR \xff\xfe\r\n"];
+    let lies: [&[u8]; 7] =
+        [b"$999999999\r\nx", b"*1000000000\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\0", b":notanumber\r\n", b"$-7\r\n", b"-ERR \xff\xfe\r\n"];
     for lie in lies {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -250,7 +252,8 @@ fn tls_with_our_own_authority_and_client_certificates() {
     make_certificates(dir.path());
     let path = |name: &str| dir.path().join(name).display().to_string();
     let tls_port = free_port().to_string();
-    let arguments = ["--tls-port", &tls_port, "--tls-cert-file", &path("server.crt"), "--tls-key-file", &path("server.key"), "--tls-ca-cert-file", &path("ca.crt")];
+    let arguments =
+        ["--tls-port", &tls_port, "--tls-cert-file", &path("server.crt"), "--tls-key-file", &path("server.key"), "--tls-ca-cert-file", &path("ca.crt")];
     let Some(server) = Server::redis(&arguments) else { return };
     run(60, async {
         let pem = |name: &str| std::fs::read(dir.path().join(name)).unwrap();

@@ -78,12 +78,6 @@ impl Server {
         assert!(self.answers(), "{} starts again", self.program);
     }
 
-    /// Starts it again with other arguments behind its own.
-    pub fn restart_with(&mut self, arguments: &[&str]) {
-        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-        self.restart();
-    }
-
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

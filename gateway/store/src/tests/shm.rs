@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Dir, eventually, open, run, skip};
+use super::{Dir, open, run, skip};
 use crate::error::Failure;
-use crate::location::Location;
+use crate::report::Notice;
 use crate::shm::{SegmentError, Shm};
 use crate::step::Step;
 use crate::store::Store;
@@ -73,7 +73,7 @@ fn killed_writers_leave_no_torn_value_and_nothing_stuck() {
             assert_eq!(shm.get(&name(key)).unwrap(), Some(value), "{key}");
         }
     });
-    assert_eq!(shm.resets(), 0);
+    assert!(!shm.take_reset());
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_stopped_writer_costs_at_most_its_stripe_and_five_milliseconds() {
 fn a_truncated_segment_begins_anew() {
     let dir = Dir::new();
     run(30, async {
-        let (store, _) = open("shm:?size=4MiB", dir.path()).await;
+        let (store, heard) = open("shm:?size=4MiB", dir.path()).await;
         for length in [0, 100, 5000, SIZE / 2, SIZE - 1] {
             store.put("key", b"value", None).await.unwrap();
             let data = data_file(dir.path(), SIZE);
@@ -138,7 +138,7 @@ fn a_truncated_segment_begins_anew() {
             }
             assert_eq!(store.get("key1").await.unwrap().as_deref(), Some(&b"again"[..]));
         }
-        assert!(store.segment_resets() >= 5);
+        assert_eq!(heard.notices(), vec![Notice::SegmentReset; 5]);
     });
 }
 
@@ -281,15 +281,17 @@ fn a_window_keeps_what_is_used() {
     run(30, async {
         let store = open("shm:?size=2MiB", dir.path()).await.0;
         store.put("kept", b"value", None).await.unwrap();
-        for n in 0..60_000_u64 {
-            store.put(&format!("other{n}"), b"x", None).await.unwrap();
-            if n % 500 == 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                store.get("kept").await.unwrap();
+        // A round is shorter than it takes to fill a window of eight, and longer than two stamps of use are apart.
+        for round in 0..25 {
+            for n in 0..200 {
+                store.put(&format!("other{round}-{n}"), b"x", None).await.unwrap();
             }
+            tokio::time::sleep(Duration::from_millis(120)).await;
+            store.get("kept").await.unwrap();
         }
+        assert!(store.get("kept").await.unwrap().is_some());
         let numbers = store.statistics().await;
-        assert!(numbers.evicted.unwrap() > 10_000, "{numbers:?}");
+        assert!(numbers.evicted.unwrap() > 3000, "{numbers:?}");
     });
 }
 
@@ -315,7 +317,6 @@ fn many_threads_count_right() {
             done += task.await.unwrap();
         }
         assert_eq!(stores[0].get("count").await.unwrap(), Some(done.to_string().into_bytes()));
-        eventually(1, "locks are free", || Location::parse("shm:").is_ok()).await;
     });
 }
 

@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::servers::Server;
 use super::{Dir, Heard, eventually, options, run};
+use crate::generation::{Cache, Generations, Seal};
+use crate::key::Names;
 use crate::location::Location;
 use crate::report::{Notice, Tier};
+use crate::seal::{Keyring, Secrets};
 use crate::store::Store;
 use crate::tiers::{Reach, Tiers};
 
@@ -109,6 +112,36 @@ fn a_local_store_needs_no_second_tier() {
         assert_eq!((tiers.waiting(), tiers.is_degraded()), (0, false));
         let (main, fallback) = tiers.statistics().await;
         assert!(main.stores == 1 && main.hits == 1 && fallback.is_none());
+    });
+}
+
+#[test]
+fn clearing_a_cache_is_seen_by_other_nodes_and_survives_an_emptied_store() {
+    let Some(server) = Server::redis(&[]) else { return };
+    run(60, async {
+        let (one, two) = (Dir::new(), Dir::new());
+        let (a, _) = tiers(&server.url("redis"), "memory:", &one).await;
+        let (b, _) = tiers(&server.url("redis"), "memory:", &two).await;
+        let secrets = Secrets::new(&[&[7; 32], &[8; 32]]).unwrap();
+        let (names, keyring) = (Names::new("test", &secrets).unwrap(), Keyring::new(&secrets));
+        let seal = Seal { names: &names, keyring: &keyring, day: 20_000 };
+        let (of_a, of_b) = (Generations::default(), Generations::default());
+        assert_eq!(of_a.clear(Cache::Sessions, &a, seal).await, Reach::Everywhere);
+        assert_eq!(of_a.clear(Cache::Sessions, &a, seal).await, Reach::Everywhere);
+        of_b.refresh(&b, seal).await;
+        assert_eq!((of_a.of(Cache::Sessions), of_b.of(Cache::Sessions), of_b.of(Cache::Staples)), (2, 2, 0));
+        assert_eq!(server.cli(&["FLUSHALL"]), "OK");
+        let fresh = Generations::default();
+        let (c, _) = tiers(&server.url("redis"), "memory:", &Dir::new()).await;
+        of_b.clear(Cache::Sessions, &b, seal).await;
+        fresh.refresh(&c, seal).await;
+        assert_eq!(fresh.of(Cache::Sessions), 3, "nobody goes back");
+        // What a stranger writes there is nothing.
+        let name = names.write(Cache::Sessions.kind(), u64::MAX, b"generation");
+        assert_eq!(server.cli(&["SET", &name, "99999"]), "OK");
+        let stranger = Generations::default();
+        stranger.refresh(&c, seal).await;
+        assert_eq!(stranger.of(Cache::Sessions), 0);
     });
 }
 
