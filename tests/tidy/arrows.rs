@@ -71,8 +71,8 @@ fn every_room_is_in_the_list_and_declared() {
 #[test]
 fn proto_is_pure() {
     let mut wrong = Vec::new();
-    for source in Source::product().iter().filter(|source| source.path.starts_with("gateway/proto/src/")) {
-        let code = &source.code[..source.tests_at()];
+    for source in Source::product().iter().filter(|source| source.path.starts_with("gateway/proto/src/") && !source.is_test()) {
+        let code = &source.product_code;
         for word in IMPURE {
             wrong.extend(code.match_indices(word).map(|(offset, _)| format!("{}: {word}", source.at(offset))));
         }
@@ -109,7 +109,7 @@ fn number(room: &str) -> Option<u8> {
 
 /// First names behind `crate::` and behind `super::` chains that reach the top, outside tests.
 fn uses(source: &Source) -> Vec<(usize, String)> {
-    let code = &source.code[..source.tests_at()];
+    let code = &source.product_code;
     let mut found = Vec::new();
     for (offset, _) in code.match_indices("crate::").filter(|(offset, _)| !code[..*offset].ends_with(['$', '_'])) {
         found.extend(first_names(&code[offset + "crate::".len()..]).into_iter().map(|name| (offset, name)));

@@ -17,7 +17,7 @@ fn metrics_are_named_in_one_place() {
     let mut wrong = Vec::new();
     let mut homes: BTreeMap<String, String> = BTreeMap::new();
     for source in Source::product().iter().filter(|source| !source.is_test()) {
-        for (offset, text) in source.strings.iter().filter(|(offset, text)| *offset < source.tests_at() && text.contains("ftps_gateway_")) {
+        for (offset, text) in source.product_strings().filter(|(_, text)| text.contains("ftps_gateway_")) {
             if !source.path.starts_with(METRICS_HOME) {
                 wrong.push(format!("{}: {text:?} outside of {METRICS_HOME}", source.at(*offset)));
             }
@@ -33,7 +33,7 @@ fn metrics_are_named_in_one_place() {
 fn replies_are_worded_in_one_place() {
     let mut wrong = Vec::new();
     for source in Source::product().iter().filter(|source| source.path != REPLIES_HOME && !source.is_test() && source.path.starts_with("gateway/src/")) {
-        for (offset, text) in source.strings.iter().filter(|(offset, _)| *offset < source.tests_at()) {
+        for (offset, text) in source.product_strings() {
             let bytes = text.as_bytes();
             let code = bytes.len() > 5 && bytes[..3].iter().all(u8::is_ascii_digit) && (b'1'..=b'5').contains(&bytes[0]) && matches!(bytes[3], b' ' | b'-');
             // `220 …` is a reply; a client of our own compares codes, not lines.
@@ -49,7 +49,8 @@ fn replies_are_worded_in_one_place() {
 fn store_keys_are_made_in_one_place() {
     let mut homes: Vec<String> = Vec::new();
     for source in Source::product().iter().filter(|source| !source.is_test()) {
-        if source.strings.iter().any(|(offset, text)| *offset < source.tests_at() && text.starts_with("ftps-gateway:")) {
+        // `ftps-gateway: …` with a space is a message.
+        if source.product_strings().any(|(_, text)| text.starts_with("ftps-gateway:") && !text.starts_with("ftps-gateway: ")) {
             homes.push(source.path.clone());
         }
     }

@@ -68,8 +68,6 @@ fn no_registry_and_no_machine_is_named() {
         ("proxy.gol", "ang.org"),
         ("/wo", "rk/"),
         ("/fa", "rm/"),
-        ("/ro", "ot/"),
-        ("/ho", "me/"),
     ]
     .map(|(a, b)| format!("{a}{b}"))
     .into();

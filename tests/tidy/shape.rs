@@ -47,10 +47,12 @@ fn no_function_is_too_long() {
 fn nothing_outside_tests_panics_without_a_proof() {
     let mut wrong = Vec::new();
     for source in Source::product().iter().filter(|source| !source.is_test() && !source.path.starts_with("gateway/fuzz/")) {
-        let code = &source.code[..source.tests_at()];
+        let code = &source.product_code;
         for word in PANICS {
             for (offset, _) in code.match_indices(word).filter(|(offset, _)| !part_of_a_word(code, *offset, word)) {
-                if !proven(source, offset) {
+                // `expect` takes words; a parser may have a method of that name that takes what it expects.
+                let other = word == ".expect(" && !source.text[offset + word.len()..].trim_start().starts_with(['"', '&']);
+                if !other && !proven(source, offset) {
                     wrong.push(format!("{}: {word}", source.at(offset)));
                 }
             }

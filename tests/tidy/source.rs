@@ -13,14 +13,27 @@ pub struct Source {
     pub text: String,
     /// The text with every byte of comments, strings and characters blanked, line ends kept.
     pub code: String,
+    /// The same with everything under `#[cfg(test)]` blanked too.
+    pub product_code: String,
     /// String literals and where they begin.
     pub strings: Vec<(usize, String)>,
+    /// Where the items under `#[cfg(test)]` begin and end.
+    test_items: Vec<(usize, usize)>,
+    /// Whether another file declares this one under `#[cfg(test)]`.
+    declared_as_test: bool,
 }
 
 impl Source {
     /// All tracked Rust files.
     pub fn all() -> Vec<Self> {
-        tracked().into_iter().filter(|path| path.ends_with(".rs")).map(Self::read).collect()
+        let mut sources: Vec<Self> = tracked().into_iter().filter(|path| path.ends_with(".rs")).map(Self::read).collect();
+        let declared: Vec<String> = sources.iter().flat_map(Self::test_modules).collect();
+        for source in &mut sources {
+            let module = source.path.trim_end_matches(".rs").trim_end_matches("/mod");
+            // A test module's own modules are tests as well.
+            source.declared_as_test = declared.iter().any(|test| module == test || module.starts_with(&format!("{test}/")));
+        }
+        sources
     }
 
     /// Those of the product: not `tests/`.
@@ -32,18 +45,50 @@ impl Source {
     pub fn new(path: &str, text: &str) -> Self {
         let mut lexer = Lexer { bytes: text.as_bytes(), at: 0, code: Vec::with_capacity(text.len()), strings: Vec::new() };
         lexer.run();
-        Self { path: path.to_owned(), text: text.to_owned(), code: String::from_utf8(lexer.code).expect("blanked text is UTF-8"), strings: lexer.strings }
+        let (code, strings) = (String::from_utf8(lexer.code).expect("blanked text is UTF-8"), lexer.strings);
+        let test_items = test_items(&code);
+        let mut product = code.clone().into_bytes();
+        for (from, to) in &test_items {
+            product[*from..*to].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
+        }
+        let product_code = String::from_utf8(product).expect("blanked text is UTF-8");
+        Self { path: path.to_owned(), text: text.to_owned(), code, product_code, strings, test_items, declared_as_test: false }
     }
 
     /// Whether the whole file is a test.
     pub fn is_test(&self) -> bool {
-        let name = self.path.rsplit('/').next().unwrap_or_default();
-        self.path.starts_with("tests/") || self.path.contains("/tests/") || name == "tests.rs" || name.ends_with("_tests.rs")
+        self.declared_as_test || self.path.starts_with("tests/")
     }
 
-    /// Where `#[cfg(test)]` begins, or the end.
+    /// Where the test module that closes the file begins, or the end.
     pub fn tests_at(&self) -> usize {
-        if self.is_test() { 0 } else { self.code.find("#[cfg(test)]").unwrap_or(self.code.len()) }
+        self.test_items
+            .iter()
+            .find(|(from, to)| self.code[*from..*to].contains("mod ") && self.code[*from..*to].ends_with('}'))
+            .map_or(self.code.len(), |(from, _)| *from)
+    }
+
+    /// String literals outside of tests.
+    pub fn product_strings(&self) -> impl Iterator<Item = &(usize, String)> {
+        self.strings.iter().filter(|(offset, _)| !self.test_items.iter().any(|(from, to)| (from..to).contains(&offset)))
+    }
+
+    /// Modules in files of their own that are declared under `#[cfg(test)]`, as paths without `.rs` and `/mod.rs`.
+    fn test_modules(&self) -> Vec<String> {
+        let inside = self.path.trim_end_matches(".rs");
+        let folder = ["/mod", "/lib", "/main"].iter().find_map(|end| inside.strip_suffix(end)).unwrap_or(inside);
+        let mut found = Vec::new();
+        for (from, to) in self.test_items.iter().filter(|(from, to)| self.code[*from..*to].ends_with(';')) {
+            let named = self.strings.iter().find(|(offset, _)| (from..to).contains(&offset) && self.text[*from..*offset].contains("path"));
+            let item = &self.code[*from..*to];
+            let name = item.rsplit("mod ").next().unwrap_or_default().trim_end_matches(';').trim();
+            match named {
+                Some((_, file)) => found.push(format!("{}/{}", self.path.rsplit_once('/').map_or("", |(folder, _)| folder), file.trim_end_matches(".rs"))),
+                None if item.contains("mod ") => found.push(format!("{folder}/{name}")),
+                None => {}
+            }
+        }
+        found
     }
 
     /// The line of an offset, from 1.
@@ -60,6 +105,24 @@ impl Source {
         let text = std::fs::read_to_string(root().join(&path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         Self::new(&path, &text)
     }
+}
+
+/// Where each item behind `#[cfg(test)]` begins and ends.
+fn test_items(code: &str) -> Vec<(usize, usize)> {
+    let mut found: Vec<(usize, usize)> = Vec::new();
+    for (from, mark) in code.match_indices("#[cfg(test)]") {
+        if found.last().is_some_and(|(_, end)| from < *end) {
+            continue;
+        }
+        let mut depth = 0;
+        let end = code[from + mark.len()..].char_indices().find_map(|(place, char)| {
+            depth += i32::from(matches!(char, '{' | '(' | '[')) - i32::from(matches!(char, '}' | ')' | ']'));
+            let ended = depth == 0 && matches!(char, '}' | ';');
+            ended.then(|| from + mark.len() + place + 1)
+        });
+        found.push((from, end.unwrap_or(code.len())));
+    }
+    found
 }
 
 /// The top of the repository.
@@ -199,4 +262,14 @@ fn comments_strings_and_characters_are_blanked() {
     assert!(!source.code.contains(['{', '}', '"']), "{}", source.code);
     assert!(source.code.contains("&'a str") && source.code.contains("let e ="), "{}", source.code);
     assert_eq!(source.strings.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["x // {", "\"}", "\\\\"]);
+}
+
+#[test]
+fn what_is_for_tests_is_told_from_the_product() {
+    let text = "#[cfg(test)]\nmod random;\nmod real;\n#[cfg(test)]\n#[path = \"x_tests.rs\"]\nmod tests;\nfn a() { b(\"seen\") }\n#[cfg(test)]\nmod inline {\n  fn c() { d(\"unseen\") }\n}\n";
+    let source = Source::new("gateway/src/room/mod.rs", text);
+    assert_eq!(source.test_modules(), ["gateway/src/room/random", "gateway/src/room/x_tests"]);
+    assert!(source.product_code.contains("mod real;") && source.product_code.contains("fn a()") && !source.product_code.contains("fn c()"));
+    assert_eq!(source.product_strings().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["seen"]);
+    assert_eq!(source.line(source.tests_at()), 8);
 }

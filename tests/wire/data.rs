@@ -221,24 +221,18 @@ fn a_stalled_transfer_is_cut() {
 
 #[test]
 fn two_sessions_move_data_at_once() {
-    kit::test(60, || {
-        let node = strict();
-        let bytes = random_bytes(4 << 20);
-        std::fs::write(node.root.join("big"), &bytes).unwrap();
-        let (mut one, mut two) = (Client::ready(&node), Client::ready(&node));
-        let (mut first, mut second) = (one.begin("RETR big"), two.begin("STOR other"));
-        second.handshake().unwrap();
-        first.handshake().unwrap();
-        second.write(&bytes).unwrap();
-        assert!(first.read_to_end().unwrap() == bytes);
-        second.finish();
-        first.finish();
-        one.expect(226);
-        two.expect(226);
-        kit::same_file(node.root.join("other"), &bytes, "on disk");
-    });
+    kit::test(60, || two_at_once(&Tls::new(Version::Tls12), &Tls::new(Version::Tls12)));
 }
 
+#[test]
+fn two_sessions_with_one_tls_cache_move_data_at_once() {
+    kit::test(60, || {
+        let tls = Tls::new(Version::Tls12);
+        two_at_once(&tls, &tls);
+        let ids = Tls::session_ids();
+        two_at_once(&ids, &ids);
+    });
+}
 #[test]
 fn connections_that_come_and_go_leak_no_descriptor() {
     kit::test(60, || {
@@ -256,6 +250,24 @@ fn connections_that_come_and_go_leak_no_descriptor() {
         }
         kit::eventually(20, "the descriptors are given back", || node.descriptors() <= before + 2);
     });
+}
+
+/// A download of one session and an upload of another, in each other's way.
+fn two_at_once(one: &Tls, two: &Tls) {
+    let node = strict();
+    let bytes = random_bytes(4 << 20);
+    std::fs::write(node.root.join("big"), &bytes).unwrap();
+    let (mut one, mut two) = (Client::session(&node, one), Client::session(&node, two));
+    let (mut first, mut second) = (one.begin("RETR big"), two.begin("STOR other"));
+    second.handshake().unwrap();
+    first.handshake().unwrap();
+    second.write(&bytes).unwrap();
+    kit::same(&first.read_to_end().unwrap(), &bytes, "downloaded");
+    second.finish();
+    first.finish();
+    one.expect(226);
+    two.expect(226);
+    kit::same_file(node.root.join("other"), &bytes, "uploaded");
 }
 
 /// A node with two users and a file of the first, where every data connection must prove its session.

@@ -275,7 +275,7 @@ impl SmallDisk {
         let done = rustix::process::geteuid().is_root()
             && kit::have("mount")
             && Run::new("mount", ["-t", "tmpfs", "-o", "size=4m", "tmpfs", &path]).run().code == Some(0);
-        done.then_some(Self(tree))
+        done.then(|| Self(tree))
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use ftps_proto::hello::{HelloReader, Progress};
 use ftps_proto::machine::io::{DataRefusal, PassiveError};
-use ftps_proto::proof::{self, Offered, Origin, ReusePolicy, Verdict};
+use ftps_proto::proof::{self, HOLD, Offered, Origin, ReusePolicy, Shown, Verdict};
 use rustls::ServerConfig;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -99,7 +99,7 @@ impl Channel {
     pub fn reserve(&mut self) -> impl Future<Output = Result<Wait, PassiveError>> + Send + use<> {
         self.close();
         let setup = self.setup.clone();
-        let lease = proof::wants_lease(self.policy, self.has_proven(), HIDDEN);
+        let lease = proof::wants_lease(self.policy, self.past.shown(true), HIDDEN);
         async move { setup.waits.open(setup.session, setup.peer.ip(), lease).await }
     }
 
@@ -160,6 +160,11 @@ impl Channel {
         self.past.proven.load(Ordering::Relaxed)
     }
 
+    /// Whether the client has no ticket left to show: it uses each once, and the last one was kept back during an upload.
+    pub fn is_spent(&self) -> bool {
+        self.past.spent.load(Ordering::Relaxed)
+    }
+
     /// Whether this session ever ended an upload with close_notify.
     pub fn has_ended_cleanly(&self) -> bool {
         self.past.ended_cleanly.load(Ordering::Relaxed)
@@ -198,6 +203,8 @@ struct Reception {
     /// What the client is told at the deadline.
     why: DataRefusal,
     candidates: Vec<Candidate>,
+    /// One without proof that may have the transfer, and when.
+    held: Option<Box<(Instant, Finished)>>,
 }
 
 type Candidate = Pin<Box<dyn Future<Output = Done> + Send>>;
@@ -223,6 +230,7 @@ impl Reception {
             deadline: Instant::now() + channel.setup.data_timeout,
             why: DataRefusal::Timeout,
             candidates: Vec::new(),
+            held: None,
         }
     }
 
@@ -239,6 +247,7 @@ impl Reception {
 
     async fn passive(mut self) -> Result<DataStream, DataRefusal> {
         loop {
+            let hold = self.held.as_ref().map(|held| held.0);
             tokio::select! {
                 biased;
                 done = first_done(&mut self.candidates) => if let Some(stream) = self.judge(done) {
@@ -246,6 +255,10 @@ impl Reception {
                     return Ok(stream);
                 },
                 Some(arrival) = self.incoming.recv() => self.admit(arrival),
+                () = sleep_until(hold.unwrap_or(self.deadline)), if hold.is_some() => if let Some(stream) = self.take_held() {
+                    self.dismiss();
+                    return Ok(stream);
+                },
                 () = sleep_until(self.deadline) => return Err(self.give_up()),
             }
         }
@@ -278,13 +291,18 @@ impl Reception {
         let Finished { version, resumed, .. } = finished;
         self.setup.tell(&Event::Handshake { channel: Which::Data, version, resumed, took: done.took });
         let offered = if resumed == Resumed::Full { Offered::Nothing } else { Offered::Own };
-        let shown_before = self.past.proven.load(Ordering::Relaxed);
-        match proof::decide(proof::Arrival { shown_before, offered, origin, leased: self.leased }, self.policy) {
+        let shown = self.past.shown(done.looks_alike);
+        match proof::decide(proof::Arrival { shown, offered, origin, leased: self.leased }, self.policy) {
             Verdict::Proven => {
-                self.past.proven.store(true, Ordering::Relaxed);
+                self.past.note_proof();
                 Some(self.take(finished, true))
             }
             Verdict::Unproven => Some(self.take(finished, false)),
+            Verdict::UnlessProven => {
+                // The first of them; a second one is no more likely.
+                self.held.get_or_insert_with(|| Box::new((Instant::now() + HOLD, finished)));
+                None
+            }
             Verdict::Refuse(_) => {
                 handshake::refuse(finished);
                 self.refused(likely);
@@ -298,11 +316,24 @@ impl Reception {
         DataStream::new(finished, proven, early, self.past.clone(), self.setup.buffers.clone())
     }
 
+    /// The connection without proof that has the transfer now, since no other has shown proof for [`HOLD`].
+    fn take_held(&mut self) -> Option<DataStream> {
+        let (_, finished) = *self.held.take()?;
+        self.spends();
+        Some(self.take(finished, false))
+    }
+
+    /// This client uses each ticket once: from its next session on it gets a new one before it sends.
+    fn spends(&self) {
+        self.past.spent.store(true, Ordering::Relaxed);
+        self.setup.spenders.insert(self.setup.fingerprint);
+    }
+
     /// A finished handshake without the proof that policy demands.
     fn refused(&mut self, likely: bool) {
         self.setup.tell(&Event::DataRefused { refusal: DataRefusal::SessionReuseRequired });
-        if likely && self.past.proven.load(Ordering::Relaxed) && self.past.held_back.load(Ordering::Relaxed) {
-            self.setup.spenders.insert(self.setup.fingerprint);
+        if likely && self.past.shown(true) == Shown::Withheld {
+            self.spends();
         }
         self.doubt(likely, DataRefusal::SessionReuseRequired);
     }
@@ -321,6 +352,10 @@ impl Reception {
 
     /// One is taken: the others were copies or strangers.
     fn dismiss(&mut self) {
+        if let Some(held) = self.held.take() {
+            handshake::refuse(held.1);
+            self.setup.tell(&Event::DataRefused { refusal: DataRefusal::SessionReuseRequired });
+        }
         for candidate in self.candidates.drain(..) {
             drop(candidate);
             self.setup.tell(&Event::HandshakeFailed { channel: Which::Data, reason: HandshakeFailure::Closed, detail: "another connection finished first" });

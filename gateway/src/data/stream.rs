@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ftps_proto::proof::Shown;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 
@@ -36,8 +37,40 @@ pub(super) struct Past {
     pub(super) proven: AtomicBool,
     /// An upload ended with close_notify.
     pub(super) ended_cleanly: AtomicBool,
-    /// The latest one kept its ticket back.
-    pub(super) held_back: AtomicBool,
+    /// The latest one was an upload over TLS 1.3: the client may have no ticket of it, because it was kept back or came when the client had gone already.
+    uploaded: AtomicBool,
+    /// Its ticket was kept back.
+    held_back: AtomicBool,
+    /// After such a one a proof came all the same: the client uses a ticket more than once.
+    reuses: AtomicBool,
+    /// After such a one none came: the client has no ticket left.
+    pub(super) spent: AtomicBool,
+}
+
+impl Past {
+    /// What a connection is judged by. `likely`: it looks like the client's.
+    pub(super) fn shown(&self, likely: bool) -> Shown {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        if !is(&self.proven) {
+            return Shown::Never;
+        }
+        let withheld = is(&self.spent) || (is(&self.uploaded) && !is(&self.reuses));
+        if withheld && likely { Shown::Withheld } else { Shown::Proof }
+    }
+
+    fn note_transfer(&self, uploaded: bool, held_back: bool) {
+        self.uploaded.store(uploaded, Ordering::Relaxed);
+        self.held_back.store(held_back, Ordering::Relaxed);
+    }
+
+    /// A connection proved the session.
+    pub(super) fn note_proof(&self) {
+        self.proven.store(true, Ordering::Relaxed);
+        self.spent.store(false, Ordering::Relaxed);
+        if self.held_back.load(Ordering::Relaxed) {
+            self.reuses.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Bytes to the client.
@@ -90,7 +123,7 @@ impl DataStream {
 
     /// For a download or a listing. `stall`: `limits.stall_timeout`.
     pub fn into_sender(self, stall: Duration) -> Sender {
-        self.past.held_back.store(false, Ordering::Relaxed);
+        self.past.note_transfer(false, false);
         Sender { link: self.link, stall }
     }
 
@@ -100,8 +133,8 @@ impl DataStream {
             // What the socket does not take now goes out at the end.
             let _ = self.link.flush_now();
         }
-        let held_back = self.version == TlsVersion::Tls13 && self.proven && !self.tickets_early;
-        self.past.held_back.store(held_back, Ordering::Relaxed);
+        let issues = self.version == TlsVersion::Tls13 && self.proven;
+        self.past.note_transfer(issues, issues && !self.tickets_early);
         let mut cipher = self.buffers.lend();
         let count = self.unread.len();
         cipher[..count].copy_from_slice(&self.unread);

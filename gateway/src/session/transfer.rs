@@ -126,17 +126,23 @@ pub(super) fn pump(opened: Opened, stream: DataStream, stall: std::time::Duratio
 
 /// An upload: all bytes, the verdict on their end, the file under its name, and only then the last bytes to the client.
 async fn receive(plan: StorePlan, announced: Option<u64>, mut receiver: Receiver, kind: TransferType, progress: Arc<Progress>, terms: Terms) -> TransferEnd {
-    let mut upload = Upload::Planned(plan, Vec::new());
+    let mut upload = Upload::Planned(Box::new(plan), Vec::new());
     let (bytes, end) = match pump::receive_file(&mut receiver, &mut upload, kind, &progress.bytes).await {
         Ok(received) => received,
-        Err(error) => return end_of(error),
+        Err(error) => {
+            upload.discard().await;
+            return end_of(error);
+        }
     };
     match judge(end, bytes, announced, &terms).await {
         UploadVerdict::Keep => progress.set_end(StreamEnd::CloseNotify),
         UploadVerdict::KeepFin => progress.set_end(StreamEnd::Fin),
-        // Dropping the upload removes its temporary.
-        UploadVerdict::Discard => return TransferEnd::Broken,
+        UploadVerdict::Discard => {
+            upload.discard().await;
+            return TransferEnd::Broken;
+        }
     }
+    progress.set_committing();
     match upload.commit().await {
         Ok(()) => {
             receiver.close().await;
@@ -204,7 +210,7 @@ impl Source for Text {
 
 /// An upload as the pump wants it: a small one is written and named in a single hop to the pool, at its end.
 enum Upload {
-    Planned(StorePlan, Vec<u8>),
+    Planned(Box<StorePlan>, Vec<u8>),
     Writing(Writer),
     /// Only while the pool makes the temporary.
     Beginning,
@@ -219,10 +225,13 @@ impl Sink for Upload {
             }
             Self::Planned(plan, first) => {
                 let mut writer = storage::blocking(move || plan.begin()).await?;
-                writer.write(first).await?;
-                let empty = writer.write(bytes).await?;
+                let first = writer.write(first).await;
+                let empty = match first {
+                    Ok(_) => writer.write(bytes).await,
+                    error => error,
+                };
                 *self = Self::Writing(writer);
-                Ok(empty)
+                empty
             }
             Self::Writing(mut writer) => {
                 let empty = writer.write(bytes).await;
@@ -235,9 +244,16 @@ impl Sink for Upload {
 }
 
 impl Upload {
+    /// Nothing of it stays.
+    async fn discard(self) {
+        if let Self::Writing(writer) = self {
+            writer.discard().await;
+        }
+    }
+
     async fn commit(self) -> Result<(), FileError> {
         match self {
-            Self::Planned(plan, bytes) => storage::blocking(move || plan.store(&bytes)).await,
+            Self::Planned(plan, bytes) => plan.upload(bytes).await,
             Self::Writing(writer) => writer.commit().await,
             Self::Beginning => Err(FileError::Io),
         }

@@ -40,8 +40,10 @@ pub(super) enum Step {
     Done(Done),
     /// The file is open.
     Opened(Result<Box<Opened>, FileError>),
-    /// The data connection is there, or will not come.
-    Connected(Box<Opened>, Result<DataStream, DataRefusal>),
+    /// The data connection is there.
+    Connected(Box<(Opened, DataStream)>),
+    /// It will not come.
+    Refused(DataRefusal),
     /// The bytes are moved.
     Pumped(TransferEnd),
 }
@@ -81,10 +83,11 @@ impl Work {
             }
             Self::Connecting(_) => {
                 let connected = channel.established().await;
-                match std::mem::take(self) {
-                    Self::Connecting(opened) => Step::Connected(opened, connected),
+                match (std::mem::take(self), connected) {
+                    (Self::Connecting(opened), Ok(stream)) => Step::Connected(Box::new((*opened, stream))),
+                    (_, Err(refusal)) => Step::Refused(refusal),
                     // It was `Connecting` a moment ago and nobody else holds it.
-                    Self::Idle | Self::Job(_) | Self::Opening(_) | Self::Pumping(_) => pending().await,
+                    (Self::Idle | Self::Job(_) | Self::Opening(_) | Self::Pumping(_), Ok(_)) => pending().await,
                 }
             }
             Self::Pumping(task) => {

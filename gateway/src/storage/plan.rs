@@ -11,11 +11,12 @@ use ftps_proto::path::VirtualPath;
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+use super::blocking;
 use super::fault::Fault;
 use super::resolve::{Beneath, split};
 use super::temporary::is_hidden;
 use super::tree::{Tree, available, size, visible};
-use super::write::{Landing, Upload, Writer};
+use super::write::{Landing, Upload, Waiting, Writer};
 use crate::observe::id::Ulid;
 
 /// An upload that is allowed to begin. Holds descriptors, no name on disk.
@@ -118,24 +119,43 @@ impl StorePlan {
     /// # Errors
     /// What the system says.
     pub fn begin(self) -> Result<Writer, FileError> {
-        let kept = self.keep.as_ref().map_or(0, |keep| keep.length);
-        Ok(Writer::new(self.open()?, kept))
+        let kept = self.kept();
+        let waiting = Waiting::default();
+        Ok(Writer::new(self.open(&waiting)?, waiting, kept))
     }
 
-    /// The whole of a small upload in one go: temporary, bytes, commit. May block.
+    /// The whole of a small upload in one hop to the pool: temporary, bytes, commit. When the future is dropped: as [`Writer::commit`].
     ///
     /// # Errors
     /// What the system says; then nothing has changed.
-    pub fn store(self, bytes: &[u8]) -> Result<(), FileError> {
-        let kept = self.keep.as_ref().map_or(0, |keep| keep.length);
-        let upload = self.open()?;
-        upload.write(bytes, kept)?;
-        upload.commit()
+    pub async fn upload(self, bytes: Vec<u8>) -> Result<(), FileError> {
+        let kept = self.kept();
+        let waiting = Arc::new(Waiting::default());
+        // Only this future keeps it: dropped, it tells the pool.
+        let told = Arc::downgrade(&waiting);
+        blocking(move || {
+            let upload = self.open(told.upgrade().as_deref().ok_or(FileError::Io)?)?;
+            upload.write(&bytes, kept)?;
+            upload.commit()
+        })
+        .await
     }
 
-    fn open(self) -> Result<Upload, FileError> {
+    fn kept(&self) -> u64 {
+        self.keep.as_ref().map_or(0, |keep| keep.length)
+    }
+
+    fn open(self, waiting: &Waiting) -> Result<Upload, FileError> {
         let Place { directory, name, old: _ } = self.place;
-        Upload::create(self.tree, directory, name, self.landing, self.keep, self.mode)
+        Upload::create(self.tree, directory, name, self.landing, self.keep, self.mode, waiting)
+    }
+
+    #[cfg(test)]
+    pub(super) fn store(self, bytes: &[u8]) -> Result<(), FileError> {
+        let (kept, waiting) = (self.kept(), Waiting::default());
+        let upload = self.open(&waiting)?;
+        upload.write(bytes, kept)?;
+        upload.commit()
     }
 }
 

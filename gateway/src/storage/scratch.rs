@@ -1,4 +1,5 @@
 //! What the tests of this room share: a directory of their own, and an observer that remembers.
+//! Gets: nothing. Gives: a tree that is gone after the test. Never: part of the product.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

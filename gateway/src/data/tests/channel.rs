@@ -5,10 +5,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream as Plain;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ftps_proto::machine::io::DataRefusal;
 use ftps_proto::proof::ReusePolicy;
+use rustls::ClientConfig;
 use tokio::time::{Instant, timeout};
 
 use super::kit::{Client, Kit, LIMIT, SECOND, TLS12, TLS13};
@@ -193,7 +195,7 @@ async fn a_client_that_spends_its_tickets_is_noticed_and_then_served_early() {
     kit.seed(&client, &kit.tickets).await;
     let hello = Client::hello(&kit.client(TLS13, false));
     let fingerprint = fingerprint(&hello);
-    let mut channel = kit.channel_like(fingerprint, ReusePolicy::Auto, &kit.tickets);
+    let mut channel = kit.channel_like(fingerprint, ReusePolicy::Require, &kit.tickets);
     passive(&mut channel).await;
     let task = kit.run(&client, |mut client| {
         client.send(b"x").unwrap();
@@ -254,4 +256,58 @@ fn fingerprint(hello: &[u8]) -> [u8; 32] {
         ftps_proto::hello::Progress::Done(hello) => Sha256::digest(&hello.fingerprint).into(),
         other => panic!("{other:?}"),
     }
+}
+
+/// An upload that kept its ticket back, over a channel with `auto`.
+async fn after_an_upload(kit: &Kit) -> (Channel, Arc<ClientConfig>) {
+    let client = kit.client(TLS13, true);
+    kit.seed(&client, &kit.tickets).await;
+    let like = fingerprint(&Client::hello(&kit.client(TLS13, false)));
+    let mut channel = kit.channel_like(like, ReusePolicy::Auto, &kit.tickets);
+    passive(&mut channel).await;
+    let task = kit.run(&client, |mut client| {
+        client.send(b"x").unwrap();
+        client.close_notify();
+        client
+    });
+    channel.arrive(kit.arrival().await);
+    let mut receiver = established(&mut channel).await.unwrap().into_receiver(SECOND);
+    receiver.recv(&mut Vec::new()).await.unwrap();
+    drop((receiver, task.await));
+    (channel, client)
+}
+
+#[tokio::test]
+async fn who_was_given_no_ticket_may_go_on_without_one() {
+    let kit = Kit::new().await;
+    let (mut channel, _) = after_an_upload(&kit).await;
+    for _ in 0..3 {
+        passive(&mut channel).await;
+        let task = kit.run(&kit.client(TLS13, false), |mut client| client.handshake());
+        channel.arrive(kit.arrival().await);
+        let stream = established(&mut channel).await.unwrap();
+        assert!(!stream.proven());
+        drop((stream, task.await));
+    }
+}
+
+#[tokio::test]
+async fn a_proof_wins_over_one_that_came_without_and_first() {
+    let kit = Kit::new().await;
+    let (mut channel, client) = after_an_upload(&kit).await;
+    passive(&mut channel).await;
+    let copy = kit.run(&kit.client(TLS13, false), |mut client| client.handshake());
+    channel.arrive(kit.arrival().await);
+    let _ = copy.await;
+    let rightful = kit.run(&client, |mut client| client.handshake());
+    channel.arrive(kit.arrival().await);
+    let stream = established(&mut channel).await.unwrap();
+    assert!(stream.proven());
+    drop((stream, rightful.await));
+    // It has shown that it can use a ticket again: from now on nothing comes in without.
+    passive(&mut channel).await;
+    let task = kit.run(&kit.client(TLS13, false), |mut client| client.read_all());
+    channel.arrive(kit.arrival().await);
+    assert_eq!(established(&mut channel).await.err(), Some(DataRefusal::SessionReuseRequired));
+    drop(task.await);
 }

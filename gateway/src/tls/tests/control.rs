@@ -1,4 +1,5 @@
 //! Control connections: resumption on any node, lifetimes, families, what is refused and how it is named.
+//! Every case runs for TLS 1.2 by ID, TLS 1.2 by ticket and TLS 1.3.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! Data connections: "resumed" under the session's configuration is the proof, and nothing else gives one.
+//! Strangers, siblings, rotation and age: each mode of resumption, with the client's view beside the server's.
 
 use std::time::Duration;
 

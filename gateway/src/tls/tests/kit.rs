@@ -1,4 +1,5 @@
 //! A node and a client in memory. The client's session cache does what the test says, not what a well-behaved client would.
+//! Nodes made here share what nodes of a cluster share, and nothing else. Never: a socket.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
