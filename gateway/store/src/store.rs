@@ -101,6 +101,19 @@ impl Store {
         Ok(Self { inner, _probers: probers })
     }
 
+    /// Opens it; where a segment finds no room or cannot be written, a memory of the same size instead, and the reason, which is a warning.
+    ///
+    /// # Errors
+    /// As [`Store::open`], for what the configuration must mend.
+    pub fn open_or_memory(location: &Location, options: &Options) -> Result<(Self, Option<SegmentError>), OpenError> {
+        match (Self::open(location, options), location) {
+            (Err(OpenError::Segment(error @ (SegmentError::NoRoom { .. } | SegmentError::Held(_) | SegmentError::Io { .. }))), Location::Shm { size, .. }) => {
+                Ok((Self::open(&Location::Memory { size: *size }, options)?, Some(error)))
+            }
+            (other, _) => other.map(|store| (store, None)),
+        }
+    }
+
     /// Which kind it is.
     pub fn kind(&self) -> BackendKind {
         self.inner.backend.kind()
@@ -212,7 +225,7 @@ impl Store {
     where
         F: FnMut(Option<&[u8]>) -> Option<Vec<u8>> + Send,
     {
-        for _ in 0..UPDATES {
+        for attempt in 0..UPDATES {
             let current = self.versioned(key).await?;
             let Some(next) = change(current.as_ref().map(|current| current.value.as_slice())) else {
                 return Ok(current.map(|current| current.value));
@@ -220,6 +233,8 @@ impl Store {
             if self.put_if_version(key, current.as_ref().map(|current| &current.version), &next, ttl).await? {
                 return Ok(Some(next));
             }
+            // Those who collided now do not all come back at once.
+            tokio::time::sleep(Duration::from_millis(attempt)).await;
         }
         Err(Failure::Conflict.into())
     }
@@ -311,4 +326,4 @@ fn done(flag: &bool) -> Outcome {
 
 /// The default of [`Options::timeout`].
 pub const TIMEOUT: Duration = Duration::from_millis(200);
-const UPDATES: usize = 16;
+const UPDATES: u64 = 16;

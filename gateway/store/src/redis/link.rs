@@ -6,14 +6,14 @@
 use std::time::Duration;
 
 use deadpool_redis::{Manager, Pool, PoolConfig, Runtime, Timeouts};
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::{TcpSettings, socket2};
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisConnectionInfo,
-    RedisError, RedisFuture, TlsCertificates, TlsMode, Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion,
+    RedisConnectionInfo, RedisError, TlsCertificates, TlsMode,
 };
 
 use crate::location::{Address, Login, RedisLocation, RedisMode};
@@ -29,13 +29,13 @@ pub(super) struct Plan {
 /// A connection, cheap to clone.
 #[derive(Clone)]
 pub(super) struct Link {
-    pub(super) connection: Connection,
+    connection: Connection,
     pub(super) pool: Option<Pool>,
 }
 
 /// What takes commands.
 #[derive(Clone)]
-pub(super) enum Connection {
+enum Connection {
     Single(ConnectionManager),
     Cluster(ClusterConnection),
 }
@@ -165,6 +165,24 @@ impl Plan {
     }
 }
 
+impl Link {
+    /// Sends one command and waits for its answer.
+    pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
+        match &mut self.connection {
+            Connection::Single(single) => command.query_async(single).await,
+            Connection::Cluster(cluster) => command.query_async(cluster).await,
+        }
+    }
+
+    /// Sends several commands as one and waits for their answers.
+    pub(super) async fn ask_all<T: FromRedisValue>(&mut self, commands: &Pipeline) -> Result<T, RedisError> {
+        match &mut self.connection {
+            Connection::Single(single) => commands.query_async(single).await,
+            Connection::Cluster(cluster) => commands.query_async(cluster).await,
+        }
+    }
+}
+
 impl std::fmt::Debug for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Plan").field("location", &self.location).finish_non_exhaustive()
@@ -174,29 +192,6 @@ impl std::fmt::Debug for Plan {
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Link")
-    }
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Self::Single(single) => single.req_packed_command(command),
-            Self::Cluster(cluster) => cluster.req_packed_command(command),
-        }
-    }
-
-    fn req_packed_commands<'a>(&'a mut self, pipeline: &'a Pipeline, offset: usize, count: usize) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Self::Single(single) => single.req_packed_commands(pipeline, offset, count),
-            Self::Cluster(cluster) => cluster.req_packed_commands(pipeline, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Self::Single(single) => single.get_db(),
-            Self::Cluster(cluster) => cluster.get_db(),
-        }
     }
 }
 

@@ -79,7 +79,7 @@ impl Redis {
         let mut both = Pipeline::with_capacity(2);
         both.atomic().add_command(set(key, b"0", ttl).arg("NX").take()).ignore().cmd("INCRBY").arg(key).arg(by);
         let mut link = self.linked()?;
-        let (count,): (u64,) = both.query_async(&mut link.connection).await.map_err(|error| self.sort(&error))?;
+        let (count,): (u64,) = link.ask_all(&both).await.map_err(|error| self.sort(&error))?;
         Ok(count)
     }
 
@@ -128,7 +128,7 @@ impl Redis {
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         let mut link = self.linked()?;
-        command.query_async(&mut link.connection).await.map_err(|error| self.sort(&error))
+        link.ask(command).await.map_err(|error| self.sort(&error))
     }
 
     fn linked(&self) -> Result<Link, StoreError> {
@@ -204,7 +204,7 @@ async fn evicting_policy(link: &mut Link, plan: &Plan) -> Option<String> {
     if plan.is_cluster() {
         return None;
     }
-    let info: String = cmd("INFO").arg("memory").query_async(&mut link.connection).await.ok()?;
+    let info: String = link.ask(cmd("INFO").arg("memory")).await.ok()?;
     let field = |name: &str| info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':')).map(str::to_owned);
     let limited = field("maxmemory").is_some_and(|most| most != "0");
     field("maxmemory_policy").filter(|policy| limited && policy != "noeviction")

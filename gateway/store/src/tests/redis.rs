@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::servers::{Server, free_port, have};
-use super::{Dir, Heard, eventually, open, options, run, skip};
+use super::{DEADLINE, Dir, Heard, eventually, open, options, run, skip};
 use crate::backend::Message;
 use crate::error::Failure;
 use crate::location::Location;
 use crate::report::{Finished, Notice, Operation, Outcome};
 use crate::store::{OpenError, Store, TlsFiles};
 
-/// With the deadline of the product.
+/// With a deadline that a frozen server reaches soon.
 async fn strict(url: &str) -> (Store, Arc<Heard>) {
     let dir = Dir::new();
     let (options, heard) = options(dir.path());
@@ -36,7 +36,7 @@ fn a_frozen_server_costs_one_deadline_and_is_found_again() {
         server.freeze();
         let start = Instant::now();
         assert_eq!(store.get("key").await.unwrap_err().failure, Failure::Timeout);
-        assert!(start.elapsed() >= Duration::from_millis(190));
+        assert!(start.elapsed() >= DEADLINE);
         assert!(!store.is_up());
         for _ in 0..1000 {
             assert_eq!(store.get("key").await.unwrap_err().failure, Failure::Absent);
@@ -246,7 +246,7 @@ fn a_unix_socket_and_a_database() {
 #[test]
 fn tls_with_our_own_authority_and_client_certificates() {
     if !have("openssl") {
-        return skip("openssl");
+        return skip("openssl is not installed");
     }
     let dir = Dir::new();
     make_certificates(dir.path());

@@ -53,7 +53,7 @@ impl Server {
 
     fn start(program: &str, port_flag: &str, arguments: Vec<String>, dir: Dir) -> Option<Self> {
         if !have(program) {
-            super::skip(program);
+            super::skip(&format!("{program} is not installed"));
             return None;
         }
         // Another process may take the port between looking and listening: then once more.

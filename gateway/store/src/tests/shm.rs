@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Dir, open, run, skip};
+use super::{Dir, open, options, run, skip};
 use crate::error::Failure;
-use crate::report::Notice;
+use crate::location::Location;
+use crate::report::{BackendKind, Notice};
 use crate::shm::{SegmentError, Shm};
 use crate::step::Step;
 use crate::store::Store;
@@ -235,6 +236,18 @@ fn too_small_says_the_least_that_works() {
     let SegmentError::TooSmall { least, .. } = error else { panic!("{error}") };
     assert!(error.to_string().contains(&format!("size={}KiB", least.div_ceil(1024))), "{error}");
     Shm::open(dir.path(), least.div_ceil(1024) * 1024).unwrap();
+}
+
+#[test]
+fn where_nothing_can_be_written_memory_stands_in() {
+    let dir = Dir::new();
+    std::fs::write(dir.path().join("file"), b"in the way").unwrap();
+    let (options, _) = options(&dir.path().join("file").join("below"));
+    let open = |url: &str| Store::open_or_memory(&Location::parse(url).unwrap(), &options);
+    let (store, reason) = open("shm:?size=4MiB").unwrap();
+    assert_eq!(store.kind(), BackendKind::Memory);
+    assert!(reason.unwrap().to_string().contains("file/below"));
+    assert!(open("shm:?size=4").is_err(), "a mistake of the configuration stays one");
 }
 
 #[test]
