@@ -83,8 +83,8 @@ impl Guard {
     }
 
     fn tell_down(&self, lane: usize, error: &StoreError) {
-        self.up.send_modify(|up| *up = up.saturating_sub(1));
         self.notice(&Notice::Down { server: lane, error: error.clone() });
+        self.up.send_modify(|up| *up = up.saturating_sub(1));
     }
 
     fn notice(&self, notice: &Notice) {
@@ -100,8 +100,8 @@ impl Guard {
         match result {
             Ok(()) => {
                 if self.breakers[lane].success() == Turn::Closed {
-                    self.up.send_modify(|up| *up += 1);
                     self.notice(&Notice::Up { server: lane });
+                    self.up.send_modify(|up| *up += 1);
                 }
                 *told = true;
                 if let Backend::Redis(redis) = &self.backend
@@ -127,12 +127,16 @@ impl Guard {
     pub(crate) async fn keep_probing(self: Arc<Self>, lane: usize) {
         let mut told = false;
         loop {
+            self.probe(lane, &mut told).await;
+            let probed = Instant::now();
             if self.breakers[lane].admits() {
                 let _ = tokio::time::timeout(PROBE_QUIET, self.doubts[lane].notified()).await;
+                // A server that answers probes and fails operations is not asked at once again: each time would cost somebody a deadline.
+                if self.breakers[lane].admits() || probed.elapsed() >= PROBE_EVERY {
+                    continue;
+                }
             }
-            self.probe(lane, &mut told).await;
-            // A server that answers probes and fails operations must not make this spin.
-            tokio::time::sleep(if self.breakers[lane].admits() { PROBE_PAUSE } else { PROBE_EVERY }).await;
+            tokio::time::sleep(PROBE_EVERY).await;
         }
     }
 
@@ -153,5 +157,4 @@ pub(crate) fn check_key(key: &str) -> Result<(), StoreError> {
 pub const KEY_MAX: usize = 250;
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE_QUIET: Duration = Duration::from_secs(5);
-const PROBE_PAUSE: Duration = Duration::from_millis(20);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -3,7 +3,6 @@
 //! Gets: values of the rooms (TLS sessions, staples, bans, digests). Gives: names that reveal nothing, envelopes that only the cluster opens,
 //! and one small interface over four backends, each behind a deadline and a circuit breaker, in tiers.
 //! Never: trusts what it reads. A value that does not open is a miss with a typed reason, so that it can be counted; an absent store is a miss, never a wait.
-//!
 //! Start at [`tiers::Tiers`]: it is what a room holds. Below it stands [`store::Store`] (one backend, guarded), below that the backends.
 
 pub mod backend;

@@ -2,10 +2,6 @@
 //!
 //! Gets: keys and sealed values. Gives: values, or none; never an error that a login would have to handle.
 //! Never: waits for a store that is away, or loses count of what it could not write.
-//!
-//! Writes go to both at once. Reads ask the main store, and the local one when that is away or has nothing (it may have been emptied). What needs one truth for all
-//! nodes (take, counters, versions) is decided by the main store while it is there, by the local one, for this host alone, while it is not: [`Reach`] says which.
-//! A value deleted on one node may live on in the local store of another one until its end: what must be gone everywhere at once gets a new generation.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +26,10 @@ pub enum Reach {
 }
 
 /// A main store and its fallback.
+///
+/// Writes go to both at once. Reads ask the main store, and the local one when that is away or has nothing (it may have been emptied). What needs one truth for all
+/// nodes (take, counters, versions) is decided by the main store while it is there, by the local one, for this host alone, while it is not: [`Reach`] says which.
+/// A value deleted on one node may live on in the local store of another one until its end: what must be gone everywhere at once gets a new generation.
 #[derive(Debug)]
 pub struct Tiers {
     shared: Arc<Shared>,

@@ -2,9 +2,6 @@
 //!
 //! Gets: keys, values. Gives: what Redis answers, its errors sorted into ours.
 //! Never: connects within an operation, uses a command outside of the list below, or touches a key or channel that does not begin with ours.
-//!
-//! An ACL user needs: `~ftps-gateway:* &ftps-gateway:* +get +mget +set +getdel +del +incrby +eval +publish +subscribe +ping +hello +multi +exec`, with `+wait` to
-//! confirm bans, `+info` to be warned of eviction, `+cluster` for Redis Cluster. TLS 1.2 state is in the values: no persistence is wanted (`save ""`).
 
 mod link;
 mod pubsub;
@@ -21,6 +18,9 @@ use crate::location::RedisLocation;
 use crate::store::TlsFiles;
 
 /// A Redis.
+///
+/// An ACL user needs: `~ftps-gateway:* &ftps-gateway:* +get +mget +set +getdel +del +incrby +eval +publish +subscribe +ping +hello +multi +exec`, with `+wait` to
+/// confirm bans, `+info` to be warned of eviction, `+cluster` for Redis Cluster. TLS 1.2 state is in the values: no persistence is wanted (`save ""`).
 #[derive(Debug)]
 pub(crate) struct Redis {
     plan: Arc<Plan>,

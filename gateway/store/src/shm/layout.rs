@@ -2,13 +2,13 @@
 //!
 //! Gets: a size; heads and bodies of slots as bytes, which may be hostile. Gives: offsets; heads, or nothing.
 //! Never: a file. Every number read from the segment is checked before it is used.
-//!
-//! A file head of one page, then for each of three classes of values (448, 4,032, 65,536 bytes) all slot heads, then all bodies. A key has one window of slots in
-//! each class, always in its own stripe. Integers are little endian.
 
 use aws_lc_rs::digest;
 
 /// Where everything is.
+///
+/// A file head of one page, then for each of three classes of values (448, 4,032, 65,536 bytes) all slot heads, then all bodies. A key has one window of slots in
+/// each class, always in its own stripe. Integers are little endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub(crate) size: u64,
