@@ -3,6 +3,7 @@
 //! Gets: the true client address. Gives: a permit held until close, or a refusal that says itself.
 //! Never: waits for the network.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ftps_proto::reply::{RefusedAtDoor, Reply};
@@ -43,6 +44,11 @@ impl Admission {
         Self { allow_from, limits, draining: AtomicBool::new(false) }
     }
 
+    /// Whether `listen.allow_from` lets this (true) address connect at all, for control or data.
+    pub fn allows(&self, ip: IpAddr) -> bool {
+        self.allow_from.is_empty() || self.allow_from.iter().any(|network| network.contains(&ip))
+    }
+
     /// From now on nobody is admitted: the node drains.
     pub fn close(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -58,8 +64,7 @@ impl Known {
     #[allow(clippy::result_large_err)]
     pub fn admit(self, door: &Admission) -> Result<Admitted, Refused> {
         let ip = self.peer.ip();
-        let allowed = door.allow_from.is_empty() || door.allow_from.iter().any(|net| net.contains(&ip));
-        if !allowed {
+        if !door.allows(ip) {
             return Err(Refused { known: self, reason: RefuseReason::NotAllowed });
         }
         if door.draining.load(Ordering::Relaxed) {

@@ -5,12 +5,15 @@
 //! lose what it sent (RST destroys bytes in flight).
 //! Never: takes a FIN for an end by itself.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ftps_proto::proof::Shown;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::buffers::{Buffer, Buffers, SIZE};
@@ -167,7 +170,8 @@ impl Sender {
         }
     }
 
-    /// Ends the stream: close_notify, FIN, and up to 2 s for the client's own end, so that nothing it sent turns our close into a RST.
+    /// Ends the stream: close_notify and FIN. The client's own end is waited for in the background, up to 2 s, so that nothing it sent turns our close into
+    /// a RST; it does not hold up the reply. Needs a tokio runtime.
     ///
     /// # Errors
     /// [`Cut`] when not all bytes could be written.
@@ -175,14 +179,7 @@ impl Sender {
         self.link.tls.send_close_notify();
         self.link.flush(self.stall).await?;
         self.link.tcp.shutdown().await.map_err(|_| Cut::Broken)?;
-        let deadline = Instant::now() + FAREWELL;
-        let mut discard = vec![0; 1024];
-        // A client that has all it wants may close without reading our close_notify: its RST says nothing about the file.
-        while let Ok(Some(count)) = self.link.read(&mut discard, deadline).await {
-            if !matches!(self.link.feed(&discard[..count]), Ok(taken) if taken == count) {
-                break;
-            }
-        }
+        linger(self.link.tcp);
         Ok(())
     }
 }
@@ -250,6 +247,29 @@ impl Receiver {
         Ok(())
     }
 }
+
+/// Takes what the client still sends until its FIN, so that the kernel does not answer it with a RST that destroys our last bytes on their way.
+fn linger(tcp: TcpStream) {
+    // Beyond the cap nobody waits: clients that close at once lose nothing.
+    let Ok(place) = LINGERING.try_acquire() else { return };
+    tokio::spawn(async move {
+        let end = async {
+            // A client that has all it wants may close without reading our close_notify: its RST says nothing about the file.
+            while tcp.readable().await.is_ok() {
+                match tcp.try_read(&mut [0; 1024]) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => {}
+                }
+            }
+        };
+        let _ = timeout_at(Instant::now() + FAREWELL, end).await;
+        drop(place);
+    });
+}
+
+/// Data connections whose client has not ended yet.
+static LINGERING: Semaphore = Semaphore::const_new(1024);
 
 /// What [`Receiver::recv`] gathers.
 const CHUNK: usize = SIZE;

@@ -32,6 +32,7 @@ pub struct StorePlan {
     landing: Landing,
     keep: Option<Keep>,
     mode: u32,
+    in_memory: bool,
 }
 
 /// A directory, a name in it, and the regular file that has it now.
@@ -86,7 +87,7 @@ impl Tree {
             }
             let (landing, keep) = place.landing(mode)?;
             let mode = place.old.map_or(self.shared.config.file_mode, |old| old.st_mode) & 0o777;
-            Ok(StorePlan { tree: self.clone(), place, unique: unique.clone(), landing, keep, mode })
+            Ok(StorePlan { tree: self.clone(), place, unique: unique.clone(), landing, keep, mode, in_memory: false })
         })
     }
 
@@ -114,6 +115,16 @@ impl StorePlan {
         self.unique.as_ref()
     }
 
+    /// Whether nothing of it waits: see [`Tree::plan_store_now`].
+    #[cfg(test)]
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.in_memory
+    }
+
+    pub(super) fn in_memory(self) -> Self {
+        Self { in_memory: true, ..self }
+    }
+
     /// The first side effect: makes the temporary. May block.
     ///
     /// # Errors
@@ -129,6 +140,10 @@ impl StorePlan {
     /// # Errors
     /// What the system says; then nothing has changed.
     pub async fn upload(self, bytes: Vec<u8>) -> Result<(), FileError> {
+        if self.in_memory {
+            // Nothing of it waits: the hop would cost more than the work.
+            return self.store(&bytes);
+        }
         let kept = self.kept();
         let waiting = Arc::new(Waiting::default());
         // Only this future keeps it: dropped, it tells the pool.
@@ -150,7 +165,6 @@ impl StorePlan {
         Upload::create(self.tree, directory, name, self.landing, self.keep, self.mode, waiting)
     }
 
-    #[cfg(test)]
     pub(super) fn store(self, bytes: &[u8]) -> Result<(), FileError> {
         let (kept, waiting) = (self.kept(), Waiting::default());
         let upload = self.open(&waiting)?;

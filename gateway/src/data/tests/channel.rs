@@ -93,7 +93,7 @@ async fn the_handshake_does_not_wait_for_the_command_nor_the_command_for_it() {
         client.read_all()
     });
     channel.arrive(kit.arrival().await);
-    kit.events.wait_for("Handshake {").await;
+    channel.alongside(std::pin::pin!(kit.events.wait_for("Handshake {"))).await;
     let stream = established(&mut channel).await.unwrap();
     stream.into_sender(SECOND).finish().await.unwrap();
     drop(task.await);
@@ -123,8 +123,6 @@ async fn copies_of_a_client_hello_steal_and_block_nothing() {
             let mut copy = Plain::connect(kit.address()).unwrap();
             copy.write_all(&copied).unwrap();
             channel.arrive(kit.arrival().await);
-            // Arrivals are taken by another task.
-            tokio::time::sleep(Duration::from_millis(20)).await;
             copies.push(copy);
         }
         let task = kit.run(&client, |mut client| client.read_all());
@@ -298,7 +296,7 @@ async fn a_proof_wins_over_one_that_came_without_and_first() {
     passive(&mut channel).await;
     let copy = kit.run(&kit.client(TLS13, false), |mut client| client.handshake());
     channel.arrive(kit.arrival().await);
-    let _ = copy.await;
+    let _ = channel.alongside(copy).await;
     let rightful = kit.run(&client, |mut client| client.handshake());
     channel.arrive(kit.arrival().await);
     let stream = established(&mut channel).await.unwrap();
