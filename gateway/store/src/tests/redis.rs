@@ -286,6 +286,15 @@ fn tls_with_our_own_authority_and_client_certificates() {
 
 #[test]
 fn a_failover_by_sentinel_is_followed() {
+    failover(Server::kill);
+}
+
+#[test]
+fn a_failover_from_a_frozen_primary_is_followed() {
+    failover(|old| old.freeze());
+}
+
+fn failover(lose: fn(&mut Server)) {
     let Some(mut old) = Server::redis(&[]) else { return };
     let Some(new) = Server::redis(&["--replicaof", "127.0.0.1", &old.port.to_string()]) else { return };
     let Some(sentinel) = Server::sentinel("main", old.port) else { return };
@@ -298,7 +307,7 @@ fn a_failover_by_sentinel_is_followed() {
         eventually(10, "the replica has it", || new.cli(&["-n", "2", "GET", "key"]) == "value").await;
         let mut listener = store.subscribe(&["bus".to_owned()]).unwrap();
         assert_eq!(listener.next().await, Some(Message::Gap));
-        old.kill();
+        lose(&mut old);
         let end = Instant::now() + Duration::from_secs(60);
         while store.put("key2", b"after", None).await.is_err() {
             assert!(Instant::now() < end, "{:?}", heard.notices());
