@@ -4,8 +4,10 @@
 //! Never: waits for the network.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use ftps_proto::reply::{RefusedAtDoor, Reply};
 use ipnet::IpNet;
 
@@ -17,7 +19,7 @@ use crate::observe::{Event, Observer, Subject};
 /// The door: what is asked of every connection.
 #[derive(Debug)]
 pub struct Admission {
-    allow_from: Vec<IpNet>,
+    allow_from: ArcSwap<Vec<IpNet>>,
     limits: Limits,
     draining: AtomicBool,
 }
@@ -41,12 +43,18 @@ pub struct Refused {
 impl Admission {
     /// A door with these rules.
     pub fn new(allow_from: Vec<IpNet>, limits: Limits) -> Self {
-        Self { allow_from, limits, draining: AtomicBool::new(false) }
+        Self { allow_from: ArcSwap::from_pointee(allow_from), limits, draining: AtomicBool::new(false) }
+    }
+
+    /// From now on these networks may connect; empty: any.
+    pub fn allow_from(&self, networks: Vec<IpNet>) {
+        self.allow_from.store(Arc::new(networks));
     }
 
     /// Whether `listen.allow_from` lets this (true) address connect at all, for control or data.
     pub fn allows(&self, ip: IpAddr) -> bool {
-        self.allow_from.is_empty() || self.allow_from.iter().any(|network| network.contains(&ip))
+        let networks = self.allow_from.load();
+        networks.is_empty() || networks.iter().any(|network| network.contains(&ip))
     }
 
     /// From now on nobody is admitted: the node drains.

@@ -267,6 +267,10 @@ impl Session {
             family: self.carried.keys.family(),
         };
         self.channel.log_in(client, policy);
+        // The users may have been replaced since the password was checked; from here on "end those of user …" finds this session.
+        if !self.carried.house.login.may_stay(&admittance.user) {
+            self.machine.input(Input::End(EndReason::UserChanged));
+        }
         self.account = Some(admittance);
     }
 

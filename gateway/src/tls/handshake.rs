@@ -89,7 +89,8 @@ impl Control {
         let route = ticket.route(&self.shared.ring)?;
         let key = self.shared.epochs.key(ticket.epoch, route.session)?;
         let state = ticket.state(&key)?;
-        if state.policy != self.shared.policy || state.issued < self.shared.oldest() {
+        let terms = self.keys.terms();
+        if state.policy != terms.policy() || self.shared.distrusted.has(route.family) || state.issued < self.shared.oldest(terms) {
             return None;
         }
         Some((Origin { session: route.session, family: route.family, key: Some(key), state: None }, state.tls))
@@ -126,7 +127,7 @@ impl StoresServerSessions for Control {
         self.keys.add_state(id, state.clone());
         let shared = &self.shared;
         let (session, family) = (self.keys.id(), self.keys.family());
-        shared.cache.put(id, Entry { tls: state, issued: shared.now(), policy: shared.policy, session, family });
+        shared.cache.put(id, Entry { tls: state, issued: shared.now(), policy: self.keys.terms().policy(), session, family });
         true
     }
 
@@ -231,7 +232,7 @@ impl Shared {
     /// A ticket of this session.
     fn seal(&self, keys: &SessionKeys, family: Family, plain: &[u8]) -> Option<Vec<u8>> {
         let route = RoutePart { incarnation: self.incarnation, session: keys.id(), family };
-        let state = State { issued: self.now(), policy: self.policy, tls: plain.to_vec() };
+        let state = State { issued: self.now(), policy: keys.terms().policy(), tls: plain.to_vec() };
         tickets::seal(&self.ring, route, &keys.sealing(&self.epochs)?, &state)
     }
 }
