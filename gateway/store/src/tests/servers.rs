@@ -83,9 +83,19 @@ impl Server {
         let _ = self.child.wait();
     }
 
-    /// SIGSTOP.
+    /// SIGSTOP. Returns when every thread has stopped: until then one may still answer.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        let end = Instant::now() + Duration::from_secs(10);
+        let stopped = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+        loop {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().flatten();
+            if threads.map(|thread| std::fs::read_to_string(thread.path().join("stat"))).all(|stat| stat.is_ok_and(stopped)) {
+                return;
+            }
+            assert!(Instant::now() < end, "{} stops", self.program);
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// SIGCONT.
