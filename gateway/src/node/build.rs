@@ -8,10 +8,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 
-use super::{Error, Plan, Ready, descriptors};
+use super::{Error, Plan, Ready, descriptors, users};
 use crate::admin;
 use crate::auth::Login;
-use crate::config::{Config, Drain};
+use crate::config::{Config, Drain, skipped};
 use crate::conn::Admission;
 use crate::data::announce::Announcer;
 use crate::data::ports::{Ports, PortsError};
@@ -72,10 +72,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     for problem in &plan.broken_users {
         tracing::error!("users entry skipped: {problem}");
     }
-    let skipped = crate::config::skipped(&plan.broken_users);
-    metrics.set_users(plan.users.count(), skipped);
-    readiness
-        .set_degraded("users", (skipped > 0).then(|| format!("{skipped} broken entries of the users files are skipped; the log and check-config say why")));
+    users::tell(&plan.users, skipped(&plan.broken_users), config.tls.client_auth.mode, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
 
     let explicit = listen("listen.explicit", &config.conn.explicit)?;
