@@ -161,7 +161,8 @@ fn start(house: &Arc<House>, listeners: Listeners, door: &Arc<conn::Admission>, 
             stop.tasks.spawn(conn::accept(net::listener::Listener::new(socket), kind, observer, stop.all.clone(), serve));
         }
     }
-    listeners.data.serve(&listeners.router, &house.observer, &stop.all, &stop.tasks);
+    let door = door.clone();
+    listeners.data.serve(&listeners.router, Box::new(move |ip| door.allows(ip)), &house.observer, &stop.all, &stop.tasks);
 }
 
 async fn serve_admin(listeners: (tokio::net::TcpListener, Option<tokio::net::TcpListener>), state: admin::State, ends: CancellationToken) {

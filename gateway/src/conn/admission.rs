@@ -3,6 +3,7 @@
 //! Gets: the true client address. Gives: a permit held until close, or a refusal that says itself.
 //! Never: waits for the network.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -50,6 +51,12 @@ impl Admission {
         self.allow_from.store(Arc::new(networks));
     }
 
+    /// Whether `listen.allow_from` lets this (true) address connect at all, for control or data.
+    pub fn allows(&self, ip: IpAddr) -> bool {
+        let networks = self.allow_from.load();
+        networks.is_empty() || networks.iter().any(|network| network.contains(&ip))
+    }
+
     /// From now on nobody is admitted: the node drains.
     pub fn close(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -65,8 +72,7 @@ impl Known {
     #[allow(clippy::result_large_err)]
     pub fn admit(self, door: &Admission) -> Result<Admitted, Refused> {
         let ip = self.peer.ip();
-        let networks = door.allow_from.load();
-        if !networks.is_empty() && !networks.iter().any(|net| net.contains(&ip)) {
+        if !door.allows(ip) {
             return Err(Refused { known: self, reason: RefuseReason::NotAllowed });
         }
         if door.draining.load(Ordering::Relaxed) {

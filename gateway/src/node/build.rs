@@ -84,6 +84,10 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let incarnation = Incarnation::now();
     let house = Arc::new(house(&plan, incarnation, &observer, data.numbers())?);
     scrape(&metrics, &house, &log, &transfers);
+    // The quick start's banner shows the fingerprint; everybody else wants a certificate that can be verified.
+    if !plan.hash.is_empty() {
+        warn_of_self_signed(&house.tls, &readiness);
+    }
     let door = Arc::new(Admission::new(config.conn.allow_from.clone(), house.limits.clone()));
     let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone());
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
@@ -137,6 +141,13 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports:
         },
         observer: observer.clone(),
     })
+}
+
+fn warn_of_self_signed(tls: &Tls, readiness: &Readiness) {
+    if tls.certificates().infos().iter().any(|info| info.self_signed) {
+        tracing::warn!("{SELF_SIGNED}");
+        readiness.set_degraded("certificate", Some(SELF_SIGNED.to_owned()));
+    }
 }
 
 /// What sessions are told of the configuration.
@@ -197,5 +208,6 @@ fn local(listener: &TcpListener, wanted: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(wanted)
 }
 
+const SELF_SIGNED: &str = "self-signed and new at each start: no client can verify it; name one in tls.certificates";
 /// Connections that the kernel holds for us between two turns of the accept loop.
 const BACKLOG: u32 = 1024;

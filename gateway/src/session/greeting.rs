@@ -51,7 +51,8 @@ impl Greeting {
         if self.carried.identity.listener == Listener::Explicit
             && let Err(reason) = greet(&mut control, &mut self.machine, &mut self.carried).await
         {
-            if matches!(reason, CloseReason::Machine(_)) {
+            // Whoever put bytes behind AUTH TLS gets no 234 for it.
+            if matches!(reason, CloseReason::Machine(cause) if cause != CloseCause::StarttlsInjection) {
                 control.close(self.carried.settings.limits.write_timeout).await;
             }
             return Err(reason);

@@ -158,7 +158,7 @@ impl Session {
             }
             Job::Who => listing::who(&self.carried, self.account.as_deref()),
             Job::Transfer(wanted) => self.open(wanted),
-            job => files::start(&self.carried, job, self.account.as_deref()),
+            job => files::start(job, &self.carried, self.account.as_deref()),
         };
     }
 
