@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use super::{Error, Plan, Ready, descriptors, users};
 use crate::admin;
 use crate::auth::Login;
-use crate::config::{Config, Drain, skipped};
+use crate::config::{Config, Drain};
 use crate::conn::Admission;
 use crate::data::announce::Announcer;
 use crate::data::ports::{Ports, PortsError};
@@ -69,10 +69,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone())), Arc::new(transfers.clone())]);
     let readiness = Readiness::new();
     let latch = readiness.latch("listeners");
-    for problem in &plan.broken_users {
-        tracing::error!("users entry skipped: {problem}");
-    }
-    users::tell(&plan.users, skipped(&plan.broken_users), config.tls.client_auth.mode, &metrics, &readiness);
+    users::begin(&plan, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
 
     let explicit = listen("listen.explicit", &config.conn.explicit)?;

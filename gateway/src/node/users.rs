@@ -3,9 +3,19 @@
 //! Gets: users as they were read, at start and at each reload. Gives: metrics, a line in the log, a detail of readiness.
 //! Never: names a user, or keeps anybody out.
 
+use super::Plan;
 use crate::auth::Users;
+use crate::config::skipped;
 use crate::observe::{Metrics, Readiness};
 use crate::tls::ClientAuthMode;
+
+/// Says it at start, with every entry that was skipped.
+pub(super) fn begin(plan: &Plan, metrics: &Metrics, readiness: &Readiness) {
+    for problem in &plan.broken_users {
+        tracing::error!("users entry skipped: {problem}");
+    }
+    tell(&plan.users, skipped(&plan.broken_users), plan.config.tls.client_auth.mode, metrics, readiness);
+}
 
 /// Says it everywhere; what was odd before and is not any longer is taken back.
 pub(super) fn tell(users: &Users, skipped: usize, clients: ClientAuthMode, metrics: &Metrics, readiness: &Readiness) {
