@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 
-use super::{Error, Plan, Ready, descriptors};
+use super::{Error, Plan, Ready, descriptors, users};
 use crate::admin;
 use crate::auth::Login;
 use crate::config::{Config, Drain};
@@ -69,7 +69,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone())), Arc::new(transfers.clone())]);
     let readiness = Readiness::new();
     let latch = readiness.latch("listeners");
-    say_broken_users(&plan, &metrics, &readiness);
+    users::begin(&plan, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
 
     let explicit = listen("listen.explicit", &config.conn.explicit)?;
@@ -137,17 +137,6 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports:
         },
         observer: observer.clone(),
     })
-}
-
-/// At start a broken entry of a users file shuts out one user, not all.
-fn say_broken_users(plan: &Plan, metrics: &Metrics, readiness: &Readiness) {
-    for problem in &plan.broken_users {
-        tracing::error!("users entry skipped: {problem}");
-    }
-    let skipped = crate::config::skipped(&plan.broken_users);
-    metrics.set_users(plan.users.count(), skipped);
-    let detail = (skipped > 0).then(|| format!("{skipped} broken entries of the users files are skipped; the log and check-config say why"));
-    readiness.set_degraded("users", detail);
 }
 
 /// The quick start's banner shows the fingerprint; everybody else wants a certificate that can be verified. Said again, or taken back, by each reload.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::build::{Built, note_self_signed, settings};
 use super::watch::Watch;
-use super::{descriptors, every};
+use super::{descriptors, every, users};
 use crate::auth::Users;
 use crate::config::keys::{Acts, Key};
 use crate::config::{self, Drain, Loaded, Marks};
@@ -151,8 +151,8 @@ impl Reloader {
         self.drain.store(Arc::new(config.drain));
         self.log.set_levels(&config.log);
         self.transfers.set(config.log.transfer_log);
-        self.metrics.set_users(users.count(), 0);
-        self.readiness.set_degraded("users", None);
+        // A reload skips nobody: it is refused instead.
+        users::tell(&users, 0, config.tls.client_auth.mode, &self.metrics, &self.readiness);
         if changed.iter().any(|key| key.name == "limits.sessions") {
             descriptors::raise(config.limits.sessions);
         }
