@@ -99,7 +99,7 @@ impl Channel {
     pub fn reserve(&mut self) -> impl Future<Output = Result<Wait, PassiveError>> + Send + use<> {
         self.close();
         let setup = self.setup.clone();
-        let lease = proof::wants_lease(self.policy, self.has_proven(), HIDDEN);
+        let lease = proof::wants_lease(self.policy, self.has_proven() && !self.past.held_back.load(Ordering::Relaxed), HIDDEN);
         async move { setup.waits.open(setup.session, setup.peer.ip(), lease).await }
     }
 
@@ -198,6 +198,8 @@ struct Reception {
     /// What the client is told at the deadline.
     why: DataRefusal,
     candidates: Vec<Candidate>,
+    /// One without proof from a client that could not have any; taken at the deadline, when none with proof has come.
+    spare: Option<Finished>,
 }
 
 type Candidate = Pin<Box<dyn Future<Output = Done> + Send>>;
@@ -223,6 +225,7 @@ impl Reception {
             deadline: Instant::now() + channel.setup.data_timeout,
             why: DataRefusal::Timeout,
             candidates: Vec::new(),
+            spare: None,
         }
     }
 
@@ -246,7 +249,10 @@ impl Reception {
                     return Ok(stream);
                 },
                 Some(arrival) = self.incoming.recv() => self.admit(arrival),
-                () = sleep_until(self.deadline) => return Err(self.give_up()),
+                () = sleep_until(self.deadline) => return match self.spare.take() {
+                    Some(spare) => Ok(self.start_anew(spare)),
+                    None => Err(self.give_up()),
+                },
             }
         }
     }
@@ -278,11 +284,22 @@ impl Reception {
         let Finished { version, resumed, .. } = finished;
         self.setup.tell(&Event::Handshake { channel: Which::Data, version, resumed, took: done.took });
         let offered = if resumed == Resumed::Full { Offered::Nothing } else { Offered::Own };
-        let shown_before = self.past.proven.load(Ordering::Relaxed);
+        // OpenSSL resumes a TLS 1.3 session once, and Ruby never reads the next ticket, which comes at the end of an upload.
+        let stranded = likely && self.past.proven.load(Ordering::Relaxed) && self.past.held_back.load(Ordering::Relaxed);
+        let shown_before = self.past.proven.load(Ordering::Relaxed) && !stranded;
         match proof::decide(proof::Arrival { shown_before, offered, origin, leased: self.leased }, self.policy) {
             Verdict::Proven => {
                 self.past.proven.store(true, Ordering::Relaxed);
                 Some(self.take(finished, true))
+            }
+            Verdict::Unproven if stranded && self.spare.is_none() => {
+                self.spare = Some(finished);
+                self.deadline = self.deadline.min(Instant::now() + RIGHTFUL);
+                None
+            }
+            Verdict::Unproven if stranded => {
+                handshake::refuse(finished);
+                None
             }
             Verdict::Unproven => Some(self.take(finished, false)),
             Verdict::Refuse(_) => {
@@ -296,6 +313,14 @@ impl Reception {
     fn take(&self, finished: Finished, proven: bool) -> DataStream {
         let early = self.setup.spenders.contains(self.setup.fingerprint);
         DataStream::new(finished, proven, early, self.past.clone(), self.setup.buffers.clone())
+    }
+
+    /// A client lost its only ticket by an upload, and nobody else showed proof: the session is again one that has never shown any.
+    fn start_anew(&mut self, spare: Finished) -> DataStream {
+        self.past.proven.store(false, Ordering::Relaxed);
+        self.past.held_back.store(false, Ordering::Relaxed);
+        self.dismiss();
+        self.take(spare, false)
     }
 
     /// A finished handshake without the proof that policy demands.
@@ -321,6 +346,10 @@ impl Reception {
 
     /// One is taken: the others were copies or strangers.
     fn dismiss(&mut self) {
+        if let Some(spare) = self.spare.take() {
+            self.setup.tell(&Event::DataRefused { refusal: DataRefusal::SessionReuseRequired });
+            handshake::refuse(spare);
+        }
         for candidate in self.candidates.drain(..) {
             drop(candidate);
             self.setup.tell(&Event::HandshakeFailed { channel: Which::Data, reason: HandshakeFailure::Closed, detail: "another connection finished first" });
@@ -367,6 +396,9 @@ const CANDIDATES: usize = 4;
 
 /// How much longer a connection is waited for when one that was probably the client's own has failed.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// How long a client whose only ticket was lost waits for the case that somebody else with its address and its TLS library pretended to be it.
+const RIGHTFUL: Duration = Duration::from_secs(1);
 
 /// Whether addresses of clients are hidden by a balancer. One node alone cannot tell.
 const HIDDEN: bool = false;

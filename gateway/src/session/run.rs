@@ -86,6 +86,10 @@ impl Session {
             let happened = self.wait().await;
             if let Some(reason) = self.tell(happened) {
                 self.stop_work();
+                if matches!(reason, CloseReason::ClientClosed) {
+                    // PHP warns its script of a server that does not answer close_notify with its own.
+                    self.control.close(self.carried.settings.limits.write_timeout).await;
+                }
                 return reason;
             }
         }

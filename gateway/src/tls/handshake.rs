@@ -56,6 +56,17 @@ pub(super) struct Data {
     /// The session whose data connection it is, first; then other sessions of the same client.
     pub(super) accepts: Vec<Arc<SessionKeys>>,
     pub(super) attempt: Attempt,
+    pub(super) renewal: Renewal,
+}
+
+/// Whether a data connection renews its client's ticket: under TLS 1.3 it does, under TLS 1.2 not (RFC 5077 §3.4 leaves it to the server). OpenSSL marks
+/// a session whose ticket was renewed as not to be resumed and tells nobody about the new one, so Ruby and PHP would come without proof the next time.
+///
+/// The answers do not learn the version. rustls asks for it in its order: TLS 1.3 asks whether there are tickets before it opens one, TLS 1.2 after.
+#[derive(Default)]
+pub(super) struct Renewal {
+    asked: AtomicBool,
+    none: AtomicBool,
 }
 
 impl Attempt {
@@ -157,9 +168,22 @@ impl Data {
     }
 }
 
+impl Renewal {
+    fn wanted(&self) -> bool {
+        self.asked.store(true, Ordering::Release);
+        !self.none.load(Ordering::Acquire)
+    }
+
+    fn ticket_offered(&self) {
+        if !self.asked.load(Ordering::Acquire) {
+            self.none.store(true, Ordering::Release);
+        }
+    }
+}
+
 impl ProducesTickets for Data {
     fn enabled(&self) -> bool {
-        true
+        self.renewal.wanted()
     }
 
     fn lifetime(&self) -> u32 {
@@ -172,6 +196,7 @@ impl ProducesTickets for Data {
     }
 
     fn decrypt(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        self.renewal.ticket_offered();
         let ticket = Ticket::parse(bytes)?;
         let RoutePart { session, family, .. } = ticket.route(&self.shared.ring)?;
         let living = self.accepts.iter().find_map(|keys| keys.key(session, ticket.epoch, &self.shared.epochs));

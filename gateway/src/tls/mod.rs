@@ -32,7 +32,7 @@ use cache::{Cache, TlsId};
 pub use certificates::{CertificateInfo, Certificates};
 pub use data::data_connection;
 pub use error::{FileFault, TlsError};
-use handshake::{Attempt, Control, Data};
+use handshake::{Attempt, Control, Data, Renewal};
 use sessions::Registry;
 pub use sessions::{Family, SessionKeys};
 use tickets::{Epochs, Ticket};
@@ -218,7 +218,7 @@ impl Tls {
     /// A full handshake leaves the client without a ticket.
     pub fn for_data(&self, keys: &Arc<SessionKeys>, accepts: &[Arc<SessionKeys>]) -> Arc<ServerConfig> {
         let accepts = std::iter::once(keys).chain(accepts).cloned().collect();
-        let answers = Arc::new(Data { shared: self.0.clone(), accepts, attempt: Attempt::default() });
+        let answers = Arc::new(Data { shared: self.0.clone(), accepts, attempt: Attempt::default(), renewal: Renewal::default() });
         let mut config = self.0.base.clone();
         config.ticketer = answers.clone();
         config.session_storage = answers.clone();

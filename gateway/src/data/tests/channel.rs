@@ -193,7 +193,7 @@ async fn a_client_that_spends_its_tickets_is_noticed_and_then_served_early() {
     kit.seed(&client, &kit.tickets).await;
     let hello = Client::hello(&kit.client(TLS13, false));
     let fingerprint = fingerprint(&hello);
-    let mut channel = kit.channel_like(fingerprint, ReusePolicy::Auto, &kit.tickets);
+    let mut channel = kit.channel_like(fingerprint, ReusePolicy::Require, &kit.tickets);
     passive(&mut channel).await;
     let task = kit.run(&client, |mut client| {
         client.send(b"x").unwrap();
@@ -226,6 +226,67 @@ async fn a_client_that_spends_its_tickets_is_noticed_and_then_served_early() {
     let receiver = established(&mut channel).await.unwrap().into_receiver(SECOND);
     assert_eq!(task.await.unwrap(), 1);
     drop(receiver);
+}
+
+/// Ruby with OpenSSL: it resumes a TLS 1.3 session once, and reads nothing on an upload, so not the next ticket either.
+#[tokio::test]
+async fn a_client_whose_only_ticket_went_with_an_upload_starts_anew() {
+    let kit = Kit::new().await;
+    let (client, without) = (kit.client(TLS13, true), kit.client(TLS13, false));
+    kit.seed(&client, &kit.tickets).await;
+    let mut channel = kit.channel_like(fingerprint(&Client::hello(&without)), ReusePolicy::Auto, &kit.tickets);
+    upload(&kit, &mut channel, &client).await;
+    for first in [true, false] {
+        passive(&mut channel).await;
+        let task = kit.run(&without, |mut client| client.read_all());
+        let began = Instant::now();
+        channel.arrive(kit.arrival().await);
+        let stream = established(&mut channel).await.unwrap();
+        assert!(!stream.proven() && !channel.has_proven());
+        assert_eq!(began.elapsed() >= SECOND, first, "only the first one waits for a better one");
+        stream.into_sender(SECOND).finish().await.unwrap();
+        drop(task.await);
+    }
+    assert!(!kit.spenders.contains(fingerprint(&Client::hello(&without))));
+}
+
+#[tokio::test]
+async fn a_connection_with_proof_comes_before_one_that_may_have_none() {
+    let kit = Kit::new().await;
+    let (client, without) = (kit.client(TLS13, true), kit.client(TLS13, false));
+    for _ in 0..2 {
+        kit.seed(&client, &kit.tickets).await;
+    }
+    let mut channel = kit.channel_like(fingerprint(&Client::hello(&without)), ReusePolicy::Auto, &kit.tickets);
+    upload(&kit, &mut channel, &client).await;
+    passive(&mut channel).await;
+    let thief = kit.run(&without, |mut client| client.read_all());
+    channel.arrive(kit.arrival().await);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let task = kit.run(&client, |mut client| client.read_all());
+    channel.arrive(kit.arrival().await);
+    let stream = established(&mut channel).await.unwrap();
+    assert!(stream.proven() && channel.has_proven());
+    let mut sender = stream.into_sender(SECOND);
+    sender.send(b"for the client").await.unwrap();
+    sender.finish().await.unwrap();
+    assert_eq!(task.await.unwrap().unwrap(), b"for the client");
+    assert_eq!(thief.await.unwrap().unwrap_or_default(), b"");
+}
+
+async fn upload(kit: &Kit, channel: &mut Channel, client: &std::sync::Arc<rustls::ClientConfig>) {
+    passive(channel).await;
+    let task = kit.run(client, |mut client| {
+        client.send(b"x").unwrap();
+        client.close_notify();
+        client
+    });
+    channel.arrive(kit.arrival().await);
+    let stream = established(channel).await.unwrap();
+    assert!(stream.proven());
+    let mut receiver = stream.into_receiver(SECOND);
+    receiver.recv(&mut Vec::new()).await.unwrap();
+    drop((receiver, task.await));
 }
 
 #[tokio::test]

@@ -46,6 +46,21 @@ async fn who_proved_nothing_gets_nothing_that_proves_something_later() {
 }
 
 #[tokio::test]
+async fn a_tls_12_client_keeps_its_ticket_and_a_tls_13_client_gets_another() {
+    for (mode, learns) in [(Mode::Ticket12, 0), (Mode::Tls13, 1)] {
+        let cluster = Cluster::new();
+        let node = cluster.node();
+        let client = Client::new(mode);
+        let session = connect(&node, &client).await;
+        for _ in 0..3 {
+            let before = client.memory.learned();
+            assert_eq!(data_handshake(node.for_data(&session.keys, &[]), &client), Ok(Resumed), "{mode:?}");
+            assert_eq!(client.memory.learned() - before, learns, "{mode:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_resumed_is_proven_by_the_old_session_and_by_the_new_one() {
     for mode in MODES {
         let cluster = Cluster::new();
