@@ -7,13 +7,13 @@
 mod kit;
 
 mod clients {
-    // mod active;
-    // mod ascii;
-    // mod commands;
-    // mod listings;
+    mod active;
+    mod ascii;
+    mod commands;
+    mod listings;
     // mod mirrors;
-    // mod names;
-    // mod pyftpdlib;
+    mod names;
+    mod pyftpdlib;
     mod scripts;
     mod wire;
 }
