@@ -11,7 +11,7 @@ mod clients {
     mod ascii;
     mod commands;
     mod listings;
-    // mod mirrors;
+    mod mirrors;
     mod names;
     mod pyftpdlib;
     mod scripts;

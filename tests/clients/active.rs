@@ -37,7 +37,8 @@ fn active_transfers_work_in_both_forms_and_versions() {
 #[test]
 fn active_is_off_by_default() {
     kit::test(30, || {
-        let mut client = Client::ready(&Node::start());
+        let node = Node::start();
+        let mut client = Client::ready(&node);
         client.command("PORT 127,0,0,1,200,1").is(502);
         client.command("EPRT |1|127.0.0.1|51201|").is(502);
         let features = client.command("FEAT").text;
@@ -48,7 +49,8 @@ fn active_is_off_by_default() {
 #[test]
 fn only_the_own_address_and_no_service_port() {
     kit::test(30, || {
-        let mut client = Client::ready(&node());
+        let node = node();
+        let mut client = Client::ready(&node);
         for foreign in ["PORT 127,0,0,2,200,1", "PORT 8,8,8,8,200,1", "PORT 0,0,0,0,200,1", "EPRT |1|127.0.0.2|51201|", "EPRT |2|::1|51201|", "EPRT |2|fe80::1|51201|"] {
             client.command(foreign).is(501);
         }
@@ -69,7 +71,8 @@ fn only_the_own_address_and_no_service_port() {
 #[test]
 fn an_address_nobody_listens_on_is_an_answer() {
     kit::test(30, || {
-        let mut client = Client::ready(&node());
+        let node = node();
+        let mut client = Client::ready(&node);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);

@@ -119,7 +119,7 @@ fn who_shows_ones_own_sessions_only() {
         let node = Node::with(Options { users, ..Options::default() });
         let mut client = Client::ready(&node);
         let _other = Client::session_of(&node, &kit::Tls::new(kit::Version::Tls13), "other");
-        let sessions = |client: &mut Client| client.command("SITE WHO").text.matches(" s_").count();
+        let sessions = |client: &mut Client| client.command("SITE WHO").text.matches("s_").count();
         assert_eq!(sessions(&mut client), 1);
         let _second = Client::ready(&node);
         assert_eq!(sessions(&mut client), 2);
