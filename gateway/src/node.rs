@@ -1,9 +1,10 @@
-//! Builds, reloads and drains the node: the only file (with its two parts) that knows all rooms.
+//! Builds, reloads and drains the node: the only file (with its parts) that knows all rooms.
 //!
 //! Gets: a checked configuration and users. Gives: a node that serves until it is told to stop.
 //! Never: serves a connection itself; `pipeline` does.
 
 mod build;
+mod descriptors;
 mod drain;
 
 use std::net::SocketAddr;
@@ -112,6 +113,8 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
 struct Stop {
     /// Ends listeners and background work.
     all: CancellationToken,
+    /// Ends sessions where they are; each still says how it ended.
+    cut: CancellationToken,
     /// Sessions, listeners, background work.
     tasks: tokio_util::task::TaskTracker,
     /// The sidecar answers probes until the very end.
@@ -126,6 +129,8 @@ impl Stop {
         self.tasks.close();
         let patience = if cut { Duration::from_millis(100) } else { Duration::from_secs(2) };
         let _ = tokio::time::timeout(patience, self.tasks.wait()).await;
+        self.cut.cancel();
+        let _ = tokio::time::timeout(CUT, self.tasks.wait()).await;
         self.admin_ends.cancel();
         self.admin.close();
         let _ = tokio::time::timeout(Duration::from_millis(500), self.admin.wait()).await;
@@ -137,9 +142,9 @@ fn start(house: &Arc<House>, listeners: Listeners, door: &Arc<conn::Admission>, 
     let kinds = [(listeners.explicit, Listener::Explicit), (listeners.implicit, Listener::Implicit)];
     for (sockets, kind) in kinds {
         for socket in sockets {
-            let (house, door, tasks) = (house.clone(), door.clone(), stop.tasks.clone());
+            let (house, door, tasks, cut) = (house.clone(), door.clone(), stop.tasks.clone(), stop.cut.clone());
             let observer = house.observer.clone();
-            let serve = move |accepted| pipeline::serve(accepted, &door, &house, &tasks);
+            let serve = move |accepted| pipeline::serve(accepted, &door, &house, &tasks, &cut);
             stop.tasks.spawn(conn::accept(net::listener::Listener::new(socket), kind, observer, stop.all.clone(), serve));
         }
     }
@@ -190,3 +195,6 @@ fn every(period: Duration) -> tokio::time::Interval {
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }
+
+/// For tasks that were cut to be dropped; they wait for nothing any more.
+const CUT: Duration = Duration::from_millis(100);

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::conn::{Accepted, Admission, Admitted};
@@ -13,13 +14,13 @@ use crate::observe::id::SessionId;
 use crate::observe::{Event, Observer, Subject};
 use crate::session::{Carried, Greeting, House, Identity};
 
-/// Serves a connection in a task of its own.
-pub fn serve(accepted: Accepted, door: &Arc<Admission>, house: &Arc<House>, tasks: &TaskTracker) {
-    let (door, house) = (door.clone(), house.clone());
+/// Serves a connection in a task of its own, until it ends or is `cut` with the node.
+pub fn serve(accepted: Accepted, door: &Arc<Admission>, house: &Arc<House>, tasks: &TaskTracker, cut: &CancellationToken) {
+    let (door, house, cut) = (door.clone(), house.clone(), cut.clone());
     tasks.spawn(async move {
         let known = accepted.known();
         match known.admit(&door) {
-            Ok(admitted) => session(admitted, house).await,
+            Ok(admitted) => drop(cut.run_until_cancelled(session(admitted, house)).await),
             Err(refused) => refused.say(&house.observer),
         }
     });

@@ -89,9 +89,16 @@ fn times_and_modes_are_set_as_told() {
         client.command("MDTM 20240102030405 a file").one_of(&[213, 253]);
         assert_eq!(modified(), 1_704_164_645);
         // Refused as a whole, and nothing is done.
-        for command in ["MFMT 20201302030405 a file", "MFF Modify=20210102030405;UNIX.mode=7777; a file", "MFF UNIX.owner=0; a file", "SITE CHMOD 4755 a file",
-            "SITE CHMOD u+x a file", "SITE CHMOD 888 a file", "MFMT 20200102030405 nothing", "SITE UTIME x a file"]
-        {
+        for command in [
+            "MFMT 20201302030405 a file",
+            "MFF Modify=20210102030405;UNIX.mode=7777; a file",
+            "MFF UNIX.owner=0; a file",
+            "SITE CHMOD 4755 a file",
+            "SITE CHMOD u+x a file",
+            "SITE CHMOD 888 a file",
+            "MFMT 20200102030405 nothing",
+            "SITE UTIME x a file",
+        ] {
             client.command(command).one_of(&[501, 504, 550]);
         }
         assert_eq!((modified(), mode()), (1_704_164_645, 0o644));

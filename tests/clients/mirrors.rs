@@ -32,6 +32,12 @@ fn rclone_syncs_over_tls_12() {
 }
 
 #[test]
+fn wget_fetches_recursively_over_explicit_tls() {
+    need!("wget");
+    kit::test(120, || wget(false, &[]));
+}
+
+#[test]
 fn wget_fetches_recursively_over_implicit_tls() {
     need!("wget");
     kit::test(120, || wget(true, &[]));
@@ -40,7 +46,7 @@ fn wget_fetches_recursively_over_implicit_tls() {
 #[test]
 fn wget_fetches_recursively_over_tls_12() {
     need!("wget");
-    kit::test(120, || wget(true, &["--secure-protocol=TLSv1_2"]));
+    kit::test(120, || wget(false, &["--secure-protocol=TLSv1_2"]));
 }
 
 #[test]
@@ -51,7 +57,7 @@ fn wget_resumes() {
         let bytes = random_bytes(2_000_003);
         std::fs::write(node.root.join("a.bin"), &bytes).unwrap();
         local.write("a.bin", &bytes[..700_000]);
-        wget_run(&node, &["-c"], "/a.bin").at(local.path()).run().ok();
+        wget_run(&node, false, &["-c"], "/a.bin").at(local.path()).run().ok();
         kit::same(&local.read("a.bin").unwrap(), &bytes, "resumed");
     });
 }
@@ -67,7 +73,7 @@ fn lftp_mirrors_odd_names() {
         lftp(&node, false, "mirror -R up /tree; mirror /tree back; quit").at(local.path()).run().ok();
         assert_eq!(contents(&local.join("up")), contents(&node.root.join("tree")), "up");
         assert_eq!(contents(&local.join("up")), contents(&local.join("back")), "down");
-        lftp(&node, false, "mirror -R --delete --only-missing up/many /tree; rm -r /tree/many; quit").at(local.path()).run().ok();
+        lftp(&node, false, "rm -r /tree/odd; rm -r /tree/many; quit").at(local.path()).run().ok();
         assert!(!node.root.join("tree/odd").exists() && !node.root.join("tree/many").exists(), "{:?}", contents(&node.root));
     });
 }
@@ -115,24 +121,26 @@ fn rclone(node: &Node, implicit: bool, arguments: &[&str]) -> Run {
     let password = Run::new("rclone", ["obscure", PASSWORD]).run().ok().text();
     let (kind, port) = if implicit { ("--ftp-tls", node.implicit.port()) } else { ("--ftp-explicit-tls", node.explicit.port()) };
     let port = port.to_string();
-    let told = [kind, "--ftp-host", "localhost", "--ftp-port", &port, "--ftp-user", USER, "--ftp-pass", password.trim(), "--retries", "1", "--low-level-retries", "1"];
+    let told =
+        [kind, "--ftp-host", "localhost", "--ftp-port", &port, "--ftp-user", USER, "--ftp-pass", password.trim(), "--retries", "1", "--low-level-retries", "1"];
     // rclone takes an authority from the environment of Go.
     Run::new("rclone", told.into_iter().chain(arguments.iter().copied())).env("SSL_CERT_FILE", &node.pki.ca.display().to_string()).seconds(150)
 }
 
 fn wget(implicit: bool, arguments: &[&str]) {
-    assert!(implicit, "wget asks for explicit TLS by another scheme only");
     let (node, local) = (Node::start(), tree());
     std::fs::rename(local.join("up"), node.root.join("up")).unwrap();
-    wget_run(&node, &[&["-r", "-nH"], arguments].concat(), "/up/").at(local.path()).run().ok();
+    let kind = if implicit { "--ftps-implicit" } else { "-nH" };
+    wget_run(&node, implicit, &[&["-r", "-nH", kind], arguments].concat(), "/up/").at(local.path()).run().ok();
     let files = |tree: std::collections::BTreeMap<String, String>| tree.into_iter().filter(|(name, _)| !name.ends_with('/')).collect::<Vec<_>>();
     assert_eq!(files(contents(&node.root.join("up"))), files(contents(&local.join("up"))));
 }
 
-fn wget_run(node: &Node, arguments: &[&str], path: &str) -> Run {
+fn wget_run(node: &Node, implicit: bool, arguments: &[&str], path: &str) -> Run {
     let ca = format!("--ca-certificate={}", node.pki.ca.display());
     let (user, password) = (format!("--ftp-user={USER}"), format!("--ftp-password={PASSWORD}"));
-    let url = format!("ftps://localhost:{}{path}", node.explicit.port());
+    let port = if implicit { node.implicit.port() } else { node.explicit.port() };
+    let url = format!("ftps://localhost:{port}{path}");
     let told = ["-nv", "--tries=1", "--timeout=20", "--restrict-file-names=nocontrol", &ca, &user, &password];
     Run::new("wget", told.into_iter().chain(arguments.iter().copied()).chain([url.as_str()]))
 }
@@ -149,5 +157,4 @@ fn tree() -> Tree {
 }
 
 /// Names that a URL or a script has to write with care.
-const ODD: [&str; 14] =
-    ["a b", "100%", "%2e", "#1", "quo\"te", "quo'te", "back\\slash", "-dash", "semi;colon", "[x]", "{y}", "é", "e\u{301}", "\u{1F389}"];
+const ODD: [&str; 14] = ["a b", "100%", "%2e", "#1", "quo\"te", "quo'te", "back\\slash", "-dash", "semi;colon", "[x]", "{y}", "é", "e\u{301}", "\u{1F389}"];

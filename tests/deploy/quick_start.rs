@@ -69,6 +69,28 @@ fn ctrl_c_ends_at_once() {
     });
 }
 
+/// What was cut is said, also when the client does not go away by itself.
+#[test]
+fn ctrl_c_says_what_it_cut() {
+    need!("curl");
+    kit::test(60, || {
+        let tree = Tree::new();
+        let mut node = QuickStart::begin(&tree, &[]);
+        let line = node.line("curl").replace("echo hello", "(echo hello; sleep 8)");
+        let mut upload = Command::new("bash").args(["-c", &line]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        kit::eventually(20, "it logs in", || node.banner().contains("logged in"));
+        // The upload begins a few round trips later, which the log at its usual level does not say.
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let pid = rustix::process::Pid::from_child(&node.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        kit::eventually(5, "it ends", || node.child.try_wait().unwrap().is_some());
+        kit::eventually(5, "both ends are said", || ["transfer ended", "session closed"].iter().all(|end| node.banner().contains(end)));
+        assert!(contents(&tree.join("ftp-data")).is_empty(), "{:?}", contents(&tree.join("ftp-data")));
+        let _ = upload.kill();
+        let _ = upload.wait();
+    });
+}
+
 /// A node without configuration, on ports of the kernel's choice.
 struct QuickStart {
     child: Child,

@@ -142,8 +142,8 @@ pub fn lftp(node: &Node, implicit: bool, script: &str) -> Run {
 }
 
 /// A Python script of `tests/kit` with what it needs to log in: host, port, CA, user, password, then these arguments.
-pub fn python(node: &Node, arguments: &[&str]) -> Run {
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/kit/ftplib_client.py");
+pub fn python(node: &Node, script: &str, arguments: &[&str]) -> Run {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/kit").join(script);
     let mut all = vec![script.display().to_string(), node.explicit.port().to_string(), node.pki.ca.display().to_string()];
     all.extend([USER.to_owned(), PASSWORD.to_owned()]);
     all.extend(arguments.iter().map(|argument| (*argument).to_owned()));

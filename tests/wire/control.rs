@@ -264,3 +264,33 @@ fn an_idle_session_is_told_421() {
         client.rest();
     });
 }
+
+/// `limits.login_timeout` counts from `REIN` then, not from the connection, which is long past.
+#[test]
+fn rein_gives_time_for_another_login() {
+    kit::test(60, || {
+        let node = Node::with(Options::default().set("limits", "{ login_timeout: 2s, sessions_per_ip: 1000 }"));
+        let mut client = Client::ready(&node);
+        std::thread::sleep(Duration::from_millis(2_200));
+        client.command("REIN").is(220);
+        client.command("NOOP").is(200);
+        client.login(kit::USER);
+        client.command("PWD").is(257);
+        client.command("REIN").is(220);
+        // And no more time than that.
+        client.expect(421);
+    });
+}
+
+/// A link that leads nowhere can be deleted, so it can be renamed too.
+#[test]
+fn a_dangling_link_can_be_renamed() {
+    kit::test(60, || {
+        let node = Node::start();
+        std::os::unix::fs::symlink("nowhere", node.root.join("link")).unwrap();
+        let mut client = Client::ready(&node);
+        client.command("RNFR link").is(350);
+        client.command("RNTO other").is(250);
+        assert!(node.root.join("other").symlink_metadata().unwrap().is_symlink());
+    });
+}

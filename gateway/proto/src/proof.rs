@@ -51,11 +51,23 @@ pub enum Origin {
     Hidden,
 }
 
+/// What a session has shown on its data connections so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Never a proof.
+    Never,
+    /// A proof; but the ticket of its latest upload was kept back until the client had gone, so a client that uses each ticket once (RFC 8446 §C.4;
+    /// curl 7.88) has none left, and this connection has the control connection's address and TLS fingerprint.
+    Withheld,
+    /// A proof, and it can show one again.
+    Proof,
+}
+
 /// What is known when the handshake of a data connection has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// Whether this session has shown proof on an earlier data connection.
-    pub shown_before: bool,
+    /// What this session has shown on earlier data connections.
+    pub shown: Shown,
     /// What this connection offered.
     pub offered: Offered,
     /// Where it comes from.
@@ -71,6 +83,8 @@ pub enum Verdict {
     Proven,
     /// Yes, by lease only.
     Unproven,
+    /// Yes, by lease only, if within [`HOLD`] no connection comes that proves itself.
+    UnlessProven,
     /// No.
     Refuse(Refusal),
 }
@@ -94,6 +108,7 @@ pub const fn decide(arrival: Arrival, policy: ReusePolicy) -> Verdict {
         Offered::Own | Offered::Sibling => Verdict::Proven,
         Offered::Foreign => Verdict::Refuse(Refusal::Foreign),
         Offered::Nothing => match without_proof(arrival, policy) {
+            None if matches!((policy, arrival.shown), (ReusePolicy::Auto, Shown::Withheld)) => Verdict::UnlessProven,
             None => Verdict::Unproven,
             Some(refusal) => Verdict::Refuse(refusal),
         },
@@ -101,10 +116,10 @@ pub const fn decide(arrival: Arrival, policy: ReusePolicy) -> Verdict {
 }
 
 /// Whether policy would take a connection without proof now: while it would, a session holds a lease for each PASV or EPSV.
-pub const fn wants_lease(policy: ReusePolicy, shown_before: bool, hidden: bool) -> bool {
+pub const fn wants_lease(policy: ReusePolicy, shown: Shown, hidden: bool) -> bool {
     match policy {
         ReusePolicy::Require => false,
-        ReusePolicy::Auto => !shown_before && !hidden,
+        ReusePolicy::Auto => !matches!(shown, Shown::Proof) && !hidden,
         ReusePolicy::Prefer | ReusePolicy::Off => true,
     }
 }
@@ -164,7 +179,7 @@ pub const fn worth_waiting(end: StreamEnd, facts: UploadFacts, policy: UploadEnd
 const fn without_proof(arrival: Arrival, policy: ReusePolicy) -> Option<Refusal> {
     match (policy, arrival.origin) {
         (ReusePolicy::Require, _) => Some(Refusal::ProofRequired),
-        (ReusePolicy::Auto, _) if arrival.shown_before => Some(Refusal::ProofRequired),
+        (ReusePolicy::Auto, _) if matches!(arrival.shown, Shown::Proof) => Some(Refusal::ProofRequired),
         (ReusePolicy::Auto, Origin::Hidden | Origin::Other) | (ReusePolicy::Prefer, Origin::Other) => Some(Refusal::Address),
         // `off` trusts the lease alone, which is kept by address anyhow.
         (ReusePolicy::Auto, Origin::Same) | (ReusePolicy::Prefer, Origin::Same | Origin::Hidden) | (ReusePolicy::Off, _) => {
@@ -185,6 +200,9 @@ const fn fin_believed(facts: UploadFacts) -> bool {
     !facts.ended_cleanly_before && reached && facts.control_quiet
 }
 
+/// How long a connection without proof waits for one with proof, where both could be the client's. A round trip, as a rule, is shorter.
+pub const HOLD: std::time::Duration = std::time::Duration::from_millis(250);
+
 /// How long the control connection has to stay open and silent after a bare FIN.
 pub const CONTROL_QUIET: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -194,35 +212,43 @@ mod tests {
     use Offered::{Foreign, Nothing, Own, Sibling};
     use Origin::{Hidden, Other, Same};
     use ReusePolicy::{Auto, Off, Prefer, Require};
+    use Shown::{Never, Proof, Withheld};
 
     const P: Verdict = Verdict::Proven;
     const U: Verdict = Verdict::Unproven;
+    const W: Verdict = Verdict::UnlessProven;
     const F: Verdict = Verdict::Refuse(Refusal::Foreign);
     const R: Verdict = Verdict::Refuse(Refusal::ProofRequired);
     const A: Verdict = Verdict::Refuse(Refusal::Address);
     const L: Verdict = Verdict::Refuse(Refusal::NoLease);
 
-    type Line = (Offered, Option<Origin>, Option<bool>, Option<bool>, [Verdict; 4]);
+    type Line = (Offered, Option<Origin>, Option<Shown>, Option<bool>, [Verdict; 4]);
 
-    /// The truth table: columns auto, require, prefer, off. `shown_before` and `leased` each take both values where the table says `None`.
+    /// The truth table: columns auto, require, prefer, off. `shown` and `leased` each take all values where the table says `None`.
     #[rustfmt::skip]
     const TABLE: &[Line] = &[
-        // offered  origin        shown        leased       auto req pref off
-        (Own,       None,         None,        None,        [P,  P,  P,  P]),
-        (Sibling,   None,         None,        None,        [P,  P,  P,  P]),
-        (Foreign,   None,         None,        None,        [F,  F,  F,  F]),
-        (Nothing,   Some(Same),   Some(false), Some(true),  [U,  R,  U,  U]),
-        (Nothing,   Some(Same),   Some(false), Some(false), [L,  R,  L,  L]),
-        (Nothing,   Some(Same),   Some(true),  Some(true),  [R,  R,  U,  U]),
-        (Nothing,   Some(Same),   Some(true),  Some(false), [R,  R,  L,  L]),
-        (Nothing,   Some(Hidden), Some(false), Some(true),  [A,  R,  U,  U]),
-        (Nothing,   Some(Hidden), Some(false), Some(false), [A,  R,  L,  L]),
-        (Nothing,   Some(Hidden), Some(true),  Some(true),  [R,  R,  U,  U]),
-        (Nothing,   Some(Hidden), Some(true),  Some(false), [R,  R,  L,  L]),
-        (Nothing,   Some(Other),  Some(false), Some(true),  [A,  R,  A,  U]),
-        (Nothing,   Some(Other),  Some(false), Some(false), [A,  R,  A,  L]),
-        (Nothing,   Some(Other),  Some(true),  Some(true),  [R,  R,  A,  U]),
-        (Nothing,   Some(Other),  Some(true),  Some(false), [R,  R,  A,  L]),
+        // offered  origin        shown           leased       auto req pref off
+        (Own,       None,         None,           None,        [P,  P,  P,  P]),
+        (Sibling,   None,         None,           None,        [P,  P,  P,  P]),
+        (Foreign,   None,         None,           None,        [F,  F,  F,  F]),
+        (Nothing,   Some(Same),   Some(Never),    Some(true),  [U,  R,  U,  U]),
+        (Nothing,   Some(Same),   Some(Never),    Some(false), [L,  R,  L,  L]),
+        (Nothing,   Some(Same),   Some(Withheld), Some(true),  [W,  R,  U,  U]),
+        (Nothing,   Some(Same),   Some(Withheld), Some(false), [L,  R,  L,  L]),
+        (Nothing,   Some(Same),   Some(Proof),    Some(true),  [R,  R,  U,  U]),
+        (Nothing,   Some(Same),   Some(Proof),    Some(false), [R,  R,  L,  L]),
+        (Nothing,   Some(Hidden), Some(Never),    Some(true),  [A,  R,  U,  U]),
+        (Nothing,   Some(Hidden), Some(Never),    Some(false), [A,  R,  L,  L]),
+        (Nothing,   Some(Hidden), Some(Withheld), Some(true),  [A,  R,  U,  U]),
+        (Nothing,   Some(Hidden), Some(Withheld), Some(false), [A,  R,  L,  L]),
+        (Nothing,   Some(Hidden), Some(Proof),    Some(true),  [R,  R,  U,  U]),
+        (Nothing,   Some(Hidden), Some(Proof),    Some(false), [R,  R,  L,  L]),
+        (Nothing,   Some(Other),  Some(Never),    Some(true),  [A,  R,  A,  U]),
+        (Nothing,   Some(Other),  Some(Never),    Some(false), [A,  R,  A,  L]),
+        (Nothing,   Some(Other),  Some(Withheld), Some(true),  [A,  R,  A,  U]),
+        (Nothing,   Some(Other),  Some(Withheld), Some(false), [A,  R,  A,  L]),
+        (Nothing,   Some(Other),  Some(Proof),    Some(true),  [R,  R,  A,  U]),
+        (Nothing,   Some(Other),  Some(Proof),    Some(false), [R,  R,  A,  L]),
     ];
 
     fn both(given: Option<bool>) -> Vec<bool> {
@@ -234,10 +260,10 @@ mod tests {
         let mut cases = 0;
         for &(offered, origin, shown, leased, verdicts) in TABLE {
             for origin in origin.map_or_else(|| vec![Same, Other, Hidden], |one| vec![one]) {
-                for shown_before in both(shown) {
+                for shown in shown.map_or_else(|| vec![Never, Withheld, Proof], |one| vec![one]) {
                     for leased in both(leased) {
                         for (policy, verdict) in [Auto, Require, Prefer, Off].into_iter().zip(verdicts) {
-                            let arrival = Arrival { shown_before, offered, origin, leased };
+                            let arrival = Arrival { shown, offered, origin, leased };
                             assert_eq!(decide(arrival, policy), verdict, "{arrival:?} {policy:?}");
                             cases += 1;
                         }
@@ -245,16 +271,17 @@ mod tests {
                 }
             }
         }
-        assert_eq!(cases, 4 * 3 * 2 * 2 * 4);
+        assert_eq!(cases, 4 * 3 * 3 * 2 * 4);
     }
 
     #[test]
     fn a_lease_is_wanted_exactly_while_it_could_help() {
         for policy in [Auto, Require, Prefer, Off] {
-            for shown_before in [false, true] {
+            for shown in [Never, Withheld, Proof] {
                 for (origin, hidden) in [(Same, false), (Hidden, true)] {
-                    let helps = decide(Arrival { shown_before, offered: Nothing, origin, leased: true }, policy) == Verdict::Unproven;
-                    assert_eq!(wants_lease(policy, shown_before, hidden), helps, "{policy:?} {shown_before} {hidden}");
+                    let verdict = decide(Arrival { shown, offered: Nothing, origin, leased: true }, policy);
+                    let helps = matches!(verdict, Verdict::Unproven | Verdict::UnlessProven);
+                    assert_eq!(wants_lease(policy, shown, hidden), helps, "{policy:?} {shown:?} {hidden}");
                 }
             }
         }

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::net::listener::{Listener, tune};
+use crate::net::listener::Listener;
 
 /// Serves until `shutdown`, and until the connections have ended.
 pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
@@ -39,7 +39,6 @@ pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: Cance
 /// One connection: requests one after another, as long as each head comes in time.
 async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
     // A connection that is gone already is noticed by its first read.
-    let _ = tune(&stream);
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)

@@ -49,8 +49,6 @@ pub async fn accept(socket: listener::Listener, listener: Listener, observer: Ob
         let at = Instant::now();
         // A client that is gone already has no local address any more; there is nobody to serve.
         let Ok(to) = stream.local_addr() else { continue };
-        // A client that is gone again; the first read says so.
-        let _ = listener::tune(&stream);
         serve(Accepted { stream, from, to: ftps_proto::machine::io::fold(to), listener, at });
     }
 }

@@ -55,11 +55,16 @@ impl Announcer {
         failed
     }
 
-    /// Keeps the names fresh, for ever. Returns at once when there are none.
+    /// Resolves the names now and keeps them fresh, for ever. Returns at once when there are none.
     pub async fn keep_resolved(self) {
         while !self.names().is_empty() {
+            for name in self.resolve().await {
+                tracing::warn!(
+                    name,
+                    "data.public_address has no IPv4 address in DNS: PASV keeps the last one, or answers 425; look at DNS, or write the address"
+                );
+            }
             tokio::time::sleep(REFRESH).await;
-            self.resolve().await;
         }
     }
 
@@ -164,8 +169,16 @@ mod tests {
     #[tokio::test]
     async fn names_are_resolved_before_they_are_needed_and_kept() {
         let announcer = Announcer::new(&PublicAddress::Auto, Some("localhost"));
-        assert_eq!(announcer.resolve().await, Vec::<String>::new());
-        let told = announcer.announced("127.0.0.1".parse().unwrap(), "192.0.2.1:1".parse().unwrap()).unwrap();
-        assert_eq!(told, Announced { ip: Ipv4Addr::LOCALHOST, unreachable: false });
+        let announced = || announcer.announced("127.0.0.1".parse().unwrap(), "192.0.2.1:1".parse().unwrap());
+        let keeping = tokio::spawn(announcer.clone().keep_resolved());
+        let known = async {
+            while announced().is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        // Long before the first refresh.
+        timeout(REFRESH / 4, known).await.unwrap();
+        assert_eq!(announced().unwrap(), Announced { ip: Ipv4Addr::LOCALHOST, unreachable: false });
+        keeping.abort();
     }
 }

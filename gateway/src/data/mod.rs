@@ -14,6 +14,7 @@ mod handshake;
 mod link;
 pub mod ports;
 pub mod pump;
+mod reception;
 pub mod route;
 mod spenders;
 pub mod stream;

@@ -1,7 +1,7 @@
 //! The data ports: one listener for each port and address, shared by all sessions.
 //!
 //! Gets: `data.ports` and the addresses of the FTP listeners. Gives: accepted connections to the router, each in a task of its own with a deadline.
-//! Never: holds more unrouted connections than its caps, as a whole and by address.
+//! Never: holds more unrouted connections than its caps, as a whole and by source.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -15,7 +15,8 @@ use tokio_util::task::TaskTracker;
 
 use super::PortSet;
 use super::route::Router;
-use crate::net::listener::{Listener as Socket, bind, tune};
+use crate::limits::Source;
+use crate::net::listener::{Listener as Socket, bind};
 use crate::observe::event::{Listener, RefuseReason};
 use crate::observe::{Event, Observer, Subject};
 
@@ -72,7 +73,7 @@ impl Ports {
     /// Accepts until `stop`. The tasks are `tracker`'s; those of connections end by themselves within 10 s.
     pub fn serve(self, router: &Router, observer: &Observer, stop: &CancellationToken, tracker: &TaskTracker) {
         let shared =
-            Arc::new(Shared { router: router.clone(), observer: observer.clone(), all: Arc::new(Semaphore::new(UNROUTED)), by_address: Mutex::default() });
+            Arc::new(Shared { router: router.clone(), observer: observer.clone(), all: Arc::new(Semaphore::new(UNROUTED)), by_source: Mutex::default() });
         for (socket, port) in self.listeners {
             let (shared, stop, inner) = (shared.clone(), stop.clone(), tracker.clone());
             tracker.spawn(async move { stop.run_until_cancelled(shared.accept(&socket, port, &inner)).await });
@@ -84,13 +85,13 @@ struct Shared {
     router: Router,
     observer: Observer,
     all: Arc<Semaphore>,
-    by_address: Mutex<HashMap<IpAddr, usize>>,
+    by_source: Mutex<HashMap<Source, usize>>,
 }
 
 /// A place among the unrouted connections.
 struct Place {
     shared: Arc<Shared>,
-    ip: IpAddr,
+    source: Source,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -108,37 +109,35 @@ impl Shared {
     fn take(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, port: u16) -> Option<impl Future<Output = ()> + Send + use<>> {
         let subject = Subject { peer: Some(peer), ..Subject::default() };
         self.observer.event(subject, &Event::Accepted { listener: Listener::Data });
-        let Some(place) = self.place(peer.ip()) else {
+        let Some(place) = self.place(peer.ip().into()) else {
             self.observer.event(subject, &Event::Refused { listener: Listener::Data, reason: RefuseReason::Limit });
             return None;
         };
-        // No delay: the last bytes of a file would wait for an ACK that is delayed by 40 ms. A connection that is gone fails later.
-        let _ = tune(&stream);
         Some(async move {
             place.shared.router.receive(stream, peer, port).await;
             drop(place);
         })
     }
 
-    fn place(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+    fn place(self: &Arc<Self>, source: Source) -> Option<Place> {
         let permit = self.all.clone().try_acquire_owned().ok()?;
-        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = by_address.entry(ip).or_default();
-        if *held >= UNROUTED_PER_ADDRESS {
+        let mut by_source = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = by_source.entry(source).or_default();
+        if *held >= UNROUTED_PER_SOURCE {
             return None;
         }
         *held += 1;
-        Some(Place { shared: self.clone(), ip, _permit: permit })
+        Some(Place { shared: self.clone(), source, _permit: permit })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut by_address = self.shared.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = by_address.get_mut(&self.ip) {
+        let mut by_source = self.shared.by_source.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = by_source.get_mut(&self.source) {
             *held -= 1;
             if *held == 0 {
-                by_address.remove(&self.ip);
+                by_source.remove(&self.source);
             }
         }
     }
@@ -185,8 +184,8 @@ fn listen(address: SocketAddr) -> Result<(Socket, u16), PortsError> {
 /// Connections whose ClientHello is awaited, on all data ports.
 const UNROUTED: usize = 4096;
 
-/// Of them from one address. A balancer that hides addresses brings those of many clients, each for a round trip.
-const UNROUTED_PER_ADDRESS: usize = 256;
+/// Of them from one source: an IPv4 address or an IPv6 /64, or one client could take all places. A balancer that hides addresses brings those of many clients, each for a round trip.
+const UNROUTED_PER_SOURCE: usize = 256;
 
 /// Connections that the kernel holds for us.
 const BACKLOG: u32 = 1024;

@@ -5,11 +5,15 @@
 //! lose what it sent (RST destroys bytes in flight).
 //! Never: takes a FIN for an end by itself.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ftps_proto::proof::Shown;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::buffers::{Buffer, Buffers, SIZE};
@@ -36,8 +40,40 @@ pub(super) struct Past {
     pub(super) proven: AtomicBool,
     /// An upload ended with close_notify.
     pub(super) ended_cleanly: AtomicBool,
-    /// The latest one kept its ticket back.
-    pub(super) held_back: AtomicBool,
+    /// The latest one was an upload over TLS 1.3: the client may have no ticket of it, because it was kept back or came when the client had gone already.
+    uploaded: AtomicBool,
+    /// Its ticket was kept back.
+    held_back: AtomicBool,
+    /// After such a one a proof came all the same: the client uses a ticket more than once.
+    reuses: AtomicBool,
+    /// After such a one none came: the client has no ticket left.
+    pub(super) spent: AtomicBool,
+}
+
+impl Past {
+    /// What a connection is judged by. `likely`: it looks like the client's.
+    pub(super) fn shown(&self, likely: bool) -> Shown {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        if !is(&self.proven) {
+            return Shown::Never;
+        }
+        let withheld = is(&self.spent) || (is(&self.uploaded) && !is(&self.reuses));
+        if withheld && likely { Shown::Withheld } else { Shown::Proof }
+    }
+
+    fn note_transfer(&self, uploaded: bool, held_back: bool) {
+        self.uploaded.store(uploaded, Ordering::Relaxed);
+        self.held_back.store(held_back, Ordering::Relaxed);
+    }
+
+    /// A connection proved the session.
+    pub(super) fn note_proof(&self) {
+        self.proven.store(true, Ordering::Relaxed);
+        self.spent.store(false, Ordering::Relaxed);
+        if self.held_back.load(Ordering::Relaxed) {
+            self.reuses.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Bytes to the client.
@@ -90,7 +126,7 @@ impl DataStream {
 
     /// For a download or a listing. `stall`: `limits.stall_timeout`.
     pub fn into_sender(self, stall: Duration) -> Sender {
-        self.past.held_back.store(false, Ordering::Relaxed);
+        self.past.note_transfer(false, false);
         Sender { link: self.link, stall }
     }
 
@@ -100,8 +136,8 @@ impl DataStream {
             // What the socket does not take now goes out at the end.
             let _ = self.link.flush_now();
         }
-        let held_back = self.version == TlsVersion::Tls13 && self.proven && !self.tickets_early;
-        self.past.held_back.store(held_back, Ordering::Relaxed);
+        let issues = self.version == TlsVersion::Tls13 && self.proven;
+        self.past.note_transfer(issues, issues && !self.tickets_early);
         let mut cipher = self.buffers.lend();
         let count = self.unread.len();
         cipher[..count].copy_from_slice(&self.unread);
@@ -134,7 +170,8 @@ impl Sender {
         }
     }
 
-    /// Ends the stream: close_notify, FIN, and up to 2 s for the client's own end, so that nothing it sent turns our close into a RST.
+    /// Ends the stream: close_notify and FIN. The client's own end is waited for in the background, up to 2 s, so that nothing it sent turns our close into
+    /// a RST; it does not hold up the reply. Needs a tokio runtime.
     ///
     /// # Errors
     /// [`Cut`] when not all bytes could be written.
@@ -142,14 +179,7 @@ impl Sender {
         self.link.tls.send_close_notify();
         self.link.flush(self.stall).await?;
         self.link.tcp.shutdown().await.map_err(|_| Cut::Broken)?;
-        let deadline = Instant::now() + FAREWELL;
-        let mut discard = vec![0; 1024];
-        // A client that has all it wants may close without reading our close_notify: its RST says nothing about the file.
-        while let Ok(Some(count)) = self.link.read(&mut discard, deadline).await {
-            if !matches!(self.link.feed(&discard[..count]), Ok(taken) if taken == count) {
-                break;
-            }
-        }
+        linger(self.link.tcp);
         Ok(())
     }
 }
@@ -217,6 +247,29 @@ impl Receiver {
         Ok(())
     }
 }
+
+/// Takes what the client still sends until its FIN, so that the kernel does not answer it with a RST that destroys our last bytes on their way.
+fn linger(tcp: TcpStream) {
+    // Beyond the cap nobody waits: clients that close at once lose nothing.
+    let Ok(place) = LINGERING.try_acquire() else { return };
+    tokio::spawn(async move {
+        let end = async {
+            // A client that has all it wants may close without reading our close_notify: its RST says nothing about the file.
+            while tcp.readable().await.is_ok() {
+                match tcp.try_read(&mut [0; 1024]) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => {}
+                }
+            }
+        };
+        let _ = timeout_at(Instant::now() + FAREWELL, end).await;
+        drop(place);
+    });
+}
+
+/// Data connections whose client has not ended yet.
+static LINGERING: Semaphore = Semaphore::const_new(1024);
 
 /// What [`Receiver::recv`] gathers.
 const CHUNK: usize = SIZE;

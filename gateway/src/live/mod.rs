@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::net::Arrival;
 use crate::observe::id::SessionId;
 
-/// What others may tell a session.
+/// What a session is told.
 #[derive(Debug)]
 pub enum Message {
     /// End now.
@@ -51,7 +51,24 @@ pub struct Entry {
     /// Bytes on its data connections so far.
     pub bytes: AtomicU64,
     user: Mutex<Option<Arc<str>>>,
-    inbox: mpsc::Sender<Message>,
+    arrivals: mpsc::Sender<Box<Arrival>>,
+    /// A place of its own: however many data connections wait, an end is never lost.
+    end: Mutex<End>,
+    told: Notify,
+}
+
+/// What a session was told about its end and has not taken yet.
+#[derive(Debug, Default)]
+struct End {
+    now: Option<EndReason>,
+    when_idle: Option<EndReason>,
+}
+
+/// What one session was told, ends first.
+#[derive(Debug)]
+pub struct Inbox {
+    arrivals: mpsc::Receiver<Box<Arrival>>,
+    entry: Arc<Entry>,
 }
 
 /// Membership of one session; leaving the house when dropped.
@@ -63,12 +80,21 @@ pub struct Membership {
 
 impl Live {
     /// A session begins.
-    pub fn join(&self, id: SessionId, peer: SocketAddr) -> (Membership, mpsc::Receiver<Message>) {
-        let (inbox, messages) = mpsc::channel(INBOX);
-        let entry =
-            Arc::new(Entry { id, peer, since: Instant::now(), transferring: AtomicBool::new(false), bytes: AtomicU64::new(0), user: Mutex::new(None), inbox });
+    pub fn join(&self, id: SessionId, peer: SocketAddr) -> (Membership, Inbox) {
+        let (sender, arrivals) = mpsc::channel(ARRIVALS);
+        let entry = Arc::new(Entry {
+            id,
+            peer,
+            since: Instant::now(),
+            transferring: AtomicBool::new(false),
+            bytes: AtomicU64::new(0),
+            user: Mutex::default(),
+            arrivals: sender,
+            end: Mutex::default(),
+            told: Notify::new(),
+        });
         self.0.sessions.write().unwrap_or_else(PoisonError::into_inner).insert(id, entry.clone());
-        (Membership { live: self.clone(), entry }, messages)
+        (Membership { live: self.clone(), entry: entry.clone() }, Inbox { arrivals, entry })
     }
 
     /// Sessions here.
@@ -88,20 +114,18 @@ impl Live {
     pub fn deliver(&self, id: SessionId, arrival: Arrival) -> Result<(), Arrival> {
         let entry = self.0.sessions.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         let Some(entry) = entry else { return Err(arrival) };
-        entry.inbox.try_send(Message::Data(Box::new(arrival))).map_err(|refused| match refused.into_inner() {
-            Message::Data(arrival) => *arrival,
-            // What was sent is what comes back.
-            Message::End(_) | Message::EndWhenIdle(_) => unreachable!("a data message was sent"),
-        })
+        match entry.arrivals.try_reserve() {
+            Ok(place) => {
+                place.send(Box::new(arrival));
+                Ok(())
+            }
+            Err(_full_or_gone) => Err(arrival),
+        }
     }
 
     /// Ends every session for which `which` holds; returns how many were told.
     pub fn end(&self, which: impl Fn(&Entry) -> bool, reason: EndReason, when_idle: bool) -> usize {
-        let told = |entry: &Arc<Entry>| {
-            let message = if when_idle { Message::EndWhenIdle(reason) } else { Message::End(reason) };
-            entry.inbox.try_send(message).is_ok()
-        };
-        self.entries().iter().filter(|entry| which(entry)).filter(|entry| told(entry)).count()
+        self.entries().iter().filter(|entry| which(entry)).map(|entry| entry.tell(reason, when_idle)).count()
     }
 
     /// Waits until no session is left.
@@ -120,6 +144,46 @@ impl Entry {
     /// The user, once logged in.
     pub fn user(&self) -> Option<Arc<str>> {
         lock(&self.user).clone()
+    }
+
+    /// The first reason stays; it is what the session says to its client.
+    fn tell(&self, reason: EndReason, when_idle: bool) {
+        let mut end = lock(&self.end);
+        let place = if when_idle { &mut end.when_idle } else { &mut end.now };
+        place.get_or_insert(reason);
+        drop(end);
+        self.told.notify_one();
+    }
+}
+
+impl Inbox {
+    /// The next message. Cancel safe.
+    pub async fn recv(&mut self) -> Message {
+        loop {
+            if let Some(message) = self.end() {
+                return message;
+            }
+            tokio::select! {
+                () = self.entry.told.notified() => {}
+                // The entry has the sender, so there is no other end of this.
+                Some(arrival) = self.arrivals.recv() => return Message::Data(arrival),
+            }
+        }
+    }
+
+    /// Waits until the session has to end now, and leaves everything else for [`Inbox::recv`]. Cancel safe.
+    pub async fn ended(&mut self) -> EndReason {
+        loop {
+            if let Some(reason) = lock(&self.entry.end).now.take() {
+                return reason;
+            }
+            self.entry.told.notified().await;
+        }
+    }
+
+    fn end(&self) -> Option<Message> {
+        let mut end = lock(&self.entry.end);
+        end.now.take().map(Message::End).or_else(|| end.when_idle.take().map(Message::EndWhenIdle))
     }
 }
 
@@ -151,5 +215,48 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Messages a session may have unread: data connections beyond it are refused, an end beyond it finds one already there.
-const INBOX: usize = 8;
+/// Data connections a session may have unread; those beyond are refused.
+const ARRIVALS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn an_end_finds_its_way_past_all_that_waits_and_is_told_once() {
+        let live = Live::default();
+        let (_membership, mut inbox) = live.join(SessionId::now(), "192.0.2.1:1".parse().unwrap());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for _ in 0..ARRIVALS {
+            let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let arrival = Arrival { stream, read: Vec::new(), peer: "192.0.2.1:2".parse().unwrap(), port: 1, since: tokio::time::Instant::now() };
+            live.deliver(inbox.entry.id, arrival).unwrap();
+        }
+        // A drain repeats itself each second.
+        (0..100).for_each(|_| assert_eq!(live.end(|_| true, EndReason::Shutdown, true), 1));
+        assert_eq!(live.end(|_| true, EndReason::Kicked, false), 1);
+        assert!(matches!(timeout(LIMIT, inbox.recv()).await.unwrap(), Message::End(EndReason::Kicked)));
+        assert!(matches!(timeout(LIMIT, inbox.recv()).await.unwrap(), Message::EndWhenIdle(EndReason::Shutdown)));
+        assert!(matches!(timeout(LIMIT, inbox.recv()).await.unwrap(), Message::Data(_)));
+    }
+
+    #[tokio::test]
+    async fn who_waits_only_for_an_end_loses_nothing_else() {
+        let live = Live::default();
+        let (_membership, mut inbox) = live.join(SessionId::now(), "192.0.2.1:1".parse().unwrap());
+        live.end(|_| true, EndReason::Shutdown, true);
+        assert!(timeout(Duration::from_millis(20), inbox.ended()).await.is_err(), "an idle point is not now");
+        let later = live.clone();
+        let kick = async move { later.end(|_| true, EndReason::Kicked, false) };
+        let (reason, told) = tokio::join!(timeout(LIMIT, inbox.ended()), kick);
+        assert_eq!((reason.unwrap(), told), (EndReason::Kicked, 1));
+        assert!(matches!(timeout(LIMIT, inbox.recv()).await.unwrap(), Message::EndWhenIdle(EndReason::Shutdown)));
+    }
+}

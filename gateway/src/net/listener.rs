@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use ftps_proto::machine::io::fold;
@@ -30,11 +31,12 @@ pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
 }
 
 /// Sets what every connection of a client needs: no delay for short replies, and probes that find dead peers behind balancers and NAT.
+/// Connections inherit it from the socket they were accepted on (tcp(7)), which saves each five system calls.
 ///
 /// # Errors
 /// The connection is gone.
-pub fn tune(stream: &TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
+pub fn tune(socket: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY).with_retries(KEEPALIVE_PROBES))
 }
@@ -79,6 +81,7 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     // A restarted node binds although connections of its former life are in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    tune(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
@@ -135,7 +138,7 @@ mod tests {
         let (stream, peer) = soon(listener.accept(|error| panic!("{error}"))).await;
         assert_eq!(peer, client.local_addr().unwrap());
         assert!(peer.is_ipv4());
-        tune(&stream).unwrap();
+        // Inherited from the listening socket.
         assert!(stream.nodelay().unwrap());
         assert!(SockRef::from(&stream).keepalive().unwrap());
         assert_eq!(SockRef::from(&stream).tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);

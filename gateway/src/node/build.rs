@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use super::{Error, Plan, Ready};
+use super::{Error, Plan, Ready, descriptors};
 use crate::admin;
 use crate::auth::Login;
 use crate::config::Config;
@@ -67,6 +67,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         tracing::error!("users entry skipped: {problem}");
     }
     metrics.set_users(plan.users.count(), plan.broken_users.len());
+    descriptors::raise(config.limits.sessions);
 
     let explicit = listen("listen.explicit", &config.conn.explicit)?;
     let implicit = listen("listen.implicit", &config.conn.implicit)?;

@@ -58,17 +58,13 @@ pub(super) async fn run(
     ready.set_draining(true);
     metrics.set_draining(true);
     house.observer.event(Subject::default(), &Event::Draining);
-    let Some(drain) = drain else {
-        door.close();
-        return true;
-    };
-    let finished = tokio::select! {
-        () = finish(asked, drain, house, door, stop) => true,
-        _ = signals.next() => false,
-    };
-    if !finished {
-        tracing::warn!(sessions = house.live.count(), "a second signal: sessions are cut");
+    if let Some(drain) = drain {
+        tokio::select! {
+            () = finish(asked, drain, house, door, stop) => {}
+            _ = signals.next() => tracing::warn!(sessions = house.live.count(), "a second signal: sessions are cut"),
+        }
     }
+    door.close();
     // 421 to whoever is still there; the process ends right after.
     house.live.end(|_| true, EndReason::Shutdown, false);
     house.live.count() > 0
@@ -100,5 +96,5 @@ async fn finish(asked: Asked, drain: Drain, house: &House, door: &Admission, _st
     }
 }
 
-/// Sessions are told again, in case an inbox was full.
+/// Sessions are told again: some came in meanwhile.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -215,6 +215,7 @@ nested_set!(CloseReason {
     [Machine(CloseCause::Ended(EndReason::Banned))] = "banned",
     [Machine(CloseCause::Ended(EndReason::UserChanged))] = "user_changed",
     [Machine(CloseCause::Ended(EndReason::SessionMax))] = "session_max",
+    [Machine(CloseCause::Ended(EndReason::TicketsSpent))] = "tickets_spent",
     [Machine(CloseCause::Ended(EndReason::Internal))] = "internal",
     [Machine(CloseCause::StarttlsInjection)] = "starttls_injection",
     [Machine(CloseCause::ForeignProtocol)] = "foreign_protocol",

@@ -10,6 +10,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use ftps_proto::machine::Machine;
+use ftps_proto::machine::io::Action;
 use ftps_proto::reply::Reply;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
@@ -45,6 +47,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
     pub fn queue(&mut self, reply: &Reply) {
         reply.write(&mut self.out);
         self.waiting_since.get_or_insert_with(Instant::now);
+    }
+
+    /// What the machine wants next. While the client leaves replies unread no further command runs: one packet of them can ask for a hundred times its size.
+    pub fn next(&self, machine: &mut Machine) -> Option<Action> {
+        if self.backlogged() { machine.poll_begun() } else { machine.poll() }
     }
 
     /// Whether the client leaves so much unread that no further command is taken.
@@ -93,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
 
     /// Flushes, ends our side, and takes the client's last bytes, so that the kernel does not answer them with a reset that would destroy our last
     /// reply. Bounded in time; errors no longer matter.
-    pub async fn close(mut self, most: Duration) {
+    pub async fn close(&mut self, most: Duration) {
         let polite = async {
             if self.waiting_since.is_some() {
                 poll_fn(|cx| self.poll_out(cx)).await?;
@@ -141,3 +148,40 @@ const READ: usize = 2048;
 const BACKLOG: usize = 16 * 1024;
 /// How long a closing connection waits for the client's end.
 const LINGER: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use ftps_proto::machine::io::Input;
+    use ftps_proto::machine::{Mode, Rules};
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn replies_that_nobody_reads_hold_back_the_commands_behind_them() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut control = Control::new(ours);
+        let mut machine = Machine::new(Rules::new("192.0.2.1".parse().unwrap()), Mode::Explicit);
+        machine.input(Input::Bytes(&b"HELP\n".repeat(400)));
+        let mut replies = 0;
+        let mut obey = |control: &mut Control<_>, machine: &mut Machine| {
+            while let Some(action) = control.next(machine) {
+                if let Action::Reply(reply) = action {
+                    control.queue(&reply);
+                    replies += 1;
+                }
+            }
+        };
+        obey(&mut control, &mut machine);
+        assert!(control.backlogged() && control.out.len() < 2 * BACKLOG, "{}", control.out.len());
+        let reader = tokio::spawn(async move { theirs.read_to_end(&mut Vec::new()).await });
+        while control.waiting_since().is_some() {
+            control.flush(Duration::from_secs(20)).await.unwrap();
+            obey(&mut control, &mut machine);
+        }
+        assert_eq!(replies, 401, "the greeting and every HELP");
+        drop(control);
+        reader.await.unwrap().unwrap();
+    }
+}

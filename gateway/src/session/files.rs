@@ -35,7 +35,7 @@ fn perform(tree: &Arc<Tree>, job: Job) -> Result<Outcome, FileError> {
         Job::MakeDirectory(path) => tree.make_directory(&path).map(done),
         Job::RemoveDirectory(path) => tree.remove_directory(&path).map(done),
         Job::Delete(path) => tree.remove_file(&path).map(done),
-        Job::CheckExists(path) => tree.entry(&path).map(|_| Outcome::Ok),
+        Job::CheckExists(path) => tree.check_exists(&path).map(done),
         Job::Rename { from, to } => tree.rename(&from, &to).map(done),
         Job::Stat(path) => tree.entry(&path).map(Outcome::Entry),
         Job::AsciiSize(path) => tree.ascii_size(&path).map(Outcome::Size),

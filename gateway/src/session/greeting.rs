@@ -53,7 +53,7 @@ impl Greeting {
             }
             return Err(reason);
         }
-        let Secured { stream, fingerprint, .. } = handshake(control.into_inner(), &self.carried).await?;
+        let Secured { stream, fingerprint, .. } = handshake(control.into_inner(), &mut self.carried).await?;
         self.machine.input(Input::Secured);
         Ok(Session::new(Control::new(stream), self.machine, self.carried, fingerprint))
     }
@@ -76,9 +76,9 @@ async fn greet(control: &mut Control<TcpStream>, machine: &mut Machine, carried:
             Happened::Turn(Turn::Read(bytes)) => machine.input(Input::Bytes(&bytes)),
             Happened::Turn(Turn::Flushed) => {}
             Happened::Turn(Turn::Failed) => return Err(CloseReason::ConnectionLost),
-            Happened::Message(Some(Message::End(reason) | Message::EndWhenIdle(reason))) => machine.input(Input::End(reason)),
+            Happened::Message(Message::End(reason) | Message::EndWhenIdle(reason)) => machine.input(Input::End(reason)),
             // Nobody can have a reason to bring a data connection here; it is closed by being dropped.
-            Happened::Message(Some(Message::Data(_)) | None) => {}
+            Happened::Message(Message::Data(_)) => {}
             Happened::Deadline => {
                 carried.house.observer.event(carried.subject(), &Event::LimitHit { limit: Limit::LoginTimeout });
                 machine.input(Input::End(EndReason::LoginTimeout));
@@ -89,13 +89,13 @@ async fn greet(control: &mut Control<TcpStream>, machine: &mut Machine, carried:
 
 enum Happened {
     Turn(Turn),
-    Message(Option<Message>),
+    Message(Message),
     Deadline,
 }
 
 /// Does what the machine wants; true when TLS is to start.
 async fn obey(control: &mut Control<TcpStream>, machine: &mut Machine, carried: &Carried) -> Result<bool, Ended> {
-    while let Some(action) = machine.poll() {
+    while let Some(action) = control.next(machine) {
         match action {
             Action::Reply(reply) => control.queue(&reply),
             Action::Answered { verb, code } => super::run::answered(carried, None, verb, code, Duration::ZERO),
@@ -115,10 +115,14 @@ async fn obey(control: &mut Control<TcpStream>, machine: &mut Machine, carried: 
     Ok(false)
 }
 
-async fn handshake(stream: TcpStream, carried: &Carried) -> Result<Secured<TcpStream>, Ended> {
+/// The handshake, unless the session has to end meanwhile. Nothing can be said within one, so that is a close.
+async fn handshake(stream: TcpStream, carried: &mut Carried) -> Result<Secured<TcpStream>, Ended> {
     let began = Instant::now();
     let deadline = began + carried.until_login().min(HANDSHAKE);
-    let secured = tls::accept(&carried.house.tls, &carried.keys, stream, deadline).await;
+    let secured = tokio::select! {
+        secured = tls::accept(&carried.house.tls, &carried.keys, stream, deadline) => secured,
+        reason = carried.inbox.ended() => return Err(CloseReason::Machine(CloseCause::Ended(reason))),
+    };
     let event = match &secured {
         Ok(secured) => {
             let tls::Facts { version, resumed, .. } = secured.facts;

@@ -59,6 +59,9 @@ async fn check(house: &super::House, name: UserName, password: Option<Password>,
     let Some(password) = password else { return Err((LoginRefusal::PasswordNeeded, LoginFault::CertificateMissing)) };
     let user = house.login.check(&name, &password, ip).await?;
     let permit = house.limits.user(user.name.as_str()).map_err(|_limit| (LoginRefusal::TooMany, LoginFault::Limit))?;
+    if let Some(tree) = house.storage.tree_now(&user.home) {
+        return Ok(Admittance { user, tree, _permit: permit });
+    }
     let (files, home) = (house.storage.clone(), user.home.clone());
     let tree = tokio::time::timeout(HOME, storage::blocking(move || files.tree(&home))).await;
     match tree {

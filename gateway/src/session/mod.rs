@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
-use tokio::sync::mpsc;
 
 use crate::auth::Login;
 use crate::data::announce::Announcer;
@@ -27,7 +26,7 @@ use crate::data::channel::{Channel, Setup};
 use crate::data::waits::Waits;
 use crate::data::{Buffers, Spenders};
 use crate::limits::{self, Limits, Permit};
-use crate::live::{Live, Membership, Message};
+use crate::live::{Inbox, Live, Membership};
 use crate::observe::event::{CloseReason, Listener};
 use crate::observe::id::SessionId;
 use crate::observe::{Observer, Subject};
@@ -109,7 +108,7 @@ pub struct Carried {
     /// The entry in the list of sessions.
     pub membership: Membership,
     /// What others tell this session.
-    pub inbox: mpsc::Receiver<Message>,
+    pub inbox: Inbox,
     /// TLS secrets of this session.
     pub keys: Arc<SessionKeys>,
     /// The configuration at the start of the session.

@@ -4,7 +4,7 @@
 //! Never: outlives its transfer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
 use ftps_proto::machine::io::{Transfer, TransferEnd};
@@ -32,6 +32,7 @@ pub(super) struct Progress {
     /// Bytes on the wire.
     pub(super) bytes: AtomicU64,
     end: AtomicU8,
+    committing: AtomicBool,
 }
 
 impl Record {
@@ -83,6 +84,16 @@ impl Record {
 }
 
 impl Progress {
+    /// All bytes are there and taken: the file gets its name.
+    pub(super) fn set_committing(&self) {
+        self.committing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is too late to stop the upload.
+    pub(super) fn is_committing(&self) -> bool {
+        self.committing.load(Ordering::Relaxed)
+    }
+
     /// How the client ended its upload.
     pub(super) fn set_end(&self, end: StreamEnd) {
         let code = match end {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ftps_proto::machine::Machine;
-use ftps_proto::machine::io::{Action, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
+use ftps_proto::machine::io::{Action, DataRefusal, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
 use ftps_proto::verbs::Verb;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
@@ -43,6 +43,8 @@ pub struct Session {
     fingerprint: [u8; 32],
     /// Grows with every read of the control connection.
     spoken: Arc<AtomicU64>,
+    /// When the time for the login began: with the connection, or with `REIN`.
+    nameless: Instant,
     /// When the last command came or the last job ended.
     active: Instant,
     /// When the command that is being answered came.
@@ -53,7 +55,7 @@ pub struct Session {
 
 enum Happened {
     Turn(Turn),
-    Message(Option<Message>),
+    Message(Message),
     Step(Step),
     Deadline(Deadline),
 }
@@ -71,8 +73,9 @@ impl Session {
     pub(super) fn new(control: Control<TlsStream<TcpStream>>, machine: Machine, carried: Carried, fingerprint: [u8; 32]) -> Self {
         let channel = carried.channel(fingerprint);
         let now = Instant::now();
-        let spoken = Arc::default();
-        Self { control, machine, carried, channel, work: Work::Idle, account: None, record: None, fingerprint, spoken, active: now, asked: now, aged: false }
+        let nameless = Instant::from_std(carried.identity.since);
+        let (work, spoken) = (Work::Idle, Arc::default());
+        Self { control, machine, carried, channel, work, account: None, record: None, fingerprint, spoken, nameless, active: now, asked: now, aged: false }
     }
 
     /// Serves until the end.
@@ -84,10 +87,11 @@ impl Session {
                 return CloseReason::Machine(cause);
             }
             let happened = self.wait().await;
+            // What runs still ends with this value.
             if let Some(reason) = self.tell(happened) {
-                self.stop_work();
                 if matches!(reason, CloseReason::ClientClosed) {
                     // PHP warns its script of a server that does not answer close_notify with its own.
+                    self.stop_work();
                     self.control.close(self.carried.settings.limits.write_timeout).await;
                 }
                 return reason;
@@ -97,7 +101,7 @@ impl Session {
 
     /// Does all that the machine wants now.
     fn obey(&mut self) -> Option<ftps_proto::machine::io::CloseCause> {
-        while let Some(action) = self.machine.poll() {
+        while let Some(action) = self.control.next(&mut self.machine) {
             match action {
                 Action::Reply(reply) => self.control.queue(&reply),
                 Action::Answered { verb, code } => {
@@ -138,11 +142,11 @@ impl Session {
                 self.spoken.fetch_add(1, Ordering::Relaxed);
                 self.machine.input(Input::Bytes(&bytes));
             }
-            Happened::Turn(Turn::Flushed) | Happened::Message(None) => {}
+            Happened::Turn(Turn::Flushed) => {}
             Happened::Turn(Turn::Failed) => return Some(CloseReason::ConnectionLost),
-            Happened::Message(Some(Message::End(reason))) => self.machine.input(Input::End(reason)),
-            Happened::Message(Some(Message::EndWhenIdle(reason))) => self.machine.input(Input::EndWhenIdle(reason)),
-            Happened::Message(Some(Message::Data(arrival))) => self.channel.arrive(*arrival),
+            Happened::Message(Message::End(reason)) => self.machine.input(Input::End(reason)),
+            Happened::Message(Message::EndWhenIdle(reason)) => self.machine.input(Input::EndWhenIdle(reason)),
+            Happened::Message(Message::Data(arrival)) => self.channel.arrive(*arrival),
             Happened::Step(step) => self.advance(step),
             Happened::Deadline(deadline) => return self.expired(deadline),
         }
@@ -188,7 +192,13 @@ impl Session {
                 self.pump(opened, stream);
             }
             // The channel has said it.
-            Step::Refused(refusal) => self.ended(TransferEnd::NoConnection(refusal)),
+            Step::Refused(refusal) => {
+                self.ended(TransferEnd::NoConnection(refusal));
+                if refusal == DataRefusal::SessionReuseRequired && self.channel.is_spent() {
+                    // This session can never show proof again. On its next connection the client gets its tickets in time.
+                    self.machine.input(Input::EndWhenIdle(EndReason::TicketsSpent));
+                }
+            }
             Step::Pumped(end) => self.ended(end),
         }
     }
@@ -236,8 +246,11 @@ impl Session {
         }
     }
 
-    /// ABOR: the transfer stops where it is; nothing of an upload stays.
+    /// ABOR: the transfer stops where it is; nothing of an upload stays. One that is whole and about to get its name ends as it ends: 426 would be a lie.
     fn abort(&mut self) {
+        if self.record.as_ref().is_some_and(|record| record.progress.is_committing()) {
+            return;
+        }
         self.work = Work::Idle;
         self.ended(TransferEnd::Aborted);
     }
@@ -259,13 +272,17 @@ impl Session {
             family: self.carried.keys.family(),
         };
         self.channel.log_in(client, policy);
+        self.carried.keys.claim();
         self.account = Some(admittance);
     }
 
+    /// `REIN`: whoever has logged in once gets the whole time for another login.
     fn log_out(&mut self) {
+        self.carried.permit.logged_out();
         self.carried.membership.set_user(None);
         self.channel.log_out();
         self.account = None;
+        self.nameless = Instant::now();
     }
 
     /// The next deadline and what it is about.
@@ -273,7 +290,7 @@ impl Session {
         let limits = &self.carried.settings.limits;
         let since = Instant::from_std(self.carried.identity.since);
         let mut next = if self.account.is_none() {
-            (since + limits.login_timeout, Deadline::Login)
+            (self.nameless + limits.login_timeout, Deadline::Login)
         } else if self.machine.is_idle() {
             (self.active + limits.idle_timeout, Deadline::Idle)
         } else {
@@ -313,6 +330,13 @@ impl Session {
     fn event(&self, event: &Event<'_>) {
         let user = self.account.as_ref().map(|account| account.user.name.as_str());
         self.carried.house.observer.event(Subject { user, ..self.carried.subject() }, event);
+    }
+}
+
+/// Every transfer that began ends with an event, also when the task panics or is cut.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.close_record(TransferEnd::Broken);
     }
 }
 

@@ -4,6 +4,7 @@
 //! Order (DESIGN: "resolve, permission, open → 150 → proof → bytes"): nothing is created before the data connection has proved itself.
 //! Never: says 226 for less than a whole file that has its name.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -82,23 +83,39 @@ pub(super) fn passive(channel: &mut Channel, carried: &Carried, family: Option<F
 
 /// Looks for the file.
 pub(super) fn open(wanted: Transfer, account: &Admittance) -> Work {
+    if let Some(opened) = open_now(&wanted, &account.tree) {
+        return Work::Opening(Box::pin(ready(opened.map(Box::new))));
+    }
     let (tree, permissions) = (account.tree.clone(), account.user.permissions);
     Work::Opening(Box::pin(storage::blocking(move || {
         let opened = match wanted {
-            Transfer::Retrieve { path, offset, kind } => {
-                let reader = tree.open_read(&path, offset)?;
-                let opening = Opening { size: (kind == TransferType::Image).then(|| reader.left()), unique: None };
-                Opened { what: What::Retrieve(reader), kind, opening }
-            }
-            Transfer::Store { path, mode, kind, announced } => {
-                let plan = tree.plan_store(&path, mode, announced)?;
-                let opening = Opening { size: None, unique: plan.unique().cloned() };
-                Opened { what: What::Store(plan, announced), kind, opening }
-            }
+            Transfer::Retrieve { path, offset, kind } => retrieval(tree.open_read(&path, offset)?, kind),
+            Transfer::Store { path, mode, kind, announced } => storing(tree.plan_store(&path, mode, announced)?, kind, announced),
             Transfer::List { path, pattern, form, arguments } => list(&tree, Wanted { path, pattern, form, arguments, permissions })?,
         };
         Ok(Box::new(opened))
     })))
+}
+
+/// What needs no waiting is not sent to the pool: for a small file the way there and back costs more than the work.
+fn open_now(wanted: &Transfer, tree: &Arc<Tree>) -> Option<Result<Opened, FileError>> {
+    match *wanted {
+        Transfer::Retrieve { ref path, offset, kind } => tree.open_read_now(path, offset).map(|reader| Ok(retrieval(reader, kind))),
+        Transfer::Store { ref path, mode, kind, announced } => {
+            tree.plan_store_now(path, mode, announced).map(|planned| planned.map(|plan| storing(plan, kind, announced)))
+        }
+        Transfer::List { .. } => None,
+    }
+}
+
+fn retrieval(reader: Reader, kind: TransferType) -> Opened {
+    let opening = Opening { size: (kind == TransferType::Image).then(|| reader.left()), unique: None };
+    Opened { what: What::Retrieve(reader), kind, opening }
+}
+
+fn storing(plan: StorePlan, kind: TransferType, announced: Option<u64>) -> Opened {
+    let opening = Opening { size: None, unique: plan.unique().cloned() };
+    Opened { what: What::Store(plan, announced), kind, opening }
 }
 
 fn list(tree: &Arc<Tree>, wanted: Wanted) -> Result<Opened, FileError> {
@@ -129,14 +146,20 @@ async fn receive(plan: StorePlan, announced: Option<u64>, mut receiver: Receiver
     let mut upload = Upload::Planned(Box::new(plan), Vec::new());
     let (bytes, end) = match pump::receive_file(&mut receiver, &mut upload, kind, &progress.bytes).await {
         Ok(received) => received,
-        Err(error) => return end_of(error),
+        Err(error) => {
+            upload.discard().await;
+            return end_of(error);
+        }
     };
     match judge(end, bytes, announced, &terms).await {
         UploadVerdict::Keep => progress.set_end(StreamEnd::CloseNotify),
         UploadVerdict::KeepFin => progress.set_end(StreamEnd::Fin),
-        // Dropping the upload removes its temporary.
-        UploadVerdict::Discard => return TransferEnd::Broken,
+        UploadVerdict::Discard => {
+            upload.discard().await;
+            return TransferEnd::Broken;
+        }
     }
+    progress.set_committing();
     match upload.commit().await {
         Ok(()) => {
             receiver.close().await;
@@ -219,10 +242,13 @@ impl Sink for Upload {
             }
             Self::Planned(plan, first) => {
                 let mut writer = storage::blocking(move || plan.begin()).await?;
-                writer.write(first).await?;
-                let empty = writer.write(bytes).await?;
+                let first = writer.write(first).await;
+                let empty = match first {
+                    Ok(_) => writer.write(bytes).await,
+                    error => error,
+                };
                 *self = Self::Writing(writer);
-                Ok(empty)
+                empty
             }
             Self::Writing(mut writer) => {
                 let empty = writer.write(bytes).await;
@@ -235,9 +261,16 @@ impl Sink for Upload {
 }
 
 impl Upload {
+    /// Nothing of it stays.
+    async fn discard(self) {
+        if let Self::Writing(writer) = self {
+            writer.discard().await;
+        }
+    }
+
     async fn commit(self) -> Result<(), FileError> {
         match self {
-            Self::Planned(plan, bytes) => storage::blocking(move || plan.store(&bytes)).await,
+            Self::Planned(plan, bytes) => plan.upload(bytes).await,
             Self::Writing(writer) => writer.commit().await,
             Self::Beginning => Err(FileError::Io),
         }

@@ -70,14 +70,14 @@ impl Work {
     /// The next step. Dropping the future loses nothing: the work stays where it is.
     pub(super) async fn step(&mut self, channel: &mut Channel) -> Step {
         match self {
-            Self::Idle => pending().await,
+            Self::Idle => channel.alongside(pending()).await,
             Self::Job(task) => {
-                let done = task.await;
+                let done = channel.alongside(task).await;
                 *self = Self::Idle;
                 Step::Done(done)
             }
             Self::Opening(task) => {
-                let opened = task.await;
+                let opened = channel.alongside(task).await;
                 *self = Self::Idle;
                 Step::Opened(opened)
             }
@@ -91,7 +91,7 @@ impl Work {
                 }
             }
             Self::Pumping(task) => {
-                let end = task.await;
+                let end = channel.alongside(task).await;
                 *self = Self::Idle;
                 Step::Pumped(end)
             }

@@ -3,11 +3,14 @@
 //! Gets: a user's home and virtual paths. Gives: a [`Tree`] for the home, and through it entries, [`Listing`]s, [`Reader`]s and [`Writer`]s.
 //! Never: opens a path that leaves the home, blocks an async worker on a disk, or lets a half-written file stand under its final name.
 //!
-//! Start in `tree`; `resolve` alone turns paths into descriptors. What is not async may block: async callers run it with [`blocking`].
+//! Start in `tree`; `resolve` alone turns paths into descriptors. What is not async may block: async callers run it with [`blocking`], if `now` did not
+//! do it already.
 //! This is the local backend (any POSIX file system, NFS and SMB too); another one would stand behind the same tree, reader and plan.
 
 mod dir;
 mod fault;
+mod medium;
+mod now;
 mod plan;
 mod read;
 mod resolve;

@@ -11,11 +11,12 @@ use ftps_proto::path::VirtualPath;
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+use super::blocking;
 use super::fault::Fault;
 use super::resolve::{Beneath, split};
 use super::temporary::is_hidden;
 use super::tree::{Tree, available, size, visible};
-use super::write::{Landing, Upload, Writer};
+use super::write::{Landing, Upload, Waiting, Writer};
 use crate::observe::id::Ulid;
 
 /// An upload that is allowed to begin. Holds descriptors, no name on disk.
@@ -31,6 +32,7 @@ pub struct StorePlan {
     landing: Landing,
     keep: Option<Keep>,
     mode: u32,
+    in_memory: bool,
 }
 
 /// A directory, a name in it, and the regular file that has it now.
@@ -85,7 +87,7 @@ impl Tree {
             }
             let (landing, keep) = place.landing(mode)?;
             let mode = place.old.map_or(self.shared.config.file_mode, |old| old.st_mode) & 0o777;
-            Ok(StorePlan { tree: self.clone(), place, unique: unique.clone(), landing, keep, mode })
+            Ok(StorePlan { tree: self.clone(), place, unique: unique.clone(), landing, keep, mode, in_memory: false })
         })
     }
 
@@ -113,29 +115,61 @@ impl StorePlan {
         self.unique.as_ref()
     }
 
+    /// Whether nothing of it waits: see [`Tree::plan_store_now`].
+    #[cfg(test)]
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.in_memory
+    }
+
+    pub(super) fn in_memory(self) -> Self {
+        Self { in_memory: true, ..self }
+    }
+
     /// The first side effect: makes the temporary. May block.
     ///
     /// # Errors
     /// What the system says.
     pub fn begin(self) -> Result<Writer, FileError> {
-        let kept = self.keep.as_ref().map_or(0, |keep| keep.length);
-        Ok(Writer::new(self.open()?, kept))
+        let kept = self.kept();
+        let waiting = Waiting::default();
+        Ok(Writer::new(self.open(&waiting)?, waiting, kept))
     }
 
-    /// The whole of a small upload in one go: temporary, bytes, commit. May block.
+    /// The whole of a small upload in one hop to the pool: temporary, bytes, commit. When the future is dropped: as [`Writer::commit`].
     ///
     /// # Errors
     /// What the system says; then nothing has changed.
-    pub fn store(self, bytes: &[u8]) -> Result<(), FileError> {
-        let kept = self.keep.as_ref().map_or(0, |keep| keep.length);
-        let upload = self.open()?;
-        upload.write(bytes, kept)?;
-        upload.commit()
+    pub async fn upload(self, bytes: Vec<u8>) -> Result<(), FileError> {
+        if self.in_memory {
+            // Nothing of it waits: the hop would cost more than the work.
+            return self.store(&bytes);
+        }
+        let kept = self.kept();
+        let waiting = Arc::new(Waiting::default());
+        // Only this future keeps it: dropped, it tells the pool.
+        let told = Arc::downgrade(&waiting);
+        blocking(move || {
+            let upload = self.open(told.upgrade().as_deref().ok_or(FileError::Io)?)?;
+            upload.write(&bytes, kept)?;
+            upload.commit()
+        })
+        .await
     }
 
-    fn open(self) -> Result<Upload, FileError> {
+    fn kept(&self) -> u64 {
+        self.keep.as_ref().map_or(0, |keep| keep.length)
+    }
+
+    fn open(self, waiting: &Waiting) -> Result<Upload, FileError> {
         let Place { directory, name, old: _ } = self.place;
-        Upload::create(self.tree, directory, name, self.landing, self.keep, self.mode)
+        Upload::create(self.tree, directory, name, self.landing, self.keep, self.mode, waiting)
+    }
+
+    pub(super) fn store(self, bytes: &[u8]) -> Result<(), FileError> {
+        let (kept, waiting) = (self.kept(), Waiting::default());
+        let upload = self.open(&waiting)?;
+        upload.write(bytes, kept)?;
+        upload.commit()
     }
 }
 

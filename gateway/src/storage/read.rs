@@ -1,7 +1,7 @@
 //! Reading a file for a download.
 //!
 //! Gets: a regular file of a [`Tree`] and an offset. Gives: exactly the bytes from there to the size it had when it was opened.
-//! Never: waits for a disk on an async worker: bytes in the page cache are taken at once (RWF_NOWAIT), the others by the blocking pool.
+//! Never: waits for a disk on an async worker: bytes in the page cache (RWF_NOWAIT) or on tmpfs are taken at once, the others by the blocking pool.
 
 use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
@@ -10,11 +10,12 @@ use std::{fmt, mem};
 
 use ftps_proto::machine::io::FileError;
 use ftps_proto::path::VirtualPath;
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, Stat, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::CHUNK;
+use super::medium::Medium;
 use super::tree::{Tree, open_regular, size};
 
 /// An open file. A replacement of the file does not touch it: it goes on with the old one.
@@ -29,8 +30,18 @@ pub struct Reader {
     first: usize,
     /// What the pool reads ahead.
     ahead: Option<JoinHandle<Chunk>>,
-    /// Whether the file system knows RWF_NOWAIT (tmpfs and NFS do not).
-    inline: bool,
+    way: Way,
+}
+
+/// How bytes are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// At once: they are in memory.
+    AtOnce,
+    /// At once if they are in the page cache.
+    IfCached,
+    /// By the pool: the file system does not know RWF_NOWAIT (NFS).
+    Pooled,
 }
 
 struct Chunk {
@@ -54,12 +65,35 @@ impl Tree {
             }
             let mut buffer = vec![0; bounded(INLINE, left)];
             let first = read_at(&file, &mut buffer, offset)?;
-            Ok(Reader { tree: self.clone(), file: Arc::new(file), size, offset, buffer, first, ahead: None, inline: true })
+            let medium = self.shared.media.of(&file, stat.st_dev).unwrap_or(Medium::Unknown);
+            Ok(Reader { tree: self.clone(), file: Arc::new(file), size, offset, buffer, first, ahead: None, way: Way::of(medium) })
         })
     }
 }
 
+impl Way {
+    fn of(medium: Medium) -> Self {
+        match medium {
+            Medium::Memory => Self::AtOnce,
+            Medium::Disk | Medium::Network | Medium::Unknown => Self::IfCached,
+        }
+    }
+}
+
 impl Reader {
+    /// A file that was opened at once. `None` when `offset` is beyond its end.
+    pub(super) fn begin_now(tree: &Arc<Tree>, file: OwnedFd, stat: &Stat, offset: u64, medium: Medium) -> Option<Self> {
+        let size = size(stat);
+        let left = size.checked_sub(offset)?;
+        if left > CHUNK as u64 {
+            let _ = fadvise(&file, offset, None, Advice::Sequential);
+        }
+        let mut reader = Self { tree: tree.clone(), file: Arc::new(file), size, offset, buffer: Vec::new(), first: 0, ahead: None, way: Way::of(medium) };
+        // What does not come now comes, or fails, at the first read.
+        reader.first = reader.read_inline().and_then(Result::ok).unwrap_or(0);
+        Some(reader)
+    }
+
     /// The file's size when it was opened, in bytes, whatever the offset.
     pub fn size(&self) -> u64 {
         self.size
@@ -95,17 +129,20 @@ impl Reader {
 
     /// Takes what the page cache has; `None` when it has nothing, or cannot say.
     fn read_inline(&mut self) -> Option<Result<usize, Errno>> {
-        if !self.inline || self.ahead.is_some() {
+        if self.way == Way::Pooled || self.ahead.is_some() {
             return None;
         }
         let most = bounded(INLINE, self.left());
         if self.buffer.len() < most {
             self.buffer.resize(most, 0);
         }
+        if self.way == Way::AtOnce {
+            return Some(read_at(&self.file, &mut self.buffer[..most], self.offset));
+        }
         match preadv2(&self.file, &mut [IoSliceMut::new(&mut self.buffer[..most])], self.offset, ReadWriteFlags::NOWAIT) {
             Err(Errno::AGAIN | Errno::INTR) => None,
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-                self.inline = false;
+                self.way = Way::Pooled;
                 None
             }
             done => Some(done),
@@ -125,7 +162,7 @@ impl Reader {
         let chunk = chunk.map_err(|_| Errno::IO)?;
         let read = chunk.read?;
         let spare = mem::replace(&mut self.buffer, chunk.buffer);
-        if read > 0 && !self.inline {
+        if read > 0 && self.way == Way::Pooled {
             self.ahead = self.start(spare, self.offset + read as u64);
         }
         Ok(read)
@@ -194,7 +231,7 @@ mod tests {
         (0..length).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
     }
 
-    /// Every size around the chunks, from every interesting offset, on a disk and on tmpfs (which has no RWF_NOWAIT).
+    /// Every size around the chunks, from every interesting offset, on a disk and on tmpfs.
     #[tokio::test]
     async fn gives_what_is_there() {
         for parent in [std::env::temp_dir(), "/dev/shm".into()].iter().filter(|parent| parent.is_dir()) {

@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use arc_swap::ArcSwap;
 use ftps_proto::machine::io::FileError;
 use ftps_proto::path::VirtualPath;
-use rustix::fs::{Access, AtFlags, Mode, OFlags, Stat, accessat, fchmod, fstat, fstatfs, mkdirat, openat};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, Stat, accessat, fchmod, fstat, mkdirat, openat};
 use rustix::io::Errno;
 
 use super::fault::Fault;
+use super::medium::{Media, Medium};
 use super::resolve::Beneath;
 use super::sweep::Round;
 use super::temporary::Names;
@@ -39,8 +40,7 @@ pub(super) struct Shared {
     pub(super) names: Names,
     pub(super) observer: Observer,
     root: ArcSwap<Beneath>,
-    /// Devices seen so far, and whether each is a network file system: statfs goes to the server there.
-    devices: Mutex<Vec<(u64, bool)>>,
+    pub(super) media: Media,
 }
 
 /// Why the storage cannot be used. Each text says what to do.
@@ -74,7 +74,7 @@ impl Storage {
         let root = open_root(&config)?;
         root.probe().map_err(|errno| OpenError::Openat2(errno.into()))?;
         let names = Names::new(node);
-        let shared = Shared { config, names, observer, root: ArcSwap::from_pointee(root), devices: Mutex::default() };
+        let shared = Shared { config, names, observer, root: ArcSwap::from_pointee(root), media: Media::default() };
         Ok(Self { shared: Arc::new(shared), homes: Arc::default(), round: Arc::default() })
     }
 
@@ -84,12 +84,18 @@ impl Storage {
     /// It cannot be made or opened.
     pub fn tree(&self, home: &VirtualPath) -> Result<Arc<Tree>, FileError> {
         let opened = self.shared.home(home).map_err(|fault| fault.tell("home", &self.shared.observer))?;
+        self.share(home, opened).map_err(|errno| Fault::from(errno).tell("home", &self.shared.observer))
+    }
+
+    /// The tree of this home, opened just now: the one that sessions have already, or a new one. Does not block.
+    pub(super) fn share(&self, home: &VirtualPath, opened: Beneath) -> Result<Arc<Tree>, Errno> {
+        let identity = opened.identity()?;
         let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
         // A home that was moved away and made anew is another directory: who is in the old one stays there.
-        if let Some(tree) = homes.get(home).and_then(Weak::upgrade).filter(|tree| tree.is_at(&opened)) {
+        if let Some(tree) = homes.get(home).and_then(Weak::upgrade).filter(|tree| tree.is_at(identity)) {
             return Ok(tree);
         }
-        let tree = Arc::new(Tree::new(self.shared.clone(), home.clone(), opened));
+        let tree = Arc::new(Tree::new(self.shared.clone(), home.clone(), opened, identity));
         homes.retain(|_, tree| tree.strong_count() > 0);
         homes.insert(home.clone(), Arc::downgrade(&tree));
         Ok(tree)
@@ -176,23 +182,8 @@ impl Shared {
         match self.config.fsync {
             Fsync::Always => Ok(true),
             Fsync::Never => Ok(false),
-            Fsync::Auto => self.is_network(file, stat.st_dev),
+            Fsync::Auto => Ok(self.media.of(file, stat.st_dev)? == Medium::Network),
         }
-    }
-
-    fn is_network(&self, file: impl AsFd, device: u64) -> Result<bool, Errno> {
-        let known = |devices: &Vec<(u64, bool)>| devices.iter().find(|(seen, _)| *seen == device).map(|(_, network)| *network);
-        if let Some(network) = known(&self.devices.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(network);
-        }
-        // The type is 32 bits; where the field is wider, CIFS may come sign-extended.
-        let network = NETWORK.contains(&(fstatfs(file)?.f_type as u32));
-        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        if devices.len() == DEVICES_MOST {
-            devices.clear();
-        }
-        devices.push((device, network));
-        Ok(network)
     }
 }
 
@@ -214,28 +205,6 @@ fn open_root(config: &Config) -> Result<Beneath, OpenError> {
 fn not_writable(path: &Path) -> OpenError {
     OpenError::NotWritable(path.to_owned(), rustix::process::geteuid().as_raw())
 }
-
-/// File systems that may report errors late (statfs(2) and the kernel's `magic.h`): NFS, SMB, CIFS, SMB2, Ceph, FUSE (and virtiofs), 9p, AFS, Coda, GFS2,
-/// OCFS2, Lustre, GPFS, BeeGFS, Panasas.
-const NETWORK: [u32; 15] = [
-    0x6969,
-    0x517B,
-    0xFF53_4D42,
-    0xFE53_4D42,
-    0x00C3_6400,
-    0x6573_5546,
-    0x0102_1997,
-    0x5346_414F,
-    0x7375_7245,
-    0x0116_1970,
-    0x7461_636F,
-    0x0BD0_0BD0,
-    0x4750_4653,
-    0x1983_0326,
-    0xAAD7_AAEA,
-];
-/// Devices remembered; more mounts than that below one root are asked again.
-const DEVICES_MOST: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -27,11 +27,14 @@ pub struct Tree {
     pub(super) shared: Arc<Shared>,
     path: VirtualPath,
     home: ArcSwap<Beneath>,
+    /// The device that the home was on when it was opened first.
+    device: u64,
 }
 
 impl Tree {
-    pub(super) fn new(shared: Arc<Shared>, path: VirtualPath, home: Beneath) -> Self {
-        Self { shared, path, home: ArcSwap::from_pointee(home) }
+    /// `identity`: that of `home`.
+    pub(super) fn new(shared: Arc<Shared>, path: VirtualPath, home: Beneath, identity: (u64, u64)) -> Self {
+        Self { shared, path, home: ArcSwap::from_pointee(home), device: identity.0 }
     }
 
     /// What `path` is, links followed. The entry's name is the whole virtual path, as MLST shows it.
@@ -172,10 +175,14 @@ impl Tree {
         })
     }
 
-    /// Whether this tree's home is the directory that was opened just now.
-    pub(super) fn is_at(&self, opened: &Beneath) -> bool {
-        let same = |one: Stat, other: Stat| (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino);
-        matches!((fstat(self.home.load().directory()), fstat(opened.directory())), (Ok(one), Ok(other)) if same(one, other))
+    /// Whether this tree's home is that directory.
+    pub(super) fn is_at(&self, identity: (u64, u64)) -> bool {
+        self.home.load().identity() == Ok(identity)
+    }
+
+    /// The device that the home was on when it was opened first.
+    pub(super) fn device(&self) -> u64 {
+        self.device
     }
 
     /// Does `work` in the home, which is opened anew when a file server has forgotten it (ESTALE); says what went wrong.
@@ -240,6 +247,13 @@ pub(super) fn open_regular(home: &Beneath, path: &VirtualPath) -> Result<(OwnedF
         FileType::Directory => Err(FileError::IsADirectory.into()),
         _ => Err(FileError::NotRegular.into()),
     }
+}
+
+/// [`open_regular`] without waiting: what is no regular file within the home's mount, and in the kernel's memory, is none here.
+pub(super) fn open_regular_now(home: &Beneath, path: &VirtualPath) -> Option<(OwnedFd, Stat)> {
+    let file = home.open_now(visible(path).ok()?, OFlags::RDONLY, false)?;
+    let stat = fstat(&file).ok()?;
+    FileType::from_raw_mode(stat.st_mode).is_file().then_some((file, stat))
 }
 
 /// Opens a file or directory for attributes only, which needs no right to read it.

@@ -27,10 +27,13 @@ use super::{CHUNK, Fsync, blocking};
 pub struct Writer {
     /// `None` only while a commit runs or after it.
     upload: Option<Arc<Upload>>,
+    waiting: Waiting,
     /// Where the next buffer goes.
     position: u64,
     /// The buffer that the pool writes just now.
     running: Option<JoinHandle<Written>>,
+    /// A write failed: there is nothing to commit any more.
+    failed: Option<FileError>,
 }
 
 /// A buffer that was written, or not.
@@ -47,6 +50,11 @@ pub(super) enum Landing {
     New,
 }
 
+/// Whoever waits for an upload. When nobody does any more (ABOR, a session that ends), the upload gets no name: late, it could take the place of a newer
+/// one that was answered with 226.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(Arc<AtomicBool>);
+
 /// The temporary and what becomes of it: everything here blocks, and runs on the pool.
 pub(super) struct Upload {
     tree: Arc<Tree>,
@@ -56,15 +64,15 @@ pub(super) struct Upload {
     keep: Option<Keep>,
     /// Whether the kept part of the old file is in. One operation runs at a time, so this needs no more than to be shared.
     kept: AtomicBool,
-    /// Nobody wants this upload any more: stop copying.
-    given_up: AtomicBool,
+    /// Nobody wants this upload any more: stop copying, and take no name.
+    given_up: Arc<AtomicBool>,
     mode: u32,
 }
 
 impl Writer {
     /// Bytes go behind the first `position` ones.
-    pub(super) fn new(upload: Upload, position: u64) -> Self {
-        Self { upload: Some(Arc::new(upload)), position, running: None }
+    pub(super) fn new(upload: Upload, waiting: Waiting, position: u64) -> Self {
+        Self { upload: Some(Arc::new(upload)), waiting, position, running: None, failed: None }
     }
 
     /// Writes a buffer, in order, while the caller fills the next one: returns once the buffer before it is written, and gives that one back, cleared (the
@@ -87,7 +95,8 @@ impl Writer {
         Ok(recycled)
     }
 
-    /// Waits for the last buffer, syncs by `storage.fsync`, and gives the file its name. When the future is dropped, the file may still appear, whole.
+    /// Waits for the last buffer, syncs by `storage.fsync`, and gives the file its name. When the future is dropped before the rename, nothing appears; at
+    /// that very moment the whole file may.
     ///
     /// # Errors
     /// What the system says; `Busy` when APPE or REST finds the old file changed; `Exists` for STOU. Then nothing has changed.
@@ -98,21 +107,40 @@ impl Writer {
     }
 
     async fn settle(&mut self) -> Result<Vec<u8>, FileError> {
+        if let Some(failed) = self.failed {
+            return Err(failed);
+        }
         // The handle stays in its place while it is awaited: a dropped future loses no error.
         let Some(running) = &mut self.running else { return Ok(Vec::new()) };
         let ended = running.await;
         self.running = None;
         let result = ended.map_err(|_| FileError::Io).and_then(|(buffer, written)| written.map(|()| buffer));
-        if result.is_err() {
-            self.give_up();
-        }
+        // A file with a hole must never get its name, whoever asks for it afterwards.
+        self.failed = self.failed.or(result.as_ref().err().copied());
         result
+    }
+
+    /// Throws the upload away, and returns when its temporary and the space it took are gone: whoever is told of a full disk then has it back. A writer
+    /// that is dropped does the same later, on the pool.
+    pub async fn discard(mut self) {
+        if let Some(running) = self.running.take() {
+            self.waiting.end();
+            // Whether it could be written matters no longer.
+            let _ = running.await;
+        }
+        if let Some(upload) = self.upload.take() {
+            let _ = blocking(move || {
+                drop(upload);
+                Ok(())
+            })
+            .await;
+        }
     }
 
     /// Removes the temporary, on the pool: freeing the blocks of a large file takes its time.
     fn give_up(&mut self) {
         let Some(upload) = self.upload.take() else { return };
-        upload.given_up.store(true, Ordering::Relaxed);
+        self.waiting.end();
         match Handle::try_current() {
             // A runtime that goes down drops the closure instead of running it, which removes the temporary all the same.
             Ok(runtime) => drop(runtime.spawn_blocking(move || drop(upload))),
@@ -133,12 +161,32 @@ impl fmt::Debug for Writer {
     }
 }
 
+impl Waiting {
+    fn end(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 impl Upload {
     /// Makes the temporary in `directory`, to become `name` there.
-    pub(super) fn create(tree: Arc<Tree>, directory: OwnedFd, name: Vec<u8>, landing: Landing, keep: Option<Keep>, mode: u32) -> Result<Self, FileError> {
+    pub(super) fn create(
+        tree: Arc<Tree>,
+        directory: OwnedFd,
+        name: Vec<u8>,
+        landing: Landing,
+        keep: Option<Keep>,
+        mode: u32,
+        waiting: &Waiting,
+    ) -> Result<Self, FileError> {
         let temporary = Temporary::create(directory, &tree.shared.names).map_err(|errno| tree.tell("create", errno))?;
         let kept = AtomicBool::new(keep.is_none());
-        Ok(Self { tree, temporary, name, landing, keep, kept, given_up: AtomicBool::new(false), mode })
+        Ok(Self { tree, temporary, name, landing, keep, kept, given_up: waiting.0.clone(), mode })
     }
 
     /// Writes all of `bytes` at `position`; before the first ones, the part of the old file that is kept.
@@ -164,6 +212,12 @@ impl Upload {
         if shared.syncs(file, &stat)? {
             fsync(file)?;
         }
+        // Opened before the rename, so that a directory that may not be read fails the upload while nothing has changed.
+        let directory = match shared.config.fsync {
+            Fsync::Always => Some(openat(self.temporary.directory(), ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?),
+            Fsync::Auto | Fsync::Never => None,
+        };
+        self.check_wanted()?;
         match self.landing {
             Landing::Over => self.rename(&stat)?,
             Landing::If(version) => {
@@ -172,8 +226,7 @@ impl Upload {
             }
             Landing::New => self.link(&stat)?,
         }
-        if shared.config.fsync == Fsync::Always {
-            let directory = openat(self.temporary.directory(), ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        if let Some(directory) = directory {
             fsync(directory)?;
         }
         Ok(())
@@ -212,6 +265,8 @@ impl Upload {
         match linkat(directory, self.temporary.name(), directory, &self.name[..], AtFlags::empty()) {
             // Dropping the temporary removes its first name.
             Ok(()) => return Ok(()),
+            // As with rename: a NFS server whose first answer was lost has given the name to our file already.
+            Err(Errno::EXIST) if self.is_named(stat) => return Ok(()),
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::INVAL) => {}
             Err(errno) => return Err(errno),
         }
@@ -319,6 +374,27 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("{:?} in {directory}, not {names:?}", scratch.names(directory));
+    }
+
+    /// The pool is busy when the session ends: what it does later must not take the name, which a newer upload may have by then.
+    #[test]
+    fn a_commit_that_nobody_waits_for_takes_no_name() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (scratch, tree) = scratch();
+            let plan = || tree.plan_store(&path("/file"), StoreMode::Replace, None).unwrap();
+            let (writer, small) = (plan().begin().unwrap(), plan());
+            let (free, busy) = std::sync::mpsc::channel::<()>();
+            let pool = spawn_blocking(move || busy.recv());
+            let moment = Duration::from_millis(20);
+            assert!(tokio::time::timeout(moment, writer.commit()).await.is_err());
+            assert!(tokio::time::timeout(moment, small.upload(b"old".to_vec())).await.is_err());
+            drop(free);
+            pool.await.unwrap().unwrap_err();
+            plan().upload(b"new".to_vec()).await.unwrap();
+            settles(&scratch, "home", &["file", "sub"]).await;
+            assert_eq!(std::fs::read(scratch.at("home/file")).unwrap(), b"new");
+        });
     }
 
     #[tokio::test]
@@ -449,10 +525,25 @@ mod tests {
         source.file("old", &old);
         let keep = Keep { source: std::fs::File::open(source.at("old")).unwrap().into(), length: old.len() as u64 - 1 };
         let home = std::fs::File::open(scratch.at("home")).unwrap().into();
-        let upload = Upload::create(tree, home, b"copy".to_vec(), Landing::Over, Some(keep), 0o600).unwrap();
+        let waiting = Waiting::default();
+        let upload = Upload::create(tree, home, b"copy".to_vec(), Landing::Over, Some(keep), 0o600, &waiting).unwrap();
         upload.write(b"end", old.len() as u64 - 1).unwrap();
         upload.commit().unwrap();
         assert!(std::fs::read(scratch.at("home/copy")).unwrap() == [&old[..old.len() - 1], b"end"].concat());
+    }
+
+    /// What a client of a NFS server does when the answer to its first try was lost.
+    #[test]
+    fn a_name_taken_by_the_same_file_is_taken_well() {
+        let (scratch, tree) = scratch();
+        let home = std::fs::File::open(scratch.at("home")).unwrap().into();
+        let waiting = Waiting::default();
+        let upload = Upload::create(tree, home, b"new".to_vec(), Landing::New, None, 0o600, &waiting).unwrap();
+        let stat = fstat(upload.temporary.file()).unwrap();
+        upload.link(&stat).unwrap();
+        upload.link(&stat).unwrap();
+        drop(upload);
+        assert_eq!(scratch.names("home"), ["new", "sub"]);
     }
 
     #[test]
@@ -608,7 +699,7 @@ mod tests {
                 }
             }
             assert_eq!(error, Some(FileError::NoSpace));
-            assert_eq!(writer.write(vec![7; CHUNK]).await, Err(FileError::Io), "it stays failed");
+            assert_eq!(writer.write(vec![7; CHUNK]).await, Err(FileError::NoSpace), "it stays failed");
             drop(writer);
             settles(scratch, "home", &["file"]).await;
             assert_eq!(scratch.text("home/file"), "old");

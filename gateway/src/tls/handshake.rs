@@ -158,13 +158,14 @@ impl StoresServerSessions for Control {
 }
 
 impl Data {
-    /// A session that has ended, of a family that we accept. A living one that is not among `accepts` is another client's.
-    fn is_ended_sibling(&self, session: SessionId, family: Family) -> bool {
-        self.shared.registry.living(session).is_none() && self.accepts.iter().any(|keys| keys.family() == family)
+    /// A session of a family that we accept which has ended, or where nobody has logged in yet: rclone shows the ticket of a control connection that is
+    /// still being set up. Any other living one that is not among `accepts` is another client's.
+    fn is_kin(&self, session: SessionId, family: Family) -> bool {
+        self.shared.registry.living(session).is_none_or(|keys| !keys.is_claimed()) && self.accepts.iter().any(|keys| keys.family() == family)
     }
 
     fn epoch_key(&self, ticket: &Ticket<'_>, session: SessionId, family: Family) -> Option<StateKey> {
-        self.is_ended_sibling(session, family).then(|| self.shared.epochs.key(ticket.epoch, session)).flatten()
+        self.is_kin(session, family).then(|| self.shared.epochs.key(ticket.epoch, session)).flatten()
     }
 }
 
@@ -215,7 +216,7 @@ impl StoresServerSessions for Data {
         let living = self.accepts.iter().find_map(|keys| keys.state(id));
         living.or_else(|| {
             let ended = self.shared.cache.find(&TlsId::try_from(id).ok()?, 0)?;
-            self.is_ended_sibling(ended.session, ended.family).then_some(ended.tls)
+            self.is_kin(ended.session, ended.family).then_some(ended.tls)
         })
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::cache::TlsId;
@@ -20,6 +21,8 @@ pub struct Family(pub Ulid);
 pub struct SessionKeys {
     id: SessionId,
     registry: Arc<Registry>,
+    /// Somebody has logged in: what it proves is now said by the list of its client's sessions.
+    claimed: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -38,7 +41,7 @@ impl SessionKeys {
     /// A new session, known to `registry` until it is dropped.
     pub(super) fn new(id: SessionId, registry: &Arc<Registry>) -> Arc<Self> {
         let inner = Inner { family: Family(id.0), own: Vec::new(), previous: None, states: Vec::new(), attempt: None };
-        let keys = Arc::new(Self { id, registry: registry.clone(), inner: Mutex::new(inner) });
+        let keys = Arc::new(Self { id, registry: registry.clone(), claimed: AtomicBool::new(false), inner: Mutex::new(inner) });
         registry.lock().living.insert(id, Arc::downgrade(&keys));
         keys
     }
@@ -46,6 +49,16 @@ impl SessionKeys {
     /// The session.
     pub fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// Somebody has logged in, and other sessions of the same client know.
+    pub fn claim(&self) {
+        self.claimed.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody has logged in.
+    pub(super) fn is_claimed(&self) -> bool {
+        self.claimed.load(Ordering::Acquire)
     }
 
     /// Its family: its own until its control connection turns out to be a resumption.

@@ -341,6 +341,8 @@ pub enum EndReason {
     UserChanged,
     /// `limits.session_max`: 421.
     SessionMax,
+    /// The client used each ticket once and has none left, and policy demands proof: a new connection gets new ones. 421.
+    TicketsSpent,
     /// A fault of ours: 421.
     Internal,
 }

@@ -187,6 +187,11 @@ impl Machine {
         self.actions.pop_front()
     }
 
+    /// As [`Machine::poll`], but starts no waiting command: for a session whose client leaves its replies unread.
+    pub fn poll_begun(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
     /// Whether more bytes of the client are welcome; false while the queue of commands is full (or the handshake, or the end, is near).
     pub fn wants_input(&self) -> bool {
         matches!(self.stage, Stage::Clear | Stage::Secured) && !self.intake.is_full()

@@ -267,6 +267,7 @@ pub(super) const fn end_text(reason: EndReason) -> &'static str {
         EndReason::Banned => "You are banned",
         EndReason::UserChanged => "Your account has changed, please log in again",
         EndReason::SessionMax => "The session has lasted long enough, please connect again",
+        EndReason::TicketsSpent => "Your TLS session tickets are used up, please connect again",
         EndReason::Internal => "Internal error",
     }
 }

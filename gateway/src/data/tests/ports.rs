@@ -69,12 +69,12 @@ async fn every_connection_has_one_outcome() {
     let wait = kit.waits.open(session, "127.0.0.1".parse().unwrap(), true).await.unwrap();
     let _here = send(wait.port(), &with);
     kit.events.wait_for("Local").await;
-    let Message::Data(arrival) = timeout(LIMIT, inbox.recv()).await.unwrap().unwrap() else { panic!("no data") };
+    let Message::Data(arrival) = timeout(LIMIT, inbox.recv()).await.unwrap() else { panic!("no data") };
     assert_eq!((arrival.port, arrival.read.as_slice()), (wait.port(), with.as_slice()));
 
     let _here = send(wait.port(), &without);
     kit.events.wait_for("Leased").await;
-    assert!(matches!(timeout(LIMIT, inbox.recv()).await.unwrap().unwrap(), Message::Data(_)));
+    assert!(matches!(timeout(LIMIT, inbox.recv()).await.unwrap(), Message::Data(_)));
 
     let other = numbers.iter().find(|port| **port != wait.port()).unwrap();
     drop(send(*other, &without));

@@ -170,7 +170,7 @@ fn file_error(text: &str) -> Option<FileError> {
 }
 
 pub(super) fn end_reason(text: &str) -> EndReason {
-    use EndReason::{Banned, IdleTimeout, Internal, Kicked, LoginTimeout, SessionMax, Shutdown, UserChanged};
-    let all = [Shutdown, IdleTimeout, LoginTimeout, Kicked, Banned, UserChanged, SessionMax, Internal];
+    use EndReason::{Banned, IdleTimeout, Internal, Kicked, LoginTimeout, SessionMax, Shutdown, TicketsSpent, UserChanged};
+    let all = [Shutdown, IdleTimeout, LoginTimeout, Kicked, Banned, UserChanged, SessionMax, TicketsSpent, Internal];
     all.into_iter().find(|reason| format!("{reason:?}") == text).unwrap()
 }
