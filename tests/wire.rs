@@ -7,12 +7,16 @@
 mod kit;
 
 mod wire {
+    mod certificates;
     mod clients;
     mod command_line;
     mod control;
     mod data;
     mod life;
+    mod reload;
     mod secure;
     mod transcripts;
+    mod transfer_log;
     mod uploads;
+    mod users;
 }

@@ -6,6 +6,8 @@
 mod build;
 mod descriptors;
 mod drain;
+mod reload;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use self::build::Listeners;
 use self::drain::Signals;
 use crate::auth::Users;
-use crate::config::{Config, Problem};
+use crate::config::{Config, Marks, Problem};
 use crate::observe::event::Listener;
 use crate::observe::{Event, Subject, log};
 use crate::session::House;
@@ -33,6 +35,8 @@ pub struct Plan {
     pub hash: String,
     /// Its file, to be read again on a reload; `None`: quick start.
     pub source: Option<PathBuf>,
+    /// Tells the configuration from later readings of it.
+    pub marks: Marks,
     /// The users.
     pub users: Arc<Users>,
     /// Entries of users files that were skipped: to be counted and said.
@@ -88,12 +92,18 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     let signals = Signals::new().map_err(|error| Error::Fault(format!("cannot take signals: {error}")))?;
     let banner = plan.banner.take();
     // Whoever tries it out at a terminal wants Ctrl-C to end it at once.
-    let drain = banner.is_none().then_some(plan.config.drain);
+    let patient = banner.is_none();
+    let source = plan.source.take().map(|file| (file, std::mem::take(&mut plan.marks)));
+    let hangups = source.is_some().then(reload::hangups).transpose().map_err(|error| Error::Fault(format!("cannot take signals: {error}")))?;
     let built = build::build(plan)?;
     let ready = built.ready.clone();
     let stop = Stop::default();
+    let reloader = source.map(|(file, marks)| reload::Reloader::new(file, marks, &built));
     start(&built.house, built.listeners, &built.door, &stop);
     stop.tasks.spawn(maintain(built.house.clone(), built.metrics.clone(), stop.all.clone()));
+    if let (Some(reloader), Some(hangups)) = (reloader, hangups) {
+        stop.tasks.spawn(reloader.run(hangups, stop.all.clone()));
+    }
     stop.admin.spawn(serve_admin(built.admin, built.admin_state.clone(), stop.admin_ends.clone()));
     built.latch.release();
     built.house.observer.event(Subject::default(), &Event::Ready);
@@ -102,8 +112,10 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     if let Some(banner) = banner {
         built.log.say(&banner(&ready, &built.fingerprint));
     }
+    let drain = patient.then_some(&*built.drain);
     let cut = drain::run(signals, drain, &built.house, &built.door, &built.admin_state.readiness, &built.metrics, &stop).await;
     stop.end(cut).await;
+    built.transfers.flush();
     built.log.flush();
     Ok(())
 }
@@ -148,7 +160,8 @@ fn start(house: &Arc<House>, listeners: Listeners, door: &Arc<conn::Admission>, 
             stop.tasks.spawn(conn::accept(net::listener::Listener::new(socket), kind, observer, stop.all.clone(), serve));
         }
     }
-    listeners.data.serve(&listeners.router, &house.observer, &stop.all, &stop.tasks);
+    let door = door.clone();
+    listeners.data.serve(&listeners.router, Box::new(move |ip| door.allows(ip)), &house.observer, &stop.all, &stop.tasks);
 }
 
 async fn serve_admin(listeners: (tokio::net::TcpListener, Option<tokio::net::TcpListener>), state: admin::State, ends: CancellationToken) {
@@ -185,7 +198,6 @@ async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, 
             metrics.set_certificate_not_after(ends.unwrap_or_default());
         }
     };
-    // With nothing to resolve the announcer is done at once; the others are not.
     let all = async { tokio::join!(announcer.keep_resolved(), sweep, keys) };
     stop.run_until_cancelled(all).await;
 }

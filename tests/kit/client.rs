@@ -68,6 +68,18 @@ impl Client {
         Self { tls: tls.clone(), server, sock, secure: None, unread: Vec::new() }
     }
 
+    /// Connects to the implicit port from this address of the loopback network, shakes hands and reads the greeting.
+    pub fn implicit_from(node: &Node, tls: &Tls, from: Ipv4Addr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of the loopback network");
+        socket.connect_timeout(&node.implicit.into(), PATIENCE).expect("a connection");
+        let sock = patient(socket.into()).expect("deadlines");
+        let mut client = Self { tls: tls.clone(), server: node.implicit, sock, secure: None, unread: Vec::new() };
+        client.handshake().expect("a handshake");
+        client.expect(220);
+        client
+    }
+
     /// `AUTH TLS` and the handshake.
     pub fn secure(&mut self) {
         self.command("AUTH TLS").is(234);
@@ -107,6 +119,12 @@ impl Client {
     /// Whether its handshake resumed a session.
     pub fn resumed(&self) -> bool {
         self.secure.as_ref().and_then(|conn| conn.handshake_kind()) == Some(HandshakeKind::Resumed)
+    }
+
+    /// The certificate that the server showed, when this session or the one it resumed began.
+    pub fn server_certificate(&self) -> Vec<u8> {
+        let chain = self.secure.as_ref().and_then(|conn| conn.peer_certificates()).expect("a handshake");
+        chain[0].to_vec()
     }
 
     /// The application protocol agreed on.
@@ -324,7 +342,10 @@ impl Reply {
 
 /// Connects with deadlines for everything.
 pub fn connect(to: SocketAddr) -> io::Result<TcpStream> {
-    let sock = TcpStream::connect_timeout(&to, PATIENCE)?;
+    patient(TcpStream::connect_timeout(&to, PATIENCE)?)
+}
+
+fn patient(sock: TcpStream) -> io::Result<TcpStream> {
     sock.set_nodelay(true)?;
     sock.set_read_timeout(Some(PATIENCE))?;
     sock.set_write_timeout(Some(PATIENCE))?;

@@ -4,6 +4,7 @@
 //! Never: a fixed port, a process that outlives its test, a wait without a deadline, a skip that is not counted.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 
+mod certified;
 mod client;
 mod data;
 mod node;
@@ -19,6 +20,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use certified::{Authority, Certified};
 pub use client::{Client, Reply, connect};
 pub use data::Data;
 pub use node::{Http, Node, Options, PASSWORD, USER, binary, users_file};

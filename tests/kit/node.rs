@@ -30,6 +30,8 @@ pub struct Options {
     pub users: String,
     /// Where the files lie; by default `files` in the node's own directory.
     pub root: Option<PathBuf>,
+    /// More files beside the configuration: name and text.
+    pub files: Vec<(&'static str, String)>,
     /// Environment variables.
     pub environment: Vec<(&'static str, String)>,
 }
@@ -77,6 +79,7 @@ impl Default for Options {
             sections: sections.map(|(name, value)| (name, value.to_owned())).into(),
             users: users_file(&[(USER, "/", "all")]),
             root: None,
+            files: Vec::new(),
             environment: Vec::new(),
         }
     }
@@ -98,11 +101,20 @@ impl Node {
 
     /// Starts one; fails, with its log, when it is not ready within 20 s.
     pub fn with(options: Options) -> Self {
+        Self::with_files(options, &[])
+    }
+
+    /// The same, with more files beside its configuration.
+    pub fn with_files(options: Options, files: &[(&str, &[u8])]) -> Self {
         let tree = Tree::new();
+        files.iter().for_each(|(name, bytes)| drop(tree.write(name, bytes)));
         let pki = Pki::write(&tree);
         let root = options.root.unwrap_or_else(|| tree.join("files"));
         std::fs::create_dir_all(&root).expect("the root");
         tree.write("users.yaml", options.users.as_bytes());
+        for (name, text) in &options.files {
+            tree.write(name, text.as_bytes());
+        }
         let mut config: String = options.sections.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
         if !options.sections.contains_key("storage") {
             config.push_str(&format!("storage: {{ root: {:?} }}\n", root));

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, NamedGroup, RootCertStore};
 
-use super::Tree;
+use super::{Certified, Tree};
 
 /// A certificate authority and a certificate of it for `localhost`, 127.0.0.1 and ::1, as PEM files.
 pub struct Pki {
@@ -42,7 +43,17 @@ pub struct Tls {
 impl Pki {
     /// Makes the files in a directory. The authority is one for the whole process.
     pub fn write(tree: &Tree) -> Self {
-        let made = authority();
+        Self::files(tree, authority())
+    }
+
+    /// The same with a certificate of its own, of the same authority.
+    pub fn write_fresh(tree: &Tree) -> Self {
+        let (ca, ..) = authority();
+        let (cert, key) = server_certificate();
+        Self::files(tree, &(ca.clone(), cert, key))
+    }
+
+    fn files(tree: &Tree, made: &(String, String, String)) -> Self {
         Self { ca: tree.write("ca.pem", made.0.as_bytes()), cert: tree.write("cert.pem", made.1.as_bytes()), key: tree.write("key.pem", made.2.as_bytes()) }
     }
 }
@@ -61,6 +72,19 @@ impl Tls {
     /// Asks for these application protocols.
     pub fn with_alpn(version: Version, protocols: &[&str]) -> Self {
         Self::build(version, Tls12Resumption::SessionIdOrTickets, protocols)
+    }
+
+    /// Shows a certificate when it is asked for one.
+    pub fn certified(version: Version, with: &Certified) -> Self {
+        let mut tls = Self::new(version);
+        let chain = vec![CertificateDer::from_pem_slice(with.certificate.as_bytes()).expect("a certificate")];
+        let key = PrivateKeyDer::from_pem_slice(with.key.as_bytes()).expect("a key");
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let key = CertifiedKey::from_der(chain, key, &provider).expect("a key that fits");
+        let mut config = ClientConfig::clone(&tls.config);
+        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
+        tls.config = Arc::new(config);
+        tls
     }
 
     /// How many TLS 1.3 tickets it holds.
@@ -148,17 +172,30 @@ impl ClientSessionStore for Sessions {
 fn authority() -> &'static (String, String, String) {
     static MADE: OnceLock<(String, String, String)> = OnceLock::new();
     MADE.get_or_init(|| {
-        let ca_key = KeyPair::generate().expect("a key");
+        let (cert, key) = server_certificate();
+        (issuer().1.clone(), cert, key)
+    })
+}
+
+/// PEM of a chain for `localhost` and its key.
+fn server_certificate() -> (String, String) {
+    let key = KeyPair::generate().expect("a key");
+    let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
+    let mut leaf = CertificateParams::new(names).expect("parameters");
+    leaf.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
+    leaf.use_authority_key_identifier_extension = true;
+    (leaf.signed_by(&key, &issuer().0).expect("a certificate").pem(), key.serialize_pem())
+}
+
+/// The authority of the whole process, and its certificate as PEM.
+fn issuer() -> &'static (Issuer<'static, KeyPair>, String) {
+    static MADE: OnceLock<(Issuer<'static, KeyPair>, String)> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let key = KeyPair::generate().expect("a key");
         let mut ca = CertificateParams::new(Vec::new()).expect("parameters");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.distinguished_name.push(rcgen::DnType::CommonName, "Test authority");
-        let ca_cert = ca.self_signed(&ca_key).expect("a certificate");
-        let key = KeyPair::generate().expect("a key");
-        let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
-        let mut leaf = CertificateParams::new(names).expect("parameters");
-        leaf.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
-        leaf.use_authority_key_identifier_extension = true;
-        let cert = leaf.signed_by(&key, &Issuer::from_params(&ca, &ca_key)).expect("a certificate");
-        (ca_cert.pem(), cert.pem(), key.serialize_pem())
+        let pem = ca.self_signed(&key).expect("a certificate").pem();
+        (Issuer::new(ca, key), pem)
     })
 }

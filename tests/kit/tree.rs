@@ -79,7 +79,10 @@ impl Drop for Tree {
 /// SHA-256 of a file in hex; panics when it cannot be read.
 pub fn sha256(path: impl AsRef<Path>) -> String {
     let path = path.as_ref();
-    let mut file = fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    digest(fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+fn digest(mut file: fs::File) -> String {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -119,8 +122,9 @@ fn walk(directory: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
         if entry.path().is_dir() {
             walk(&entry.path(), &format!("{name}/"), found);
             found.insert(format!("{name}/"), String::new());
-        } else {
-            found.insert(name, sha256(entry.path()));
+        } else if let Ok(file) = fs::File::open(entry.path()) {
+            // What a node removes meanwhile is not there.
+            found.insert(name, digest(file));
         }
     }
 }

@@ -193,3 +193,33 @@ fn a_left_over_of_a_dead_node_is_swept_when_it_is_old() {
         kit::eventually(20, "the left-over is swept", || kit::contents(&next.root).is_empty());
     });
 }
+
+#[test]
+fn every_change_of_a_file_is_in_the_log() {
+    kit::test(60, || {
+        let node = Node::start();
+        let mut client = Client::ready(&node);
+        client.put("STOR a", b"x").is(226);
+        for (command, code) in
+            [("MKD d", 257), ("RNFR a", 350), ("RNTO d/b", 250), ("MFMT 20200101000000 d/b", 213), ("DELE d/b", 250), ("DELE d/b", 550), ("RMD d", 250)]
+        {
+            client.command(command).is(code);
+        }
+        node.logged(&["file_changed", "RNTO", "\"/a\"", "\"/d/b\"", "\"demo\""]);
+        node.logged(&["file_changed", "RMD", "\"/d\""]);
+        let count = |what: &str| node.log().iter().filter(|line| line.contains("file_changed") && line.contains(what)).count();
+        assert_eq!([count("MKD"), count("MFMT"), count("DELE"), count("")], [1, 1, 1, 5], "what failed changed nothing");
+    });
+}
+
+#[test]
+fn a_node_without_a_certificate_says_so_and_serves() {
+    kit::test(60, || {
+        let mut options = Options::default();
+        options.sections.remove("tls");
+        let node = Node::with(options);
+        node.logged(&["warn", "self-signed", "tls.certificates"]);
+        let ready = node.get(node.admin, "/readyz?verbose");
+        assert!(ready.status == 200 && ready.body.contains("[!] certificate: self-signed"), "{}", ready.body);
+    });
+}

@@ -78,7 +78,7 @@ pub enum Command {
     Rnto(WirePath),
     /// `SIZE path` (RFC 3659 §4).
     Size(WirePath),
-    /// `MDTM path` (RFC 3659 §3). `MDTM YYYYMMDDHHMMSS path` (a de-facto setter) parses as [`Command::Mfmt`] with `mdtm: true`.
+    /// `MDTM path` (RFC 3659 §3). `MDTM YYYYMMDDHHMMSS path` (a de-facto setter) parses as [`Command::Mfmt`] with `mdtm`.
     Mdtm(WirePath),
     /// `MFMT time path` (draft-somers-ftp-mfxx).
     Mfmt {
@@ -86,7 +86,7 @@ pub enum Command {
         time: Timestamp,
         /// The file.
         path: WirePath,
-        /// Whether it came as `MDTM time path`: the raw argument may also be a file name, kept in `raw`.
+        /// The whole argument when it came as `MDTM time path`: it may also be the name of a file.
         mdtm: Option<WirePath>,
     },
     /// `MFF facts path` (draft-somers-ftp-mfxx).

@@ -19,7 +19,7 @@ use crate::verbs::Verb;
 pub use lines::{Features, Status};
 pub use rows::{Refusal, RefusedAtDoor, Success};
 
-use lines::{SITE_HELP, close, many, open, put, surrounded, write_fact_names, write_facts_set, write_help};
+use lines::{SITE_HELP, close, many, open, put, surrounded, write_facts_set, write_help};
 use rows::{data_row, end_text, file_row, passive_row};
 
 /// A reply. [`Reply::write`] gives its bytes.
@@ -171,7 +171,7 @@ impl Reply {
             Self::FactsSet(facts, path) => write_facts_set(facts, path, out),
             Self::FactsChosen(set) => {
                 put(out, "MLST OPTS ");
-                write_fact_names(*set, false, out);
+                set.write_chosen(out);
                 // RFC 3659 §7.9: without a fact nothing follows, not even the space.
                 out.truncate(out.trim_ascii_end().len());
             }

@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
-use ftps_proto::command::Password;
+use ftps_proto::command::{Password, UserName};
 
-use super::User;
+use super::PasswordHash;
 
 /// What stands for one user with one password and one stored hash: a change of any of them changes it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,10 +41,10 @@ impl Recent {
     }
 
     /// The tag of a login.
-    pub(super) fn tag(&self, user: &User, password: &Password) -> Tag {
+    pub(super) fn tag(&self, user: &UserName, hash: &PasswordHash, password: &Password) -> Tag {
         let mut context = hmac::Context::with_key(&self.key);
         // Lengths first: no two logins have the same bytes.
-        for part in [user.name.as_str().as_bytes(), password.expose(), user.password.expose().as_bytes()] {
+        for part in [user.as_str().as_bytes(), password.expose(), hash.expose().as_bytes()] {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }

@@ -13,7 +13,7 @@ use super::arguments::{Account, Implicit, Quick};
 use super::serve::{Explain, Started};
 use super::{FAULT, USAGE};
 use crate::auth::Users;
-use crate::config::{Config, Drain};
+use crate::config::{Config, Drain, Marks};
 use crate::data::PortSet;
 use crate::node::{self, Plan, Ready};
 
@@ -54,7 +54,8 @@ pub(super) fn plan(flags: &Quick) -> Started {
     let users = Users::single(account.name.clone(), &account.password).map_err(|error| (FAULT, format!("the password cannot be hashed: {error}")))?;
     let root = root.clone();
     let banner = Box::new(move |ready: &Ready, fingerprint: &str| banner(ready, &root, &account, fingerprint));
-    let plan = Plan { config, hash: String::new(), source: None, users: Arc::new(users), broken_users: Vec::new(), banner: Some(banner) };
+    let plan =
+        Plan { config, hash: String::new(), source: None, marks: Marks::default(), users: Arc::new(users), broken_users: Vec::new(), banner: Some(banner) };
     Ok((plan, explain()))
 }
 

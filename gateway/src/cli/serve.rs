@@ -41,7 +41,8 @@ pub(super) type Started = Result<(Plan, Explain), (u8, String)>;
 
 fn from_file(file: PathBuf) -> Started {
     let loaded = config::load(&file).map_err(|problems| (USAGE, format!("the configuration is not valid\n{problems}")))?;
-    let (users, broken) = config::load_users(&loaded.config.auth.files);
-    let plan = Plan { config: loaded.config, hash: loaded.hash, source: Some(file), users: Arc::new(users), broken_users: broken, banner: None };
+    let (users, broken) = config::load_users(&loaded.config.auth);
+    let plan =
+        Plan { config: loaded.config, hash: loaded.hash, source: Some(file), marks: loaded.marks, users: Arc::new(users), broken_users: broken, banner: None };
     Ok((plan, Box::new(ToString::to_string)))
 }

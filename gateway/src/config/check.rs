@@ -3,14 +3,15 @@
 //! Gets: a tree (or none, for the defaults). Gives: a whole `Config` in any case, and what is wrong; a wrong value leaves its default behind.
 //! Never: stops at the first error, looks outside of the tree. What keys mean to each other is in `cross`.
 
+use std::fmt::Debug;
 use std::path::PathBuf;
 
-use super::forms::{self, LONGEST, WEEK};
+use super::forms::{self, LONGEST, MANY, WEEK};
 use super::keys::{self, Default};
 use super::problem::{Checked, Wrong};
 use super::rules;
 use super::tree::{Entry, Node, Value, parse};
-use super::{Config, Drain};
+use super::{Config, Drain, Marks};
 use crate::{admin, auth, conn, data, limits, observe, storage, tls};
 
 /// Reads the keys of one document.
@@ -19,6 +20,8 @@ pub(super) struct Reader<'a> {
     written: Vec<(String, &'a Entry)>,
     /// What is wrong so far, with its key.
     pub(super) wrongs: Vec<(String, Wrong)>,
+    /// The marks of what was read.
+    pub(super) marks: Marks,
     /// Whether the document stands for the defaults alone: what is required is not missed.
     defaults_only: bool,
 }
@@ -26,7 +29,7 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Takes stock of the document: unknown keys and keys that stand twice are wrong.
     pub(super) fn new(document: &'a Node) -> Self {
-        let mut reader = Self { written: Vec::new(), wrongs: Vec::new(), defaults_only: false };
+        let mut reader = Self { written: Vec::new(), wrongs: Vec::new(), marks: Marks::default(), defaults_only: false };
         let entries = match &document.value {
             Value::Map(entries) => entries.as_slice(),
             Value::Null => &[],
@@ -44,7 +47,7 @@ impl<'a> Reader<'a> {
 
     /// A reader of nothing: all keys have their defaults, the required ones are empty.
     pub(super) fn of_defaults() -> Self {
-        Self { written: Vec::new(), wrongs: Vec::new(), defaults_only: true }
+        Self { written: Vec::new(), wrongs: Vec::new(), marks: Marks::default(), defaults_only: true }
     }
 
     /// Reads everything. The struct is whole also when something is wrong.
@@ -55,10 +58,14 @@ impl<'a> Reader<'a> {
             admin: self.admin(),
             data: self.data(),
             tls: self.tls(),
-            auth: auth::Config { files: self.value("users.files", rules::user_files) },
+            auth: auth::Config { files: self.value("users.files", rules::user_files), anonymous: self.value("users.anonymous", rules::anonymous) },
             storage: self.storage(),
             limits: self.limits(),
-            log: observe::LogConfig { format: self.value("log.format", forms::word(rules::LOG_FORMATS)), level: self.value("log.level", rules::log_level) },
+            log: observe::LogConfig {
+                format: self.value("log.format", forms::word(rules::LOG_FORMATS)),
+                level: self.value("log.level", rules::log_level),
+                transfer_log: self.value("log.transfer_log", forms::path_or_null),
+            },
             drain: Drain {
                 delay: self.value("drain.delay", forms::duration_or_zero(LONGEST)),
                 idle: self.value("drain.idle", forms::duration_or_zero(LONGEST)),
@@ -116,6 +123,7 @@ impl<'a> Reader<'a> {
             certificates: self.value("tls.certificates", rules::certificates),
             min_version: self.value("tls.min_version", forms::word(rules::TLS_VERSIONS)),
             cipher_suites: self.value("tls.cipher_suites", rules::cipher_suites),
+            client_auth: self.value("tls.client_auth", rules::client_auth),
             session_lifetime: self.value("tls.session_lifetime", forms::duration(WEEK)),
             ticket_rotation: self.value("tls.ticket_rotation", forms::duration(WEEK)),
         }
@@ -154,21 +162,27 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of a key that has a default in the table.
-    fn value<T>(&mut self, key: &'static str, read: impl Fn(&Node) -> Checked<T>) -> T {
-        self.written(key, &read).unwrap_or_else(|| default(key, read))
+    fn value<T: Debug>(&mut self, key: &'static str, read: impl Fn(&Node) -> Checked<T>) -> T {
+        let value = self.written(key, &read).unwrap_or_else(|| default(key, read));
+        self.marks.note(key, &value);
+        value
     }
 
     /// The value of a key whose default is found at start.
-    fn found<T>(&mut self, key: &'static str, read: impl Fn(&Node) -> Checked<T>, find: impl Fn() -> T) -> T {
-        self.written(key, &read).unwrap_or_else(find)
+    fn found<T: Debug>(&mut self, key: &'static str, read: impl Fn(&Node) -> Checked<T>, find: impl Fn() -> T) -> T {
+        let value = self.written(key, &read).unwrap_or_else(find);
+        self.marks.note(key, &value);
+        value
     }
 
     /// The value of a key that must be written; `empty` stands in for it when it is not.
-    fn required<T>(&mut self, key: &'static str, read: impl Fn(&Node) -> Checked<T>, empty: T, advice: &str) -> T {
+    fn required<T: Debug>(&mut self, key: &'static str, read: impl Fn(&Node) -> Checked<T>, empty: T, advice: &str) -> T {
         if self.entry(key).is_none() && !self.defaults_only {
             self.wrong(key, Wrong::at(self.line_of(key, ""), format!("is missing; {advice}")));
         }
-        self.written(key, &read).unwrap_or(empty)
+        let value = self.written(key, &read).unwrap_or(empty);
+        self.marks.note(key, &value);
+        value
     }
 
     fn written<T>(&mut self, key: &'static str, read: &impl Fn(&Node) -> Checked<T>) -> Option<T> {
@@ -221,7 +235,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The default of the table, read as if it were written.
-fn default<T>(key: &'static str, read: impl Fn(&Node) -> Checked<T>) -> T {
+pub(super) fn default<T>(key: &'static str, read: impl Fn(&Node) -> Checked<T>) -> T {
     let value = match keys::row(key).map(|row| row.default) {
         Some(Default::Yaml(text)) => parse(text).map_err(|wrong| vec![wrong]).and_then(|node| read(&node)),
         Some(Default::Found(_) | Default::Required) | None => Err(Vec::new()),
@@ -230,6 +244,3 @@ fn default<T>(key: &'static str, read: impl Fn(&Node) -> Checked<T>) -> T {
     #[allow(clippy::expect_used)]
     value.expect("the table of keys holds a readable default")
 }
-
-/// More than any node can serve.
-const MANY: u64 = 10_000_000;

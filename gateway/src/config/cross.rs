@@ -9,7 +9,7 @@ use super::Config;
 use super::problem::reason;
 use super::rules::is_tls13_suite;
 use crate::data::PortSet;
-use crate::tls::MinVersion;
+use crate::tls::{ClientAuthMode, MinVersion};
 
 /// A key (of the table), where below it, and what is wrong.
 pub(super) type Found = (&'static str, String, String);
@@ -21,6 +21,7 @@ pub(super) fn check(config: &Config, skip: &dyn Fn(&str) -> bool) -> Vec<Found> 
     data_ports(config, skip, &mut found);
     admin(config, &mut found);
     cipher_suites(config, &mut found);
+    client_auth(config, &mut found);
     files(config, &mut found);
     found.retain(|(key, ..)| !skip(key));
     found
@@ -82,6 +83,14 @@ fn cipher_suites(config: &Config, found: &mut Vec<Found>) {
     }
 }
 
+fn client_auth(config: &Config, found: &mut Vec<Found>) {
+    let clients = &config.tls.client_auth;
+    if clients.mode != ClientAuthMode::Off && clients.ca.is_none() {
+        let message = "asks for certificates that nobody could check; add ca: with the PEM file of the authorities that sign them";
+        found.push(("tls.client_auth", String::new(), message.into()));
+    }
+}
+
 fn files(config: &Config, found: &mut Vec<Found>) {
     let mut file = |key: &'static str, place: String, path: &Path, advice: &str| {
         match std::fs::metadata(path) {
@@ -93,6 +102,15 @@ fn files(config: &Config, found: &mut Vec<Found>) {
     for (index, pair) in config.tls.certificates.iter().enumerate() {
         file("tls.certificates", format!("[{index}].cert"), &pair.cert, "write the PEM file with the certificate chain");
         file("tls.certificates", format!("[{index}].key"), &pair.key, "write the PEM file with the private key");
+    }
+    let clients = &config.tls.client_auth;
+    for (name, path, advice) in [
+        ("ca", &clients.ca, "write the PEM file with the authorities of the clients' certificates"),
+        ("crl", &clients.crl, "write the file with the authorities' lists of revoked certificates"),
+    ] {
+        if let Some(path) = path {
+            file("tls.client_auth", format!(".{name}"), path, advice);
+        }
     }
     for (index, path) in config.auth.files.iter().enumerate() {
         file("users.files", format!("[{index}]"), path, "write the path of a users file, relative to this file");

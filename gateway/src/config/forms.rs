@@ -192,6 +192,11 @@ pub(super) fn path(node: &Node) -> Checked<PathBuf> {
     })
 }
 
+/// A path or null.
+pub(super) fn path_or_null(node: &Node) -> Checked<Option<PathBuf>> {
+    if node.value == Value::Null { Ok(None) } else { path(node).map(Some) }
+}
+
 /// A list of networks.
 pub(super) fn networks(node: &Node) -> Checked<Vec<IpNet>> {
     list(node, "is not a list of networks; write [\"10.0.0.0/8\"]", network)
@@ -267,6 +272,8 @@ fn split_unit(text: &str) -> Option<(u64, &str)> {
 pub(super) const NOT_A_NETWORK: &str = "is not a network; write ADDRESS/PREFIX, for example \"10.0.0.0/8\", or one address";
 /// Most data ports: each is a socket on every address of the FTP listeners.
 const MAX_PORTS: u16 = 1_000;
+/// More than any node can serve.
+pub(super) const MANY: u64 = 10_000_000;
 /// Letters of a value shown in a message.
 const MAX_SHOWN: usize = 80;
 /// The longest wait a configuration may name: later sums of it and a point in time must not overflow.

@@ -1,6 +1,7 @@
 //! Every key that exists, once: its form, its default, when a change acts and what it means.
 //!
-//! Gets: nothing. Gives: the table that `check` reads its defaults and known keys from, and that the reference is written from.
+//! Gets: nothing. Gives: the tables (of the configuration, of a user) that their readers take known keys and defaults from, and that the reference is
+//! written from.
 //! Never: holds a key without effect. A new key is a row here, a line in `check` and a field of its room's `Config`.
 
 use super::near::nearest;
@@ -45,6 +46,14 @@ pub enum Acts {
 /// The row of a key.
 pub(super) fn row(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
+}
+
+/// The keys of a user directly below `within`, which is empty or ends in no dot.
+pub(super) fn names_below(within: &str) -> Vec<&'static str> {
+    let below = |name: &'static str| if within.is_empty() { Some(name) } else { name.strip_prefix(within)?.strip_prefix('.') };
+    let mut names: Vec<_> = USER_KEYS.iter().filter_map(|key| below(key.name)).map(section).collect();
+    names.dedup();
+    names
 }
 
 /// Whether it is the first part of a key.
@@ -136,9 +145,29 @@ pub const KEYS: &[Key] = &[
     Key { name: "tls.certificates[].key", form: "path", default: Default::Required, acts: NewSessions, meaning: "PEM file with the private key" },
     key("tls.min_version", r#""1.2" or "1.3""#, r#""1.2""#, NewSessions, "lowest TLS version"),
     key("tls.cipher_suites", "list of IANA names", "[]", NewSessions, "cipher suites; [] is rustls' own choice"),
+    key("tls.client_auth", "mapping", "{}", NewSessions, "certificates that clients show; needs ca unless the mode is off"),
+    key(
+        "tls.client_auth.mode",
+        "off, optional or required",
+        "off",
+        NewSessions,
+        "whether a client is asked for a certificate, and whether it may come without one",
+    ),
+    key("tls.client_auth.ca", "path or null", "null", NewSessions, "PEM file with the authorities of the clients' certificates"),
+    key(
+        "tls.client_auth.crl",
+        "path or null",
+        "null",
+        Now,
+        "PEM or DER file with lists of revoked certificates, one of every authority in a chain; sessions of a revoked certificate end at the reload",
+    ),
     key("tls.session_lifetime", "duration", "30m", NewSessions, "how old a TLS session may be when a control connection resumes it"),
     key("tls.ticket_rotation", "duration", "1h", Now, "how often a new ticket key seals"),
     key("users.files", "list of paths", "[users.yaml]", Now, "users files; a name may stand in one of them only"),
+    key("users.anonymous", "mapping", "{}", Now, "who comes as anonymous or ftp (RFC 1635), with any password; a user of that name in a users file goes first"),
+    key("users.anonymous.enabled", "true or false", "false", Now, "whether they may come; limits.sessions_per_user does not count them together"),
+    key("users.anonymous.home", "path inside storage.root", "/pub", Now, "where their files are"),
+    key("users.anonymous.permissions", "all, read-only or list of permissions", "[list, read]", Now, "what they may do; giving more acts for new sessions"),
     Key { name: "storage.root", form: "path", default: Default::Required, acts: Restart, meaning: "the directory that holds all homes" },
     key("storage.fsync", "auto, always or never", "auto", NewSessions, "fsync before an upload takes its name; auto: on network file systems"),
     key("storage.file_mode", "octal text", r#""0640""#, NewSessions, "permission bits of new files"),
@@ -156,12 +185,77 @@ pub const KEYS: &[Key] = &[
     key("limits.write_timeout", "duration", "30s", NewSessions, "for a reply that the client does not read"),
     key("limits.session_max", "duration", "6d", NewSessions, "longest session: clients drop TLS tickets after 7 days"),
     key("limits.line", "size", "8KiB", NewSessions, "longest command line after login; half of it, at most 4 KiB, before"),
-    key("limits.password_jobs", "auto or number", "auto", Restart, "password hashes computed at a time; auto: one for each core"),
+    key(
+        "limits.password_jobs",
+        "auto or number",
+        "auto",
+        Restart,
+        "password hashes computed at a time; auto: one for each core, as many as fit a quarter of the memory",
+    ),
     key("log.format", "text or json", "text", Restart, "form of log lines"),
     key("log.level", "level or mapping of rooms", "info", Now, "off, error, warn, info, debug or trace; or by room: { default: info, tls: debug }"),
+    key("log.transfer_log", "path or null", "null", Now, "an xferlog(5) file: a line for each file that came, went or was deleted, in UTC"),
     key("drain.delay", "duration", "10s", Now, "how long new sessions are still served after SIGTERM"),
     key("drain.idle", "duration", "10s", Now, "how long a session may be without a command before it is ended with 421"),
     key("drain.timeout", "duration", "300s", Now, "when what still runs is cut"),
+];
+
+/// All keys of one user in a users file. `Now`: sessions that run end.
+pub const USER_KEYS: &[Key] = &[
+    Key {
+        name: "name",
+        form: "text",
+        default: Default::Required,
+        acts: Now,
+        meaning: "what the client logs in with; 1 to 128 bytes, unique in all users files",
+    },
+    Key {
+        name: "password",
+        form: "hash",
+        default: Default::Required,
+        acts: Now,
+        meaning: "argon2id or scrypt as PHC string, bcrypt ($2b$, $2a$, $2y$) or sha512-crypt ($6$); may be missing if there are client_certificates",
+    },
+    Key { name: "home", form: "path", default: Default::Required, acts: Now, meaning: "inside storage.root; made at first login with storage.dir_mode" },
+    key(
+        "permissions",
+        "all, read-only or list",
+        "all",
+        Now,
+        "list, read, write, append, delete, rename, mkdir, rmdir, attributes, digest; giving more acts for new sessions",
+    ),
+    Key {
+        name: "class",
+        form: "name",
+        default: Default::Found("none"),
+        acts: NewSessions,
+        meaning: "a word for users that belong together; stands in the log line of a login",
+    },
+    key("enabled", "true or false", "true", Now, "false: no login"),
+    Key {
+        name: "expires",
+        form: "date",
+        default: Default::Found("never"),
+        acts: NewSessions,
+        meaning: "no login from then on; 2027-01-01 or 2027-01-01T00:00:00Z, UTC",
+    },
+    key("from", "list of networks", "[]", NewSessions, "networks to come from; [] is any"),
+    Key {
+        name: "client_certificates",
+        form: "list of cn:, san: or sha256:",
+        default: Default::Found("none"),
+        acts: Now,
+        meaning: "one of them is enough without a password, is needed besides one that is written",
+    },
+    Key {
+        name: "limits.sessions",
+        form: "number",
+        default: Default::Found("limits.sessions_per_user"),
+        acts: NewSessions,
+        meaning: "sessions of this user, over limits.sessions_per_user",
+    },
+    Key { name: "tls_reuse", form: "as data.tls_reuse", default: Default::Found("data.tls_reuse"), acts: NewSessions, meaning: "over data.tls_reuse" },
+    Key { name: "upload_end", form: "as data.upload_end", default: Default::Found("data.upload_end"), acts: NewSessions, meaning: "over data.upload_end" },
 ];
 
 #[cfg(test)]
@@ -184,10 +278,20 @@ mod tests {
     }
 
     #[test]
+    fn the_fields_of_a_user_are_the_names_of_its_keys() {
+        assert_eq!(names_below("limits"), ["sessions"]);
+        assert!(names_below("").contains(&"limits") && names_below("").contains(&"password") && !names_below("").contains(&"limits.sessions"));
+    }
+
+    #[test]
     fn every_key_stands_once_and_says_what_it_means() {
-        for (index, key) in KEYS.iter().enumerate() {
-            assert!(KEYS[..index].iter().all(|other| other.name != key.name), "{} stands twice", key.name);
-            assert!(!key.form.is_empty() && !key.meaning.is_empty(), "{}", key.name);
+        for keys in [KEYS, USER_KEYS] {
+            for (index, key) in keys.iter().enumerate() {
+                assert!(keys[..index].iter().all(|other| other.name != key.name), "{} stands twice", key.name);
+                assert!(!key.form.is_empty() && !key.meaning.is_empty(), "{}", key.name);
+            }
+        }
+        for key in KEYS {
             assert!(row(key.name).is_some() && is_section(section(key.name)));
         }
     }

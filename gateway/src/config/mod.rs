@@ -8,20 +8,23 @@ mod cross;
 mod expand;
 mod forms;
 pub mod keys;
+mod marks;
 mod near;
 mod problem;
 mod rules;
 mod tree;
 mod users;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+pub use marks::Marks;
 pub use problem::{Problem, Problems};
-pub use users::load_users;
+pub use users::{load_users, skipped};
 
 use crate::data::PortSet;
 use crate::{admin, auth, conn, data, limits, observe, storage, tls};
@@ -73,6 +76,8 @@ pub struct Loaded {
     pub config: Config,
     /// SHA-256 of the file's text in lower-case hex: tells a reload whether anything changed, and nodes whether they agree.
     pub hash: String,
+    /// Tells it from other readings, key by key.
+    pub marks: Marks,
 }
 
 /// Reads and checks a configuration file.
@@ -81,9 +86,9 @@ pub struct Loaded {
 /// Everything that is wrong with it, sorted by line.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let variable = |name: &str| std::env::var(name).ok();
-    let (text, config, problems) = read(path, &variable);
+    let (text, config, marks, problems) = read(path, &variable);
     match Problems::of(problems) {
-        None => Ok(Loaded { config, hash: hex(&Sha256::digest(text)) }),
+        None => Ok(Loaded { config, hash: hex(&Sha256::digest(text)), marks }),
         Some(problems) => Err(problems),
     }
 }
@@ -91,9 +96,9 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
 /// Everything that is wrong with a configuration file and with the users files it names; `None` when nothing is.
 pub fn check(path: &Path) -> Option<Problems> {
     let variable = |name: &str| std::env::var(name).ok();
-    let (_, config, mut problems) = read(path, &variable);
+    let (_, config, _, mut problems) = read(path, &variable);
     if !problems.iter().any(|problem| problem.line.is_none() || problem.key.is_empty() || problem.key.starts_with("users")) {
-        problems.extend(load_users(&config.auth.files).1);
+        problems.extend(load_users(&config.auth).1);
     }
     Problems::of(problems)
 }
@@ -105,9 +110,29 @@ pub fn check(path: &Path) -> Option<Problems> {
 /// What is wrong with the file as a whole or with these keys.
 pub fn probe_address(path: &Path) -> Result<SocketAddr, Problems> {
     let variable = |name: &str| std::env::var(name).ok();
-    let (_, config, mut problems) = read(path, &variable);
+    let (_, config, _, mut problems) = read(path, &variable);
     problems.retain(|problem| problem.line.is_none() || problem.key.is_empty() || ["listen", "listen.admin", "listen.metrics"].contains(&problem.key.as_str()));
     Problems::of(problems).map_or(Ok(config.admin.metrics.unwrap_or(config.admin.admin)), Err)
+}
+
+/// Every file that a configuration stands on: itself, what it names, what expansions name. Also when it is not valid now, as far as it can be read.
+pub fn files(path: &Path) -> BTreeSet<PathBuf> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let (_, config, _, _) = read(path, &variable);
+    let mut files: BTreeSet<PathBuf> = config.tls.certificates.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]).collect();
+    files.extend(config.tls.client_auth.files().cloned());
+    files.extend(config.auth.files.iter().flat_map(|file| expanded_files(file)));
+    files.extend(config.auth.files);
+    files.extend(expanded_files(path));
+    files.insert(path.to_owned());
+    files
+}
+
+/// The files that expansions in a text name: `$${file:…}` too, which does no harm.
+fn expanded_files(path: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let named = text.split("${file:").skip(1).filter_map(|rest| rest.split_once('}'));
+    named.map(|(name, _)| directory(path).join(name)).take(EXPANDED_MOST).collect()
 }
 
 /// `50000-50007`, `50000` or `0/8`, as `data.ports` takes it.
@@ -131,7 +156,9 @@ impl Config {
 
     fn relative_to(&mut self, directory: &Path) {
         let certificates = self.tls.certificates.iter_mut().flat_map(|pair| [&mut pair.cert, &mut pair.key]);
-        let paths = self.auth.files.iter_mut().chain(certificates).chain([&mut self.storage.root]);
+        let log = self.log.transfer_log.iter_mut();
+        let clients = self.tls.client_auth.ca.iter_mut().chain(&mut self.tls.client_auth.crl);
+        let paths = self.auth.files.iter_mut().chain(certificates).chain(clients).chain(log).chain([&mut self.storage.root]);
         for path in paths.filter(|path| !path.as_os_str().is_empty()) {
             *path = directory.join(&path);
         }
@@ -139,17 +166,18 @@ impl Config {
 }
 
 /// The text of a file, the configuration in it (defaults where it is wrong), and what is wrong.
-fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> (String, Config, Vec<Problem>) {
+fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> (String, Config, Marks, Vec<Problem>) {
     let mut problems = Vec::new();
     let Some((text, document)) = open(path, variable, &mut problems) else {
-        return (String::new(), Config::defaults(PathBuf::new()), problems);
+        return (String::new(), Config::defaults(PathBuf::new()), Marks::default(), problems);
     };
     let mut reader = Reader::new(&document);
     let mut config = reader.config();
     config.relative_to(directory(path));
     problems.extend(reader.wrongs.iter().map(|(key, wrong)| located(path, key, wrong.clone())));
+    let marks = std::mem::take(&mut reader.marks);
     if problems.iter().any(|problem| problem.key.is_empty()) {
-        return (text, config, problems);
+        return (text, config, marks, problems);
     }
     let said: Vec<String> = problems.iter().map(|problem| problem.key.clone()).collect();
     let skip = |key: &str| said.iter().any(|said| said.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.'])));
@@ -157,7 +185,7 @@ fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> (String, Conf
         let line = reader.line_of(key, &place);
         problems.push(located(path, key, Wrong::at(line, message).under(&place)));
     }
-    (text, config, problems)
+    (text, config, marks, problems)
 }
 
 /// Reads a file as far as its expanded tree.
@@ -205,11 +233,12 @@ fn host_name() -> String {
     rules::node_name(&node).unwrap_or_else(|_| "node".to_owned())
 }
 
+/// Files of expansions that are watched, for each file.
+const EXPANDED_MOST: usize = 256;
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use std::collections::BTreeSet;
-
     use ftps_proto::machine::io::Permissions;
     use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
@@ -262,6 +291,10 @@ mod tests {
         }
     }
 
+    fn users_of(files: &[PathBuf]) -> (auth::Users, Vec<Problem>) {
+        load_users(&auth::Config { files: files.to_vec(), anonymous: None })
+    }
+
     #[test]
     fn broken_configurations_are_answered_with_every_error() {
         compare("tests/broken-config", 20, |file| check(file).expect("it is broken").to_string());
@@ -269,7 +302,7 @@ mod tests {
 
     #[test]
     fn broken_users_files_are_answered_with_every_error() {
-        compare("tests/broken-users", 5, |file| Problems::of(load_users(&[file.to_owned()]).1).expect("it is broken").to_string());
+        compare("tests/broken-users", 20, |file| Problems::of(users_of(&[file.to_owned()]).1).expect("it is broken").to_string());
     }
 
     #[test]
@@ -291,10 +324,11 @@ mod tests {
                 certificates: vec![],
                 min_version: MinVersion::Tls12,
                 cipher_suites: vec![],
+                client_auth: tls::ClientAuth::default(),
                 session_lifetime: seconds(1_800),
                 ticket_rotation: seconds(3_600),
             },
-            auth: auth::Config { files: vec!["users.yaml".into()] },
+            auth: auth::Config { files: vec!["users.yaml".into()], anonymous: None },
             storage: storage::Config {
                 root: "/srv/ftp".into(),
                 fsync: Fsync::Auto,
@@ -317,7 +351,7 @@ mod tests {
                 line: 8_192,
                 password_jobs: None,
             },
-            log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)] },
+            log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)], transfer_log: None },
             drain: Drain { delay: seconds(10), idle: seconds(10), timeout: seconds(300) },
         };
         assert_eq!(Config::defaults("/srv/ftp".into()), expected);
@@ -326,7 +360,16 @@ mod tests {
     #[test]
     fn the_example_has_every_key_at_its_default() {
         let path = repository("deploy/examples/gateway.yaml");
-        let (text, mut config, problems) = read(&path, &|_| None);
+        let (text, mut config, marks, problems) = read(&path, &|_| None);
+        let below = |key: &keys::Key| {
+            key.name.contains('[') || keys::KEYS.iter().any(|other| key.name.strip_prefix(other.name).is_some_and(|rest| rest.starts_with('.')))
+        };
+        for key in keys::KEYS.iter().filter(|key| !below(key)) {
+            let mut other = Marks::default();
+            other.note(key.name, &"another value");
+            assert_eq!(marks.changed(&other).len(), 1);
+            assert!(Marks::default().changed(&marks).iter().any(|marked| marked.name == key.name), "{} is read without a mark", key.name);
+        }
         // The example's root need not exist on the machine that tests.
         assert_eq!(problems.iter().filter(|problem| problem.key != "storage.root").collect::<Vec<_>>(), Vec::<&Problem>::new());
         config.auth.files = vec!["users.yaml".into()];
@@ -339,11 +382,16 @@ mod tests {
 
     #[test]
     fn the_example_of_users_loads() {
-        let (users, problems) = load_users(&[repository("deploy/examples/users.yaml")]);
+        let (users, problems) = users_of(&[repository("deploy/examples/users.yaml")]);
         assert_eq!(problems, []);
         let alice = users.find("alice").unwrap();
         assert_eq!((alice.home.as_bytes(), alice.permissions, alice.enabled), (&b"/alice"[..], Permissions::ALL, false));
+        assert_eq!((alice.class.as_deref(), alice.sessions, alice.client_certificates.len()), (Some("partners"), Some(10), 2));
         assert_eq!(users.find("reports").unwrap().permissions, Permissions::READ_ONLY);
+        let text = std::fs::read_to_string(repository("deploy/examples/users.yaml")).unwrap();
+        for name in keys::USER_KEYS.iter().flat_map(|key| key.name.split('.')) {
+            assert!(text.contains(&format!("{name}:")), "{name} is missing");
+        }
     }
 
     #[test]
@@ -365,18 +413,59 @@ mod tests {
 
     #[test]
     fn the_right_entries_of_a_broken_users_file_remain() {
-        let (users, problems) = load_users(&[repository("tests/broken-users/passwords.yaml"), repository("tests/broken-users/twins.yaml")]);
+        let (users, problems) = users_of(&[repository("tests/broken-users/passwords.yaml"), repository("tests/broken-users/twins.yaml")]);
         assert!(!problems.is_empty());
-        assert_eq!(users.count(), 3);
+        assert_eq!(users.count(), 3, "{problems:?}");
         assert!(users.find("right").is_some() && users.find("clear").is_none());
         assert_eq!(users.find("alice").unwrap().home.as_bytes(), b"/alice", "the first of two stays");
         assert!(!format!("{problems:?}").contains("hunter2"), "a password is not shown");
     }
 
     #[test]
+    fn anonymous_has_defaults_of_its_own() {
+        let scratch = Scratch::new("anonymous");
+        scratch.write("users.yaml", "users:\n");
+        let anonymous = |text: &str| {
+            let file = scratch.write("gateway.yaml", &format!("storage: {{ root: . }}\nusers: {{ anonymous: {text} }}\n"));
+            load(&file).unwrap().config.auth
+        };
+        assert_eq!(anonymous("{ enabled: false, home: /elsewhere }").anonymous, None);
+        let enabled = anonymous("{ enabled: true }");
+        let found = enabled.anonymous.clone().unwrap();
+        assert_eq!((found.home.as_bytes(), found.permissions), (&b"/pub"[..], Permissions { list: true, read: true, ..Permissions::default() }));
+        assert_eq!(anonymous("{ enabled: true, home: /in, permissions: all }").anonymous.unwrap().permissions, Permissions::ALL);
+        assert_eq!(load_users(&enabled).0.count(), 0, "it stands in no file");
+    }
+
+    #[test]
+    fn an_expansion_that_fails_never_leaves_a_default_behind() {
+        let scratch = Scratch::new("failed");
+        let hash = "$2b$04$abcdefghijklmnopqrstuuFmEfrkTQnczNzw475xE2VhDrK1uwJiC";
+        let absent = "\"${FTPS_TEST_SURELY_NOT_SET}\"";
+        for key in
+            ["permissions: X", "enabled: X", "expires: X", "from: [X]", "client_certificates: [X]", "limits: { sessions: X }", "tls_reuse: X", "class: X"]
+        {
+            let entry = format!("users:\n  - {{ name: a, home: /, password: \"{hash}\", {} }}\n", key.replace('X', absent));
+            let (users, problems) = users_of(&[scratch.write("users.yaml", &entry)]);
+            assert_eq!((users.count(), problems.len()), (0, 1), "{key}");
+        }
+        let entry = format!("users:\n  - {{ name: a, home: /, password: {absent}, client_certificates: [\"cn:a\"] }}\n");
+        assert_eq!(users_of(&[scratch.write("users.yaml", &entry)]).0.count(), 0, "a password that is not there is not one that is not needed");
+    }
+
+    #[test]
+    fn an_entry_is_skipped_once_however_much_is_wrong_with_it() {
+        let count = |names: &[&str]| skipped(&users_of(&names.iter().map(|name| repository(&format!("tests/broken-users/{name}.yaml"))).collect::<Vec<_>>()).1);
+        assert_eq!(count(&["entries"]), 4);
+        assert_eq!(count(&["twins"]), 1);
+        assert_eq!(count(&["entries", "syntax", "absent"]), 6, "a file that cannot be read counts as one");
+        assert_eq!(skipped(&[]), 0);
+    }
+
+    #[test]
     fn one_name_in_two_files_is_a_problem() {
         let twins = repository("tests/broken-users/twins.yaml");
-        let (users, problems) = load_users(&[twins.clone(), twins]);
+        let (users, problems) = users_of(&[twins.clone(), twins]);
         assert_eq!((users.count(), problems.len()), (2, 4));
     }
 

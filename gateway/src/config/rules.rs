@@ -8,14 +8,17 @@ use std::path::PathBuf;
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 use ipnet::IpNet;
 
+use super::check::default;
 use super::forms::{self, Fault, list, scalar, show};
 use super::near::nearest;
 use super::problem::{Checked, Wrong};
 use super::tree::{Entry, Node, Value};
+use super::users;
+use crate::auth::Anonymous;
 use crate::data::{Announce, PublicAddress};
 use crate::observe::{LogFormat, LogLevel};
 use crate::storage::{Fsync, Symlinks};
-use crate::tls::{CertificateFiles, MinVersion};
+use crate::tls::{CertificateFiles, ClientAuth, ClientAuthMode, MinVersion};
 
 /// `node.name`: it becomes part of file names and labels.
 pub(super) fn node_name(node: &Node) -> Checked<String> {
@@ -34,6 +37,17 @@ pub(super) fn addresses(node: &Node) -> Checked<Vec<SocketAddr>> {
 pub(super) fn user_files(node: &Node) -> Checked<Vec<PathBuf>> {
     let files = list(node, "is not a list of files; write [users.yaml]", forms::path)?;
     if files.is_empty() { Err(vec![Wrong::at(node.line, "is empty, so that nobody could log in; write [users.yaml]")]) } else { Ok(files) }
+}
+
+/// `users.anonymous`: `None` while it is not enabled.
+pub(super) fn anonymous(node: &Node) -> Checked<Option<Anonymous>> {
+    let mut fields = Fields::of(node, &["enabled", "home", "permissions"], "is not a mapping; write { enabled: true, home: /pub, permissions: [list, read] }")?;
+    let enabled = fields.optional("enabled", forms::truth).unwrap_or_else(|| default("users.anonymous.enabled", forms::truth));
+    let home = fields.optional("home", users::home).unwrap_or_else(|| default("users.anonymous.home", users::home));
+    let permissions = fields.optional("permissions", users::permissions);
+    let permissions = permissions.unwrap_or_else(|| default("users.anonymous.permissions", users::permissions));
+    fields.finish()?;
+    Ok(enabled.then_some(Anonymous { home, permissions }))
 }
 
 /// `limits.password_jobs`: `auto` is `None`.
@@ -114,6 +128,15 @@ fn certificate(node: &Node) -> Checked<CertificateFiles> {
     })
 }
 
+/// `tls.client_auth`: what is missing is off.
+pub(super) fn client_auth(node: &Node) -> Checked<ClientAuth> {
+    let mut fields = Fields::of(node, &["mode", "ca", "crl"], "is not a mapping; write { mode: required, ca: clients.pem }")?;
+    let mode = fields.optional("mode", forms::word(CLIENT_AUTH)).unwrap_or_default();
+    let ca = fields.optional("ca", forms::path_or_null).flatten();
+    let crl = fields.optional("crl", forms::path_or_null).flatten();
+    fields.finish().map(|()| ClientAuth { mode, ca, crl })
+}
+
 /// `tls.cipher_suites`, by the names of the IANA registry; rustls' own spelling (`TLS13_…`) is taken too.
 pub(super) fn cipher_suites(node: &Node) -> Checked<Vec<String>> {
     list(node, "is not a list of cipher suites; write their IANA names, or [] for rustls' own choice", |item| {
@@ -166,6 +189,8 @@ pub(super) struct Fields<'a> {
     line: usize,
     entries: Vec<&'a Entry>,
     wrongs: Vec<Wrong>,
+    /// A field could not be read, also when that was said elsewhere: its default must not stand in for it.
+    failed: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -183,19 +208,30 @@ impl<'a> Fields<'a> {
             let advice = nearest(&entry.key, known.iter().copied()).map_or_else(|| "remove it".to_owned(), |near| format!("did you mean {near}?"));
             wrongs.push(Wrong::at(entry.line, format!("unknown key; {advice}")).under(&format!(".{}", entry.key)));
         }
-        Ok(Self { line: node.line, entries, wrongs })
+        Ok(Self { line: node.line, entries, wrongs, failed: false })
+    }
+
+    /// Whether a field is written.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
     }
 
     /// A field that may be missing; `None` also when it is wrong, which [`Fields::finish`] says.
     pub(super) fn optional<T>(&mut self, key: &str, read: impl Fn(&Node) -> Checked<T>) -> Option<T> {
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
-        let wrongs = &mut self.wrongs;
-        read(&entry.node).map_err(|more| wrongs.extend(more.into_iter().map(|wrong| wrong.under(&format!(".{key}"))))).ok()
+        match read(&entry.node) {
+            Ok(value) => Some(value),
+            Err(more) => {
+                self.failed = true;
+                self.wrongs.extend(more.into_iter().map(|wrong| wrong.under(&format!(".{key}"))));
+                None
+            }
+        }
     }
 
     /// A field that must be there.
     pub(super) fn required<T>(&mut self, key: &str, read: impl Fn(&Node) -> Checked<T>, advice: &str) -> Option<T> {
-        if !self.entries.iter().any(|entry| entry.key == key) {
+        if !self.has(key) {
             self.wrongs.push(Wrong::at(self.line, format!("is missing; {advice}")).under(&format!(".{key}")));
         }
         self.optional(key, read)
@@ -203,7 +239,7 @@ impl<'a> Fields<'a> {
 
     /// Everything that was wrong.
     pub(super) fn finish(self) -> Checked<()> {
-        if self.wrongs.is_empty() { Ok(()) } else { Err(self.wrongs) }
+        if self.wrongs.is_empty() && !self.failed { Ok(()) } else { Err(self.wrongs) }
     }
 }
 
@@ -220,6 +256,7 @@ pub(super) const TLS_REUSE: &[(&str, ReusePolicy)] =
     &[("auto", ReusePolicy::Auto), ("require", ReusePolicy::Require), ("prefer", ReusePolicy::Prefer), ("off", ReusePolicy::Off)];
 pub(super) const UPLOAD_END: &[(&str, UploadEnd)] = &[("auto", UploadEnd::Auto), ("strict", UploadEnd::Strict)];
 pub(super) const TLS_VERSIONS: &[(&str, MinVersion)] = &[("1.2", MinVersion::Tls12), ("1.3", MinVersion::Tls13)];
+const CLIENT_AUTH: &[(&str, ClientAuthMode)] = &[("off", ClientAuthMode::Off), ("optional", ClientAuthMode::Optional), ("required", ClientAuthMode::Required)];
 pub(super) const FSYNC: &[(&str, Fsync)] = &[("auto", Fsync::Auto), ("always", Fsync::Always), ("never", Fsync::Never)];
 pub(super) const SYMLINKS: &[(&str, Symlinks)] = &[("inside", Symlinks::Inside), ("never", Symlinks::Never)];
 /// Rooms whose log level may be set: the modules of this crate.

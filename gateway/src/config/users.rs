@@ -3,7 +3,7 @@
 //! Gets: the files of `users.files`. Gives: the users whose entries are right, and what is wrong with the others.
 //! Never: decides whether that is enough: at start the right ones serve, a reload with problems is dropped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -12,15 +12,27 @@ use ftps_proto::machine::io::Permissions;
 use ftps_proto::path::{VirtualPath, WirePath};
 
 use super::forms::{self, Fault, list, scalar};
+use super::keys;
 use super::near::nearest;
 use super::problem::{Checked, Problem, Wrong};
 use super::rules::{self, Fields};
 use super::tree::{Entry, Kind, Node, Value};
 use super::{located, open};
-use crate::auth::{PasswordHash, User, Users, parse_expiry};
+use crate::auth::{self, CertificateName, PasswordHash, User, Users, parse_expiry};
 
-/// Reads all users files. An entry with a problem is left out; of two with one name the second is.
-pub fn load_users(files: &[PathBuf]) -> (Users, Vec<Problem>) {
+/// Reads all users files, and adds `users.anonymous`. An entry with a problem is left out; of two with one name the second is.
+pub fn load_users(config: &auth::Config) -> (Users, Vec<Problem>) {
+    let (users, problems) = read(&config.files);
+    (Users::new(users).with_anonymous(config.anonymous.as_ref()), problems)
+}
+
+/// How many entries, or whole files, these problems of users files leave out.
+pub fn skipped(problems: &[Problem]) -> usize {
+    let entry = |problem: &Problem| problem.key.find(']').map_or(0, |end| end);
+    problems.iter().map(|problem| (&problem.file, &problem.key[..entry(problem)])).collect::<HashSet<_>>().len()
+}
+
+fn read(files: &[PathBuf]) -> (Vec<User>, Vec<Problem>) {
     let variable = |name: &str| std::env::var(name).ok();
     let mut problems = Vec::new();
     let mut users = Vec::new();
@@ -46,7 +58,7 @@ pub fn load_users(files: &[PathBuf]) -> (Users, Vec<Problem>) {
             }
         }
     }
-    (Users::new(users), problems)
+    (users, problems)
 }
 
 /// The items of `users:`, and what is wrong around them.
@@ -73,19 +85,26 @@ fn entries(document: &Node) -> (&[Node], Vec<Wrong>) {
 }
 
 fn user(node: &Node) -> Checked<User> {
-    let mut fields = Fields::of(node, FIELDS, "is not a user; write name:, password: and home:")?;
+    let mut fields = Fields::of(node, &keys::names_below(""), "is not a user; write name:, password: and home:")?;
     let name = fields.required("name", name, "write the name that the client logs in with");
-    let password = fields.required("password", password, NEW_PASSWORD);
+    let client_certificates = fields.optional("client_certificates", client_certificates).unwrap_or_default();
+    let password = if fields.has("client_certificates") {
+        fields.optional("password", password)
+    } else {
+        fields.required("password", password, "write what `ftps-gateway hash-password` prints, in quotes, or client_certificates: for a login without one")
+    };
     let home = fields.required("home", home, "write a path inside storage.root, for example /alice");
     let permissions = fields.optional("permissions", permissions).unwrap_or(Permissions::ALL);
+    let class = fields.optional("class", class);
     let enabled = fields.optional("enabled", forms::truth).unwrap_or(true);
     let expires = fields.optional("expires", expires);
     let from = fields.optional("from", forms::networks).unwrap_or_default();
+    let sessions = fields.optional("limits", own_limits).flatten();
     let tls_reuse = fields.optional("tls_reuse", forms::word(rules::TLS_REUSE));
     let upload_end = fields.optional("upload_end", forms::word(rules::UPLOAD_END));
     fields.finish()?;
-    let (Some(name), Some(password), Some(home)) = (name, password, home) else { return Err(Vec::new()) };
-    Ok(User { name, password, home, permissions, enabled, expires, from, tls_reuse, upload_end })
+    let (Some(name), Some(home)) = (name, home) else { return Err(Vec::new()) };
+    Ok(User { name, password, home, permissions, class, enabled, expires, from, client_certificates, sessions, tls_reuse, upload_end })
 }
 
 fn name(node: &Node) -> Checked<UserName> {
@@ -96,7 +115,7 @@ fn name(node: &Node) -> Checked<UserName> {
     })
 }
 
-/// A PHC string. What stands there is never shown: it may be a password.
+/// A password hash. What stands there is never shown: it may be a password.
 fn password(node: &Node) -> Checked<PasswordHash> {
     match &node.value {
         Value::Broken => Err(Vec::new()),
@@ -105,7 +124,7 @@ fn password(node: &Node) -> Checked<PasswordHash> {
     }
 }
 
-fn home(node: &Node) -> Checked<VirtualPath> {
+pub(super) fn home(node: &Node) -> Checked<VirtualPath> {
     scalar(node, "is not a home; write an absolute path inside storage.root without .., for example /alice", |scalar| {
         if !scalar.text.starts_with('/') || scalar.text.split('/').any(|part| part == "..") {
             return Err(Fault::Form);
@@ -115,7 +134,7 @@ fn home(node: &Node) -> Checked<VirtualPath> {
 }
 
 /// `all`, `read-only`, or a list of names.
-fn permissions(node: &Node) -> Checked<Permissions> {
+pub(super) fn permissions(node: &Node) -> Checked<Permissions> {
     if !matches!(node.value, Value::List(_)) {
         return forms::word(&[("all", Permissions::ALL), ("read-only", Permissions::READ_ONLY)])(node);
     }
@@ -128,12 +147,38 @@ fn permissions(node: &Node) -> Checked<Permissions> {
     Ok(permissions)
 }
 
+/// At least one: an empty list would ask for a certificate that does not exist.
+fn client_certificates(node: &Node) -> Checked<Vec<CertificateName>> {
+    let names = list(node, "is not a list of certificates; write [\"cn:alice\"]", |item| {
+        scalar(item, "is not the name of a certificate; write cn:NAME, san:NAME, or sha256: and the 64 hex digits of its fingerprint", |scalar| {
+            CertificateName::parse(&scalar.text).ok_or(Fault::Form)
+        })
+    })?;
+    if names.is_empty() {
+        Err(vec![Wrong::at(node.line, "is empty, so that no certificate would do; remove the key, or write [\"cn:alice\"]")])
+    } else {
+        Ok(names)
+    }
+}
+
+fn class(node: &Node) -> Checked<Box<str>> {
+    scalar(node, "is not a class; write 1 to 64 letters, digits, '-', '_' or '.'", |scalar| {
+        let fits = (1..=64).contains(&scalar.text.len()) && scalar.text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        if fits { Ok(scalar.text.as_str().into()) } else { Err(Fault::Form) }
+    })
+}
+
+fn own_limits(node: &Node) -> Checked<Option<usize>> {
+    let mut fields = Fields::of(node, &keys::names_below("limits"), "is not a mapping of limits; write { sessions: 10 }")?;
+    let sessions = fields.optional("sessions", forms::number(1, forms::MANY));
+    fields.finish()?;
+    Ok(sessions.map(|sessions| usize::try_from(sessions).unwrap_or(usize::MAX)))
+}
+
 fn expires(node: &Node) -> Checked<SystemTime> {
     scalar(node, "is not a date; write 2027-01-01 or 2027-01-01T00:00:00Z", |scalar| parse_expiry(&scalar.text).ok_or(Fault::Form))
 }
 
-/// The fields of a user.
-pub(super) const FIELDS: &[&str] = &["name", "password", "home", "permissions", "enabled", "expires", "from", "tls_reuse", "upload_end"];
 /// A permission's name and how it is granted.
 type Grant = (&'static str, fn(&mut Permissions));
 const PERMISSIONS: &[Grant] = &[

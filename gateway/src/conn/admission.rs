@@ -3,8 +3,11 @@
 //! Gets: the true client address. Gives: a permit held until close, or a refusal that says itself.
 //! Never: waits for the network.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use ftps_proto::reply::{RefusedAtDoor, Reply};
 use ipnet::IpNet;
 
@@ -16,7 +19,7 @@ use crate::observe::{Event, Observer, Subject};
 /// The door: what is asked of every connection.
 #[derive(Debug)]
 pub struct Admission {
-    allow_from: Vec<IpNet>,
+    allow_from: ArcSwap<Vec<IpNet>>,
     limits: Limits,
     draining: AtomicBool,
 }
@@ -40,7 +43,18 @@ pub struct Refused {
 impl Admission {
     /// A door with these rules.
     pub fn new(allow_from: Vec<IpNet>, limits: Limits) -> Self {
-        Self { allow_from, limits, draining: AtomicBool::new(false) }
+        Self { allow_from: ArcSwap::from_pointee(allow_from), limits, draining: AtomicBool::new(false) }
+    }
+
+    /// From now on these networks may connect; empty: any.
+    pub fn allow_from(&self, networks: Vec<IpNet>) {
+        self.allow_from.store(Arc::new(networks));
+    }
+
+    /// Whether `listen.allow_from` lets this (true) address connect at all, for control or data.
+    pub fn allows(&self, ip: IpAddr) -> bool {
+        let networks = self.allow_from.load();
+        networks.is_empty() || networks.iter().any(|network| network.contains(&ip))
     }
 
     /// From now on nobody is admitted: the node drains.
@@ -58,8 +72,7 @@ impl Known {
     #[allow(clippy::result_large_err)]
     pub fn admit(self, door: &Admission) -> Result<Admitted, Refused> {
         let ip = self.peer.ip();
-        let allowed = door.allow_from.is_empty() || door.allow_from.iter().any(|net| net.contains(&ip));
-        if !allowed {
+        if !door.allows(ip) {
             return Err(Refused { known: self, reason: RefuseReason::NotAllowed });
         }
         if door.draining.load(Ordering::Relaxed) {

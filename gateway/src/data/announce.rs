@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ftps_proto::machine::io::PassiveError;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::{Announce, PublicAddress};
@@ -18,7 +19,9 @@ use super::{Announce, PublicAddress};
 /// Knows what to announce. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Announcer {
-    setting: Arc<PublicAddress>,
+    setting: Arc<ArcSwap<PublicAddress>>,
+    environment: Option<Arc<str>>,
+    changed: Arc<Notify>,
     resolved: Arc<ArcSwap<HashMap<String, Ipv4Addr>>>,
 }
 
@@ -34,11 +37,18 @@ pub struct Announced {
 impl Announcer {
     /// `environment`: the value of `FTPS_GATEWAY_PUBLIC_ADDRESS`, used when the setting is `auto`. Resolves no name yet.
     pub fn new(setting: &PublicAddress, environment: Option<&str>) -> Self {
-        let setting = match (setting, environment.map(str::trim).filter(|value| !value.is_empty())) {
-            (PublicAddress::Auto, Some(value)) => value.parse().map_or_else(|_| PublicAddress::Name(value.into()), PublicAddress::Ip),
-            (set, _) => set.clone(),
-        };
-        Self { setting: Arc::new(setting), resolved: Arc::default() }
+        let environment: Option<Arc<str>> = environment.map(str::trim).filter(|value| !value.is_empty()).map(Arc::from);
+        let setting = ArcSwap::from_pointee(effective(setting, environment.as_deref()));
+        Self { setting: Arc::new(setting), environment, changed: Arc::default(), resolved: Arc::default() }
+    }
+
+    /// From now on this is the setting; its names are resolved at once.
+    pub fn set(&self, setting: &PublicAddress) {
+        let setting = effective(setting, self.environment.as_deref());
+        if **self.setting.load() != setting {
+            self.setting.store(Arc::new(setting));
+            self.changed.notify_one();
+        }
     }
 
     /// Resolves the names once, 5 s at most each; returns those that have no IPv4 address, for a warning.
@@ -55,16 +65,17 @@ impl Announcer {
         failed
     }
 
-    /// Resolves the names now and keeps them fresh, for ever. Returns at once when there are none.
+    /// Resolves the names now and keeps them fresh, for ever.
     pub async fn keep_resolved(self) {
-        while !self.names().is_empty() {
+        loop {
             for name in self.resolve().await {
                 tracing::warn!(
                     name,
                     "data.public_address has no IPv4 address in DNS: PASV keeps the last one, or answers 425; look at DNS, or write the address"
                 );
             }
-            tokio::time::sleep(REFRESH).await;
+            // The end of a wait, and a setting that changed during it, are the same to us.
+            let _ = timeout(REFRESH, self.changed.notified()).await;
         }
     }
 
@@ -74,7 +85,7 @@ impl Announcer {
     /// `NoIpv4`: there is no IPv4 address to tell; EPSV works.
     pub fn announced(&self, client: IpAddr, local: SocketAddr) -> Result<Announced, PassiveError> {
         let client = client.to_canonical();
-        let ip = match self.setting.as_ref() {
+        let ip = match &**self.setting.load() {
             PublicAddress::Auto => ipv4(local.ip()),
             PublicAddress::Ip(ip) => ipv4(*ip),
             PublicAddress::Name(name) => self.known(name),
@@ -100,11 +111,18 @@ impl Announcer {
             Announce::Name(name) => Some(name.clone()),
             Announce::Ip(_) => None,
         };
-        match self.setting.as_ref() {
+        match &**self.setting.load() {
             PublicAddress::Auto | PublicAddress::Ip(_) => Vec::new(),
             PublicAddress::Name(name) => vec![name.clone()],
             PublicAddress::ByNetwork(networks, default) => networks.iter().map(|(_, announce)| announce).chain(default).filter_map(name).collect(),
         }
+    }
+}
+
+fn effective(setting: &PublicAddress, environment: Option<&str>) -> PublicAddress {
+    match (setting, environment) {
+        (PublicAddress::Auto, Some(value)) => value.parse().map_or_else(|_| PublicAddress::Name(value.into()), PublicAddress::Ip),
+        (set, _) => set.clone(),
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use ftps_proto::machine::io::{DataRefusal, PassiveError};
 use ftps_proto::proof::{self, ReusePolicy};
-use rustls::ServerConfig;
+use rustls::{ServerConfig, ServerConnection};
 
 use super::active;
 use super::buffers::Buffers;
@@ -42,6 +42,8 @@ pub struct Setup {
     /// A TLS configuration for one data connection (`Tls::for_data`): tickets and session IDs of this session, and of the one it resumed from, open in it and no
     /// others, and a full handshake leaves the client with nothing that could prove it later.
     pub config: Box<dyn Fn() -> Arc<ServerConfig> + Send + Sync>,
+    /// Whether a connection may be taken after its handshake, as far as the client's certificate goes; else why not.
+    pub check: Box<dyn Fn(&ServerConnection) -> Result<(), String> + Send + Sync>,
     /// Who waits where, on this node.
     pub waits: Waits,
     /// `limits.data_timeout`.

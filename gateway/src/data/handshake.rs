@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ftps_proto::hello::ClientHello;
-use rustls::ServerConfig;
+use rustls::{ServerConfig, ServerConnection};
 use tokio::time::{Instant, timeout};
 
 use super::link::{Cut, Link};
@@ -35,6 +35,17 @@ pub(super) async fn run(arrival: Arrival, hello: &ClientHello, config: Arc<Serve
     match timeout(DEADLINE, negotiate(arrival, hello, config)).await {
         Ok(result) => result,
         Err(_) => Err(Failed { reason: HandshakeFailure::Timeout, detail: "the client did not finish the handshake in time".into() }),
+    }
+}
+
+/// Looks at the client's certificate once more; the connection is ended when it is not good.
+pub(super) fn check(finished: Finished, good: impl Fn(&ServerConnection) -> Result<(), String>) -> Result<Finished, Failed> {
+    match good(&finished.link.tls) {
+        Ok(()) => Ok(finished),
+        Err(detail) => {
+            refuse(finished);
+            Err(Failed { reason: HandshakeFailure::ClientCertificate, detail })
+        }
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Ports {
     listeners: Vec<(Socket, u16)>,
 }
 
+/// Whether an address may connect at all: `listen.allow_from`.
+pub type Allowed = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
 /// Why the data ports cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum PortsError {
@@ -70,10 +73,10 @@ impl Ports {
         self.listeners.iter().map(|(_, port)| *port).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Accepts until `stop`. The tasks are `tracker`'s; those of connections end by themselves within 10 s.
-    pub fn serve(self, router: &Router, observer: &Observer, stop: &CancellationToken, tracker: &TaskTracker) {
-        let shared =
-            Arc::new(Shared { router: router.clone(), observer: observer.clone(), all: Arc::new(Semaphore::new(UNROUTED)), by_source: Mutex::default() });
+    /// Accepts from whom `allowed` allows, until `stop`. The tasks are `tracker`'s; those of connections end by themselves within 10 s.
+    pub fn serve(self, router: &Router, allowed: Allowed, observer: &Observer, stop: &CancellationToken, tracker: &TaskTracker) {
+        let (router, observer) = (router.clone(), observer.clone());
+        let shared = Arc::new(Shared { router, allowed, observer, all: Arc::new(Semaphore::new(UNROUTED)), by_source: Mutex::default() });
         for (socket, port) in self.listeners {
             let (shared, stop, inner) = (shared.clone(), stop.clone(), tracker.clone());
             tracker.spawn(async move { stop.run_until_cancelled(shared.accept(&socket, port, &inner)).await });
@@ -83,6 +86,7 @@ impl Ports {
 
 struct Shared {
     router: Router,
+    allowed: Allowed,
     observer: Observer,
     all: Arc<Semaphore>,
     by_source: Mutex<HashMap<Source, usize>>,
@@ -109,10 +113,8 @@ impl Shared {
     fn take(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, port: u16) -> Option<impl Future<Output = ()> + Send + use<>> {
         let subject = Subject { peer: Some(peer), ..Subject::default() };
         self.observer.event(subject, &Event::Accepted { listener: Listener::Data });
-        let Some(place) = self.place(peer.ip().into()) else {
-            self.observer.event(subject, &Event::Refused { listener: Listener::Data, reason: RefuseReason::Limit });
-            return None;
-        };
+        let place = if (self.allowed)(peer.ip()) { self.place(peer.ip().into()).ok_or(RefuseReason::Limit) } else { Err(RefuseReason::NotAllowed) };
+        let place = place.inspect_err(|reason| self.observer.event(subject, &Event::Refused { listener: Listener::Data, reason: *reason })).ok()?;
         Some(async move {
             place.shared.router.receive(stream, peer, port).await;
             drop(place);

@@ -233,7 +233,7 @@ async fn candidate(setup: Arc<Setup>, arrival: Arrival) -> Done {
         return Done { ip, looks_alike: false, took: since.elapsed(), result: Err(failed) };
     };
     let looks_alike = Sha256::digest(&hello.fingerprint)[..] == setup.fingerprint;
-    let result = handshake::run(arrival, &hello, (setup.config)()).await;
+    let result = handshake::run(arrival, &hello, (setup.config)()).await.and_then(|finished| handshake::check(finished, &setup.check));
     Done { ip, looks_alike, took: since.elapsed(), result }
 }
 

@@ -94,12 +94,12 @@ impl Limits {
         if allowed { Ok(()) } else { Err(self.hit(Limit::LoginsPerMinutePerIp, Some(ip), None)) }
     }
 
-    /// Asks for one more session of this user, after the password.
+    /// Asks for one more session of this user, after the password. `most` is the user's own limit, over `sessions_per_user`.
     ///
     /// # Errors
     /// `sessions_per_user`.
-    pub fn user(&self, name: &str) -> Result<UserPermit, Limit> {
-        if lock(&self.0.sessions).user_joins(name) {
+    pub fn user(&self, name: &str, most: Option<usize>) -> Result<UserPermit, Limit> {
+        if lock(&self.0.sessions).user_joins(name, most) {
             return Ok(UserPermit::new(self.0.clone(), name));
         }
         Err(self.hit(Limit::SessionsPerUser, None, Some(name)))
@@ -238,11 +238,12 @@ mod tests {
     #[test]
     fn users_are_counted_by_name() {
         let (limits, notes) = limits(9, 9, 1);
-        let alice = limits.user("alice").unwrap();
-        assert_eq!(limits.user("alice").unwrap_err(), Limit::SessionsPerUser);
-        let bob = limits.user("bob").unwrap();
+        let alice = limits.user("alice", None).unwrap();
+        assert_eq!(limits.user("alice", None).unwrap_err(), Limit::SessionsPerUser);
+        let bob = limits.user("bob", None).unwrap();
         drop(alice);
-        drop((limits.user("alice").unwrap(), bob));
+        let again = limits.user("alice", Some(2)).unwrap();
+        drop((limits.user("alice", Some(2)).unwrap(), again, bob));
         assert_eq!((lock(&limits.0.sessions).users(), lock(&notes.0).as_slice()), (0, [Limit::SessionsPerUser].as_slice()));
     }
 

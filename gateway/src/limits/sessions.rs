@@ -111,13 +111,14 @@ impl Sessions {
         Ok(())
     }
 
-    /// Takes a session of this user, unless the limit is reached.
-    pub(super) fn user_joins(&mut self, name: &str) -> bool {
+    /// Takes a session of this user, unless its own limit or else the common one is reached.
+    pub(super) fn user_joins(&mut self, name: &str, most: Option<usize>) -> bool {
+        let most = most.unwrap_or(self.most_of_user);
         let taken = self.of_user.get(name).copied().unwrap_or_default();
-        if taken < self.most_of_user {
+        if taken < most {
             self.of_user.insert(name.into(), taken + 1);
         }
-        taken < self.most_of_user
+        taken < most
     }
 
     /// The chance with which a newcomer is dropped: 0 while at most half of the sessions are strangers, rising to 1 when all are, so that

@@ -5,12 +5,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 
 use super::{Error, Plan, Ready, descriptors};
 use crate::admin;
 use crate::auth::Login;
-use crate::config::Config;
+use crate::config::{Config, Drain};
 use crate::conn::Admission;
 use crate::data::announce::Announcer;
 use crate::data::ports::{Ports, PortsError};
@@ -26,6 +27,7 @@ use crate::observe::log::{self, LogHandle};
 use crate::observe::log_sink::LogSink;
 use crate::observe::metrics::{Build, Metrics};
 use crate::observe::ready::{Latch, Readiness};
+use crate::observe::transfer_log::{self, TransferLog};
 use crate::session::{Data, House, Settings};
 use crate::storage::Storage;
 use crate::tls::Tls;
@@ -40,6 +42,9 @@ pub(super) struct Built {
     pub(super) admin_state: admin::State,
     pub(super) metrics: Metrics,
     pub(super) log: LogHandle,
+    pub(super) transfers: TransferLog,
+    /// `drain:`, as it is now.
+    pub(super) drain: Arc<ArcSwap<Drain>>,
     pub(super) latch: Latch,
     pub(super) ready: Ready,
     pub(super) fingerprint: String,
@@ -60,13 +65,17 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let config = &plan.config;
     let log = log::init(&config.log).map_err(|error| Error::Fault(format!("cannot start the log: {error}")))?;
     let metrics = Metrics::new(Build::default());
-    let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone()))]);
+    let transfers = transfer_log(config)?;
+    let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone())), Arc::new(transfers.clone())]);
     let readiness = Readiness::new();
     let latch = readiness.latch("listeners");
     for problem in &plan.broken_users {
         tracing::error!("users entry skipped: {problem}");
     }
-    metrics.set_users(plan.users.count(), plan.broken_users.len());
+    let skipped = crate::config::skipped(&plan.broken_users);
+    metrics.set_users(plan.users.count(), skipped);
+    readiness
+        .set_degraded("users", (skipped > 0).then(|| format!("{skipped} broken entries of the users files are skipped; the log and check-config say why")));
     descriptors::raise(config.limits.sessions);
 
     let explicit = listen("listen.explicit", &config.conn.explicit)?;
@@ -77,7 +86,11 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
 
     let incarnation = Incarnation::now();
     let house = Arc::new(house(&plan, incarnation, &observer, data.numbers())?);
-    scrape(&metrics, &house, &log);
+    scrape(&metrics, &house, &log, &transfers);
+    // The quick start's banner shows the fingerprint; everybody else wants a certificate that can be verified.
+    if !plan.hash.is_empty() {
+        warn_of_self_signed(&house.tls, &readiness);
+    }
     let door = Arc::new(Admission::new(config.conn.allow_from.clone(), house.limits.clone()));
     let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone());
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
@@ -90,7 +103,22 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     };
     let listeners = Listeners { explicit, implicit, data, router };
     let admin_state = admin::State { metrics: metrics.clone(), readiness };
-    Ok(Built { name: config.node_name.clone(), house, door, listeners, admin: (admin, metrics_listener), admin_state, metrics, log, latch, ready, fingerprint })
+    let drain = Arc::new(ArcSwap::from_pointee(config.drain));
+    Ok(Built {
+        name: config.node_name.clone(),
+        house,
+        door,
+        listeners,
+        admin: (admin, metrics_listener),
+        admin_state,
+        metrics,
+        log,
+        transfers,
+        drain,
+        latch,
+        ready,
+        fingerprint,
+    })
 }
 
 /// What sessions share.
@@ -101,9 +129,8 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports:
     let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
     let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();
-    let settings = Settings { limits: config.limits.clone(), tls_reuse: config.data.tls_reuse, upload_end: config.data.upload_end, active: config.data.active };
     Ok(House {
-        settings: arc_swap::ArcSwap::from_pointee(settings),
+        settings: ArcSwap::from_pointee(settings(config)),
         limits: Limits::new(&config.limits, observer.clone()),
         live: Live::default(),
         login,
@@ -119,9 +146,27 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports:
     })
 }
 
+fn warn_of_self_signed(tls: &Tls, readiness: &Readiness) {
+    if tls.certificates().infos().iter().any(|info| info.self_signed) {
+        tracing::warn!("{SELF_SIGNED}");
+        readiness.set_degraded("certificate", Some(SELF_SIGNED.to_owned()));
+    }
+}
+
+/// What sessions are told of the configuration.
+pub(super) fn settings(config: &Config) -> Settings {
+    Settings { limits: config.limits.clone(), tls_reuse: config.data.tls_reuse, upload_end: config.data.upload_end, active: config.data.active }
+}
+
+fn transfer_log(config: &Config) -> Result<TransferLog, Error> {
+    let path = &config.log.transfer_log;
+    path.as_deref().map_or(Ok(()), transfer_log::check).map_err(Error::Configuration)?;
+    TransferLog::start(path.clone()).map_err(|error| Error::Fault(format!("cannot start the transfer log: {error}")))
+}
+
 /// Gauges that are counted when somebody looks.
-fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle) {
-    let (house, log) = (house.clone(), log.clone());
+fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &TransferLog) {
+    let (house, log, transfers) = (house.clone(), log.clone(), transfers.clone());
     metrics.on_scrape(move |metrics| {
         let (mut preauth, mut idle, mut transfer) = (0, 0, 0);
         for entry in house.live.entries() {
@@ -137,7 +182,7 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle) {
         }
         metrics.set_sessions(preauth, idle, transfer);
         metrics.set_sessions_limit(house.settings.load().limits.sessions);
-        metrics.set_log_dropped(log.dropped());
+        metrics.set_log_dropped(log.dropped() + transfers.dropped());
         metrics.set_password_queue(house.login.waiting());
     });
 }
@@ -166,5 +211,6 @@ fn local(listener: &TcpListener, wanted: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(wanted)
 }
 
+const SELF_SIGNED: &str = "self-signed and new at each start: no client can verify it; name one in tls.certificates";
 /// Connections that the kernel holds for us between two turns of the accept loop.
 const BACKLOG: u32 = 1024;

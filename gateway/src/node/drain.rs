@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ftps_proto::machine::io::EndReason;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -47,7 +48,7 @@ impl Signals {
 /// Waits for a signal, then drains; `None` for `drain`: ends at once. True when sessions were cut.
 pub(super) async fn run(
     mut signals: Signals,
-    drain: Option<Drain>,
+    drain: Option<&ArcSwap<Drain>>,
     house: &House,
     door: &Admission,
     ready: &Readiness,
@@ -58,7 +59,7 @@ pub(super) async fn run(
     ready.set_draining(true);
     metrics.set_draining(true);
     house.observer.event(Subject::default(), &Event::Draining);
-    if let Some(drain) = drain {
+    if let Some(drain) = drain.map(|drain| **drain.load()) {
         tokio::select! {
             () = finish(asked, drain, house, door, stop) => {}
             _ = signals.next() => tracing::warn!(sessions = house.live.count(), "a second signal: sessions are cut"),

@@ -70,8 +70,10 @@ pub enum Event<'a> {
     },
     /// A user logged in.
     LoggedIn {
-        /// With a password or a certificate.
+        /// With a password, a certificate, or without either.
         method: LoginMethod,
+        /// The user's class, for the log.
+        class: Option<&'a str>,
         /// Time for the check.
         took: Duration,
     },
@@ -129,6 +131,8 @@ pub enum Event<'a> {
         bytes: u64,
         /// From `150` to the end.
         took: Duration,
+        /// Whether line ends were converted (TYPE A).
+        ascii: bool,
         /// Whether the data connection proved its session.
         proven: bool,
         /// How the client ended its upload.

@@ -5,7 +5,7 @@
 
 use ftps_proto::machine::io::LoginRefusal;
 
-use super::event::{DataOutcome, Direction, Event, StreamEnd, Subject, TransferResult};
+use super::event::{DataOutcome, Direction, Event, LoginFault, StreamEnd, Subject, TransferResult};
 use super::id::TransferId;
 use super::labels::Label;
 use super::line::Line;
@@ -58,6 +58,8 @@ fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
         Event::HandshakeFailed { .. } => (Info, "tls", "handshake failed"),
         Event::LoggedIn { .. } => (Info, "auth", "logged in"),
         Event::LoginRefused { refusal: LoginRefusal::PasswordNeeded, .. } => (Debug, "auth", "password needed"),
+        // The user can do nothing about it, the operator can.
+        Event::LoginRefused { why: LoginFault::HomeUnavailable | LoginFault::QueueFull, .. } => (Warn, "auth", "login refused"),
         Event::LoginRefused { .. } => (Info, "auth", "login refused"),
         Event::Command { .. } => (Debug, "session", "command"),
         Event::PassiveOpened { .. } => (Debug, "data", "passive port announced"),
@@ -98,8 +100,11 @@ fn fields(line: &mut Line, event: &Event<'_>) {
             line.millis("took_ms", took);
         }
         Event::HandshakeFailed { channel, reason, detail } => line.texts(&[("channel", channel.label()), ("reason", reason.label()), ("detail", detail)]),
-        Event::LoggedIn { method, took } => {
+        Event::LoggedIn { method, class, took } => {
             line.text("method", method.label());
+            if let Some(class) = class {
+                line.text("class", class);
+            }
             line.millis("took_ms", took);
         }
         Event::LoginRefused { refusal, why } => line.texts(&[("refusal", refusal.label()), ("reason", why.label())]),
@@ -112,10 +117,11 @@ fn fields(line: &mut Line, event: &Event<'_>) {
         Event::DataConnection { outcome } => line.text("outcome", outcome.label()),
         Event::DataRefused { refusal } => line.text("reason", refusal.label()),
         Event::TransferStarted { id, direction, path } => transfer(line, id, direction, path),
-        Event::TransferEnded { id, direction, path, result, bytes, took, proven, end } => {
+        Event::TransferEnded { id, direction, path, result, bytes, took, ascii, proven, end } => {
             transfer(line, id, direction, path);
             ending(line, result, end);
             line.number("bytes", bytes);
+            line.text("type", if ascii { "ascii" } else { "image" });
             line.flag("proven", proven);
             line.millis("took_ms", took);
         }
@@ -173,7 +179,7 @@ mod tests {
     /// The lines of these events, at this level.
     fn said(level: LogLevel, session: SessionId, events: &[Event<'_>]) -> Vec<Value> {
         let paper = Paper::default();
-        let log = LogHandle::new(&LogConfig { format: LogFormat::Json, level: vec![(None, level)] }, paper.clone()).unwrap();
+        let log = LogHandle::new(&LogConfig { format: LogFormat::Json, level: vec![(None, level)], transfer_log: None }, paper.clone()).unwrap();
         let sink = LogSink::new(log.clone());
         for event in events {
             sink.event(Subject { session: Some(session), peer: Some("203.0.113.7:4711".parse().unwrap()), user: Some("al\"ice\n") }, event);
@@ -185,7 +191,8 @@ mod tests {
     #[test]
     fn every_line_has_session_peer_user_and_event() {
         let session = SessionId::now();
-        let lines = said(LogLevel::Info, session, &[Event::LoggedIn { method: LoginMethod::Password, took: Duration::from_millis(80) }]);
+        let lines =
+            said(LogLevel::Info, session, &[Event::LoggedIn { method: LoginMethod::Password, class: Some("partners"), took: Duration::from_millis(80) }]);
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0]["session"], session.to_string());
         assert_eq!((lines[0]["peer"].as_str(), lines[0]["user"].as_str()), (Some("203.0.113.7:4711"), Some("al\"ice\n")));
@@ -222,6 +229,7 @@ mod tests {
             result: TransferResult::Failed(FileError::NoSpace),
             bytes: 7,
             took: Duration::from_secs(1),
+            ascii: false,
             proven: true,
             end: StreamEnd::CloseNotify,
         };

@@ -228,7 +228,7 @@ impl Table {
                 self.handshake_duration.at((channel, resumed)).observe(took.as_secs_f64());
             }
             Event::HandshakeFailed { channel, reason, .. } => self.handshake_failures.at((channel, reason)).inc(),
-            Event::LoggedIn { method, took } => {
+            Event::LoggedIn { method, took, .. } => {
                 self.logins.at((method, Verdict::Success)).inc();
                 self.login_duration.at(method).observe(took.as_secs_f64());
             }
@@ -286,11 +286,10 @@ impl Table {
 
     fn reloaded(&self, what: Reloadable, accepted: bool) {
         self.reloads.at((what, if accepted { Verdict::Success } else { Verdict::Failure })).inc();
-        if what == Reloadable::Config {
-            self.config_successful.set(i64::from(accepted));
-            if accepted {
-                self.config_success_time.set(unix_seconds());
-            }
+        // A reload is all or nothing: whatever was wrong, the configuration on disk is not the one in force.
+        self.config_successful.set(i64::from(accepted));
+        if accepted {
+            self.config_success_time.set(unix_seconds());
         }
     }
 }
@@ -383,7 +382,7 @@ mod tests {
         let metrics = fresh();
         let error = std::io::Error::other("mallory's disk");
         let id = TransferId::now();
-        say(&metrics, Event::LoggedIn { method: LoginMethod::Password, took: Duration::from_millis(80) });
+        say(&metrics, Event::LoggedIn { method: LoginMethod::Password, class: None, took: Duration::from_millis(80) });
         say(&metrics, Event::TransferStarted { id, direction: Direction::Upload, path: b"/mallory.txt" });
         say(&metrics, Event::StorageFailed { operation: "mallory", kind: FileError::NoSpace, error: &error });
         say(&metrics, Event::HandshakeFailed { channel: Channel::Data, reason: HandshakeFailure::Alpn, detail: "mallory" });
@@ -430,7 +429,8 @@ mod tests {
         let (id, direction, path) = (TransferId::now(), Direction::Upload, b"/a".as_slice());
         say(&metrics, Event::TransferStarted { id, direction, path });
         assert_eq!(value(&metrics, "ftps_gateway_transfers_active{direction=\"upload\"}"), 1.0);
-        let ended = |result, proven, end| Event::TransferEnded { id, direction, path, result, bytes: 10, took: Duration::from_secs(2), proven, end };
+        let ended =
+            |result, proven, end| Event::TransferEnded { id, direction, path, result, bytes: 10, took: Duration::from_secs(2), ascii: false, proven, end };
         say(&metrics, ended(TransferResult::Complete, false, StreamEnd::Fin));
         assert_eq!(value(&metrics, "ftps_gateway_transfers_active{direction=\"upload\"}"), 0.0);
         assert_eq!(value(&metrics, "ftps_gateway_transfers_total{direction=\"upload\",result=\"complete\"}"), 1.0);

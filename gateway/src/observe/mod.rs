@@ -16,8 +16,10 @@ mod process;
 pub mod ready;
 mod sets;
 mod trace;
+pub mod transfer_log;
 pub mod utc;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use event::{Event, Subject};
@@ -26,6 +28,7 @@ pub use log::LogHandle;
 pub use log_sink::LogSink;
 pub use metrics::Metrics;
 pub use ready::Readiness;
+pub use transfer_log::TransferLog;
 
 /// `log:`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// `log.level`: a default and levels by room (`tls`, `data`, `storage`, …).
     pub level: Vec<(Option<String>, LogLevel)>,
+    /// `log.transfer_log`.
+    pub transfer_log: Option<PathBuf>,
 }
 
 /// `log.format`.

@@ -20,6 +20,19 @@ impl fmt::Display for Utc {
     }
 }
 
+impl Utc {
+    /// As ctime(3) writes it, without the line feed: `Thu Apr  8 15:45:02 2004`.
+    pub(super) fn in_words(self) -> String {
+        let seconds = self.0.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        let (days, second) = (seconds / DAY, seconds % DAY);
+        let (year, month, day) = date(days);
+        // 1970 began on a Thursday.
+        let word = |words: &'static str, place: u64| words.split(' ').nth(usize::try_from(place).unwrap_or(0)).unwrap_or_default();
+        let (weekday, month) = (word("Thu Fri Sat Sun Mon Tue Wed", days % 7), word("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec", month - 1));
+        format!("{weekday} {month} {day:2} {:02}:{:02}:{:02} {year:04}", second / 3600, second / 60 % 60, second % 60)
+    }
+}
+
 /// Year, month and day of a number of days after 1970-01-01 (Howard Hinnant's `civil_from_days`, for days from 1970 on: years begin in March, eras have 400).
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;

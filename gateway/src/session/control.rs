@@ -15,6 +15,7 @@ use ftps_proto::machine::io::Action;
 use ftps_proto::reply::Reply;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
+use zeroize::{Zeroize, Zeroizing};
 
 /// A control connection, clear or secured.
 #[derive(Debug)]
@@ -29,8 +30,8 @@ pub struct Control<S> {
 /// What a turn of the control connection brought.
 #[derive(Debug)]
 pub enum Turn {
-    /// Bytes from the client; empty at its end.
-    Read(Vec<u8>),
+    /// Bytes from the client; empty at its end. A password may be among them: they are wiped when dropped.
+    Read(Zeroizing<Vec<u8>>),
     /// Everything that was queued is with the kernel.
     Flushed,
     /// The connection broke.
@@ -134,9 +135,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
         let mut space = [const { MaybeUninit::<u8>::uninit() }; READ];
         let mut buffer = ReadBuf::uninit(&mut space);
         match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer)) {
-            Ok(()) => Poll::Ready(Turn::Read(buffer.filled().to_vec())),
+            Ok(()) => {
+                let bytes = Zeroizing::new(buffer.filled().to_vec());
+                buffer.filled_mut().zeroize();
+                Poll::Ready(Turn::Read(bytes))
+            }
             // Many clients close without close_notify; on a control connection an end is an end.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Turn::Read(Vec::new())),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Turn::Read(Zeroizing::default())),
             Err(_) => Poll::Ready(Turn::Failed),
         }
     }

@@ -7,19 +7,29 @@ use std::sync::Arc;
 
 use ftps_proto::command::SetFact;
 use ftps_proto::machine::io::{FileError, Job, Outcome};
+use ftps_proto::verbs::Verb;
 
-use super::listing;
 use super::login::Admittance;
 use super::work::Work;
+use super::{Carried, listing};
+use crate::observe::{Event, Subject};
 use crate::storage::{self, Tree};
 
 /// Starts a job that needs nothing but the tree.
-pub(super) fn start(job: Job, account: Option<&Admittance>) -> Work {
+pub(super) fn start(job: Job, carried: &Carried, account: Option<&Admittance>) -> Work {
     let Some(account) = account else { return refused() };
-    let tree = account.tree.clone();
+    let (tree, user) = (account.tree.clone(), account.user.clone());
+    let (observer, subject) = (carried.house.observer.clone(), carried.subject());
     Work::Job(Box::pin(async move {
-        let outcome = storage::blocking(move || perform(&tree, job)).await;
-        outcome.unwrap_or_else(Outcome::Failed).into()
+        let outcome = storage::blocking(move || {
+            let outcome = perform(&tree, job.clone())?;
+            // Said where it is done: the session may be gone by then.
+            if let Some(event) = change(&job) {
+                observer.event(Subject { user: Some(user.name.as_str()), ..subject }, &event);
+            }
+            Ok(outcome)
+        });
+        outcome.await.unwrap_or_else(Outcome::Failed).into()
     }))
 }
 
@@ -46,6 +56,21 @@ fn perform(tree: &Arc<Tree>, job: Job) -> Result<Outcome, FileError> {
         // These never come here: the loop keeps them.
         Job::Login { .. } | Job::Who | Job::Passive { .. } | Job::Active(_) | Job::Transfer(_) => Err(FileError::Denied),
     }
+}
+
+/// What a job that succeeded has changed. Of several commands for one thing it names that of an RFC or draft: `SITE CHMOD` is `MFF`.
+fn change(job: &Job) -> Option<Event<'_>> {
+    let (verb, path, to) = match job {
+        Job::MakeDirectory(path) => (Verb::Mkd, path, None),
+        Job::RemoveDirectory(path) => (Verb::Rmd, path, None),
+        Job::Delete(path) => (Verb::Dele, path, None),
+        Job::Rename { from, to } => (Verb::Rnto, from, Some(to.as_bytes())),
+        Job::SetModified { path, .. } => (Verb::Mfmt, path, None),
+        Job::SetFacts { path, .. } => (Verb::Mff, path, None),
+        Job::CheckDirectory(_) | Job::CheckExists(_) | Job::Stat(_) | Job::AsciiSize(_) | Job::Available(_) | Job::ListOnControl(_) => return None,
+        Job::Login { .. } | Job::Who | Job::Passive { .. } | Job::Active(_) | Job::Transfer(_) => return None,
+    };
+    Some(Event::FileChanged { verb, path: path.as_bytes(), to })
 }
 
 fn set(tree: &Tree, path: &ftps_proto::path::VirtualPath, fact: SetFact) -> Result<(), FileError> {

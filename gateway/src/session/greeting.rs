@@ -3,6 +3,7 @@
 //! Gets: an admitted connection. Gives: a secured one, or the reason it ended.
 //! Never: runs a job; a login in clear text does not exist.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ftps_proto::machine::io::{Action, CloseCause, EndReason, Input};
@@ -12,10 +13,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::control::{Control, Turn};
 use super::{Carried, Ended, Session};
+use crate::auth::CertificateIdentity;
 use crate::live::Message;
 use crate::observe::Event;
 use crate::observe::event::{Channel, CloseReason, Limit, Listener};
-use crate::tls::{self, Secured};
+use crate::tls::{self, ClientCertificate, Secured};
 
 /// A connection before its TLS handshake.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ impl Greeting {
             line_before_login: (carried.settings.limits.line / 2).min(LINE_BEFORE_LOGIN),
             line: carried.settings.limits.line,
             active: carried.settings.active,
+            certificate_login: carried.keys.asks_for_certificate(),
             ..Rules::new(carried.identity.peer.ip())
         };
         let machine = Machine::new(rules, mode);
@@ -48,13 +51,15 @@ impl Greeting {
         if self.carried.identity.listener == Listener::Explicit
             && let Err(reason) = greet(&mut control, &mut self.machine, &mut self.carried).await
         {
-            if matches!(reason, CloseReason::Machine(_)) {
+            // Whoever put bytes behind AUTH TLS gets no 234 for it.
+            if matches!(reason, CloseReason::Machine(cause) if cause != CloseCause::StarttlsInjection) {
                 control.close(self.carried.settings.limits.write_timeout).await;
             }
             return Err(reason);
         }
-        let Secured { stream, fingerprint, .. } = handshake(control.into_inner(), &mut self.carried).await?;
+        let Secured { stream, fingerprint, certificate, .. } = handshake(control.into_inner(), &mut self.carried).await?;
         self.machine.input(Input::Secured);
+        self.carried.certificate = certificate.map(identity);
         Ok(Session::new(Control::new(stream), self.machine, self.carried, fingerprint))
     }
 }
@@ -132,6 +137,12 @@ async fn handshake(stream: TcpStream, carried: &mut Carried) -> Result<Secured<T
     };
     carried.house.observer.event(carried.subject(), &event);
     secured.map_err(|_| CloseReason::HandshakeFailed)
+}
+
+/// What the TLS room has read of a certificate, as the login takes it.
+fn identity(certificate: ClientCertificate) -> Arc<CertificateIdentity> {
+    let ClientCertificate { common_name, alt_names, sha256 } = certificate;
+    Arc::new(CertificateIdentity { common_name, alt_names, sha256 })
 }
 
 /// Longest handshake, within what is left for the login.

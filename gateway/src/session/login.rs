@@ -11,7 +11,7 @@ use ftps_proto::machine::io::{Account, LoginRefusal, Outcome};
 
 use super::Carried;
 use super::work::{Brought, Done, Work};
-use crate::auth::User;
+use crate::auth::{Admitted, Attempt, User};
 use crate::limits::UserPermit;
 use crate::observe::event::{LoginFault, LoginMethod};
 use crate::observe::{Event, Subject};
@@ -24,7 +24,7 @@ pub struct Admittance {
     pub user: Arc<User>,
     /// The user's files.
     pub tree: Arc<Tree>,
-    /// The share of `limits.sessions_per_user`, given back when the login ends.
+    /// The share of the user's sessions, given back when the login ends.
     _permit: UserPermit,
 }
 
@@ -32,18 +32,21 @@ pub struct Admittance {
 pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password>) -> Work {
     let house = carried.house.clone();
     let subject = carried.subject();
-    let ip = carried.identity.peer.ip();
+    let (ip, certificate) = (carried.identity.peer.ip(), carried.certificate.clone());
     Work::Job(Box::pin(async move {
         let began = Instant::now();
-        let answer = match house.limits.login_attempt(ip, Instant::now()) {
-            Ok(()) => check(&house, user.clone(), password, ip).await,
+        // What a certificate shows costs nothing to check; passwords are counted.
+        let allowed = if password.is_some() { house.limits.login_attempt(ip, Instant::now()) } else { Ok(()) };
+        let answer = match allowed {
+            Ok(()) => check(&house, Attempt { user: &user, password: password.as_ref(), certificate: certificate.as_deref(), peer: ip }).await,
             // The limit has counted itself.
             Err(_limit) => Err((LoginRefusal::TooMany, LoginFault::Limit)),
         };
         let subject = Subject { user: Some(user.as_str()), ..subject };
         match answer {
-            Ok(admittance) => {
-                house.observer.event(subject, &Event::LoggedIn { method: LoginMethod::Password, took: began.elapsed() });
+            Ok((admittance, method)) => {
+                let class = admittance.user.class.as_deref();
+                house.observer.event(subject, &Event::LoggedIn { method, class, took: began.elapsed() });
                 let account = Account { user: admittance.user.name.clone(), permissions: admittance.user.permissions };
                 Done { outcome: Outcome::Login(Ok(account)), brought: Brought::Admittance(Box::new(admittance)) }
             }
@@ -55,17 +58,16 @@ pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password
     }))
 }
 
-async fn check(house: &super::House, name: UserName, password: Option<Password>, ip: std::net::IpAddr) -> Result<Admittance, (LoginRefusal, LoginFault)> {
-    let Some(password) = password else { return Err((LoginRefusal::PasswordNeeded, LoginFault::CertificateMissing)) };
-    let user = house.login.check(&name, &password, ip).await?;
-    let permit = house.limits.user(user.name.as_str()).map_err(|_limit| (LoginRefusal::TooMany, LoginFault::Limit))?;
+async fn check(house: &super::House, attempt: Attempt<'_>) -> Result<(Admittance, LoginMethod), (LoginRefusal, LoginFault)> {
+    let Admitted { user, method } = house.login.check(attempt).await?;
+    let permit = house.limits.user(user.name.as_str(), user.sessions).map_err(|_limit| (LoginRefusal::TooMany, LoginFault::Limit))?;
     if let Some(tree) = house.storage.tree_now(&user.home) {
-        return Ok(Admittance { user, tree, _permit: permit });
+        return Ok((Admittance { user, tree, _permit: permit }, method));
     }
     let (files, home) = (house.storage.clone(), user.home.clone());
     let tree = tokio::time::timeout(HOME, storage::blocking(move || files.tree(&home))).await;
     match tree {
-        Ok(Ok(tree)) => Ok(Admittance { user, tree, _permit: permit }),
+        Ok(Ok(tree)) => Ok((Admittance { user, tree, _permit: permit }, method)),
         Ok(Err(_)) | Err(_) => Err((LoginRefusal::Unavailable, LoginFault::HomeUnavailable)),
     }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
-use crate::auth::Login;
+use crate::auth::{CertificateIdentity, Login};
 use crate::data::announce::Announcer;
 use crate::data::channel::{Channel, Setup};
 use crate::data::waits::Waits;
@@ -111,6 +111,8 @@ pub struct Carried {
     pub inbox: Inbox,
     /// TLS secrets of this session.
     pub keys: Arc<SessionKeys>,
+    /// The certificate that the client showed in the handshake.
+    pub certificate: Option<Arc<CertificateIdentity>>,
     /// The configuration at the start of the session.
     pub settings: Arc<Settings>,
     /// What all sessions share.
@@ -126,6 +128,7 @@ impl Carried {
     /// The data connections of this session. `fingerprint`: of the control connection's ClientHello.
     fn channel(&self, fingerprint: [u8; 32]) -> Channel {
         let (id, house, keys) = (self.identity.id, self.house.clone(), self.keys.clone());
+        let checking = (house.clone(), keys.clone());
         Channel::new(Setup {
             session: self.identity.id,
             peer: self.identity.peer,
@@ -135,6 +138,7 @@ impl Carried {
                 let siblings: Vec<_> = house.data.waits.siblings(id).into_iter().filter_map(|sibling| house.tls.living(sibling)).collect();
                 house.tls.for_data(&keys, &siblings)
             }),
+            check: Box::new(move |connection| checking.0.tls.check_data(&checking.1, connection)),
             waits: self.house.data.waits.clone(),
             data_timeout: self.settings.limits.data_timeout,
             spenders: self.house.data.spenders.clone(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
+use ftps_proto::command::TransferType;
 use ftps_proto::machine::io::{Transfer, TransferEnd};
 
 use crate::observe::Event;
@@ -19,6 +20,7 @@ pub(super) struct Record {
     id: TransferId,
     direction: Direction,
     path: Vec<u8>,
+    ascii: bool,
     begun: Option<Instant>,
     /// Whether its data connection proved the session.
     pub(super) proven: bool,
@@ -38,13 +40,14 @@ pub(super) struct Progress {
 impl Record {
     /// A transfer that is asked for.
     pub(super) fn new(wanted: &Transfer) -> Self {
-        let (direction, path) = match wanted {
-            Transfer::Retrieve { path, .. } => (Direction::Download, path),
-            Transfer::Store { path, .. } => (Direction::Upload, path),
-            Transfer::List { path, .. } => (Direction::List, path),
+        let (direction, path, kind) = match wanted {
+            Transfer::Retrieve { path, kind, .. } => (Direction::Download, path, *kind),
+            Transfer::Store { path, kind, .. } => (Direction::Upload, path, *kind),
+            Transfer::List { path, .. } => (Direction::List, path, TransferType::Ascii),
         };
         let path = path.as_bytes().to_vec();
-        Self { id: TransferId::now(), direction, path, begun: None, proven: false, progress: Arc::default() }
+        let ascii = kind == TransferType::Ascii;
+        Self { id: TransferId::now(), direction, path, ascii, begun: None, proven: false, progress: Arc::default() }
     }
 
     /// Its file is open. `unique`: the name STOU chose.
@@ -77,6 +80,7 @@ impl Record {
             result,
             bytes: self.progress.bytes.load(Ordering::Relaxed),
             took: self.begun?.elapsed(),
+            ascii: self.ascii,
             proven: self.proven,
             end: self.progress.end(),
         })

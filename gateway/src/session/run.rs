@@ -163,7 +163,7 @@ impl Session {
             }
             Job::Who => listing::who(&self.carried, self.account.as_deref()),
             Job::Transfer(wanted) => self.open(wanted),
-            job => files::start(job, self.account.as_deref()),
+            job => files::start(job, &self.carried, self.account.as_deref()),
         };
     }
 
@@ -273,6 +273,10 @@ impl Session {
         };
         self.channel.log_in(client, policy);
         self.carried.keys.claim();
+        // The users may have been replaced since the password was checked; from here on "end those of user …" finds this session.
+        if !self.carried.house.login.may_stay(&admittance.user) {
+            self.machine.input(Input::End(EndReason::UserChanged));
+        }
         self.account = Some(admittance);
     }
 

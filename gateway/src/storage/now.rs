@@ -20,8 +20,9 @@ use super::tree::{Tree, open_regular_now, visible};
 impl Storage {
     /// [`Storage::tree`], at once.
     pub fn tree_now(&self, home: &VirtualPath) -> Option<Arc<Tree>> {
-        let opened = self.shared().root().open_now(home.relative(), OFlags::PATH | OFlags::DIRECTORY, true)?;
-        self.share(home, Beneath::new(opened, self.shared().config.symlinks)).ok()
+        let shared = self.shared();
+        let opened = shared.root().open_now(home.relative(), OFlags::PATH | OFlags::DIRECTORY, true)?;
+        self.share(&shared, home, Beneath::new(opened, shared.config.symlinks)).ok()
     }
 }
 

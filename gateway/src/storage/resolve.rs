@@ -4,6 +4,7 @@
 //! Never: leaves it, by `..`, by an absolute or a magic link, or by a race: the kernel decides (openat2, RESOLVE_BENEATH), no check of ours does.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags, makedev, openat2, statx};
 use rustix::io::Errno;
@@ -13,13 +14,22 @@ use super::Symlinks;
 /// A directory that no resolution leaves.
 #[derive(Debug)]
 pub(super) struct Beneath {
-    directory: OwnedFd,
+    directory: Arc<OwnedFd>,
     resolve: ResolveFlags,
 }
 
 impl Beneath {
     /// Nothing leaves `directory` from now on.
     pub(super) fn new(directory: OwnedFd, symlinks: Symlinks) -> Self {
+        Self::below(Arc::new(directory), symlinks)
+    }
+
+    /// The same directory under another rule for links.
+    pub(super) fn with(&self, symlinks: Symlinks) -> Self {
+        Self::below(self.directory.clone(), symlinks)
+    }
+
+    fn below(directory: Arc<OwnedFd>, symlinks: Symlinks) -> Self {
         let never = match symlinks {
             Symlinks::Inside => ResolveFlags::empty(),
             Symlinks::Never => ResolveFlags::NO_SYMLINKS,

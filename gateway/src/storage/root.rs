@@ -29,7 +29,7 @@ use crate::observe::id::Incarnation;
 /// All files of all users. Cheap to clone.
 #[derive(Clone)]
 pub struct Storage {
-    shared: Arc<Shared>,
+    shared: Arc<ArcSwap<Shared>>,
     homes: Arc<Mutex<HashMap<VirtualPath, Weak<Tree>>>>,
     round: Arc<Mutex<Round>>,
 }
@@ -37,7 +37,7 @@ pub struct Storage {
 /// What every tree, reader and writer has in common.
 pub(super) struct Shared {
     pub(super) config: Config,
-    pub(super) names: Names,
+    pub(super) names: Arc<Names>,
     pub(super) observer: Observer,
     root: ArcSwap<Beneath>,
     pub(super) media: Media,
@@ -73,9 +73,21 @@ impl Storage {
     pub fn open(config: Config, node: Incarnation, observer: Observer) -> Result<Self, OpenError> {
         let root = open_root(&config)?;
         root.probe().map_err(|errno| OpenError::Openat2(errno.into()))?;
-        let names = Names::new(node);
+        let names = Arc::new(Names::new(node));
         let shared = Shared { config, names, observer, root: ArcSwap::from_pointee(root), media: Media::default() };
-        Ok(Self { shared: Arc::new(shared), homes: Arc::default(), round: Arc::default() })
+        Ok(Self { shared: Arc::new(ArcSwap::from_pointee(shared)), homes: Arc::default(), round: Arc::default() })
+    }
+
+    /// Sessions that log in from now on have these modes, links and syncs; the root and the age of left-overs act at the next start.
+    pub fn set(&self, config: &Config) {
+        let old = self.shared();
+        let config = Config { root: old.config.root.clone(), sweep_after: old.config.sweep_after, ..config.clone() };
+        if config == old.config {
+            return;
+        }
+        let root = ArcSwap::from_pointee(old.root().with(config.symlinks));
+        let shared = Shared { config, names: old.names.clone(), observer: old.observer.clone(), root, media: Media::default() };
+        self.shared.store(Arc::new(shared));
     }
 
     /// The user's home, a path below the root, made if it is missing. One descriptor serves all sessions of one home. May block.
@@ -83,26 +95,27 @@ impl Storage {
     /// # Errors
     /// It cannot be made or opened.
     pub fn tree(&self, home: &VirtualPath) -> Result<Arc<Tree>, FileError> {
-        let opened = self.shared.home(home).map_err(|fault| fault.tell("home", &self.shared.observer))?;
-        self.share(home, opened).map_err(|errno| Fault::from(errno).tell("home", &self.shared.observer))
+        let shared = self.shared();
+        let opened = shared.home(home).map_err(|fault| fault.tell("home", &shared.observer))?;
+        self.share(&shared, home, opened).map_err(|errno| Fault::from(errno).tell("home", &shared.observer))
     }
 
     /// The tree of this home, opened just now: the one that sessions have already, or a new one. Does not block.
-    pub(super) fn share(&self, home: &VirtualPath, opened: Beneath) -> Result<Arc<Tree>, Errno> {
+    pub(super) fn share(&self, shared: &Arc<Shared>, home: &VirtualPath, opened: Beneath) -> Result<Arc<Tree>, Errno> {
         let identity = opened.identity()?;
         let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
         // A home that was moved away and made anew is another directory: who is in the old one stays there.
-        if let Some(tree) = homes.get(home).and_then(Weak::upgrade).filter(|tree| tree.is_at(identity)) {
+        if let Some(tree) = homes.get(home).and_then(Weak::upgrade).filter(|tree| tree.is_at(identity) && tree.is_of(shared)) {
             return Ok(tree);
         }
-        let tree = Arc::new(Tree::new(self.shared.clone(), home.clone(), opened, identity));
+        let tree = Arc::new(Tree::new(shared.clone(), home.clone(), opened, identity));
         homes.retain(|_, tree| tree.strong_count() > 0);
         homes.insert(home.clone(), Arc::downgrade(&tree));
         Ok(tree)
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.load_full()
     }
 
     pub(super) fn round(&self) -> &Mutex<Round> {
@@ -112,7 +125,7 @@ impl Storage {
 
 impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Storage").field("root", &self.shared.config.root).finish_non_exhaustive()
+        f.debug_struct("Storage").field("root", &self.shared().config.root).finish_non_exhaustive()
     }
 }
 

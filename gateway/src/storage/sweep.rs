@@ -53,7 +53,7 @@ impl Storage {
     pub fn sweep(&self, alive: &dyn Fn(Incarnation) -> bool) -> Result<Sweep, FileError> {
         let shared = self.shared();
         let mut round = self.round().lock().unwrap_or_else(PoisonError::into_inner);
-        let mut broom = Broom { shared, alive, clock: None, done: Sweep::default() };
+        let mut broom = Broom { shared: &shared, alive, clock: None, done: Sweep::default() };
         if round.waiting.is_empty() {
             round.waiting.push(b".".to_vec());
         }

@@ -185,6 +185,11 @@ impl Tree {
         self.device
     }
 
+    /// Whether it still stands on the storage's settings of today.
+    pub(super) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
+
     /// Does `work` in the home, which is opened anew when a file server has forgotten it (ESTALE); says what went wrong.
     pub(super) fn attempt<T>(&self, operation: &'static str, mut work: impl FnMut(&Beneath) -> Result<T, Fault>) -> Result<T, FileError> {
         let mut tries = 0;

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
 use super::data::{RECORD_HEAD, feed};
-use super::{Facts, SessionKeys, Tls};
+use super::{ClientCertificate, Facts, SessionKeys, Tls};
 use crate::observe::event::HandshakeFailure;
 
 /// A control connection after its handshake.
@@ -26,6 +26,8 @@ pub struct Secured<IO> {
     pub stream: TlsStream<IO>,
     /// Version, resumption, family.
     pub facts: Facts,
+    /// What the client showed, if it was asked to.
+    pub certificate: Option<ClientCertificate>,
     /// SHA-256 of what tells one TLS client from another; the same for its first and its resumed handshakes.
     pub fingerprint: [u8; 32],
 }
@@ -52,8 +54,9 @@ where
         let (accepted, hello) = read_hello(&mut io).await?;
         let config = tls.for_control(&hello, keys).await;
         let stream = StartHandshake::from_parts(accepted, io).into_stream(config).await.map_err(|error| of_io(&error))?;
-        let facts = tls.control_finished(keys, &hello, connection(&stream));
-        Ok(Secured { stream, facts, fingerprint: Sha256::digest(&hello.fingerprint).into() })
+        let finished = tls.control_finished(keys, &hello, connection(&stream));
+        let (facts, certificate) = finished.map_err(|error| AcceptError { failure: failure(&error), detail: error.to_string() })?;
+        Ok(Secured { stream, facts, certificate, fingerprint: Sha256::digest(&hello.fingerprint).into() })
     };
     match timeout_at(deadline, work).await {
         Ok(done) => done,

@@ -22,7 +22,6 @@ use super::{CertificateFiles, Clock};
 
 /// The certificates of the node, as they are now.
 pub struct Certificates {
-    files: Vec<CertificateFiles>,
     provider: Arc<CryptoProvider>,
     clock: Clock,
     now: ArcSwap<Vec<Loaded>>,
@@ -41,8 +40,9 @@ pub struct CertificateInfo {
     pub self_signed: bool,
 }
 
+/// A certificate and its key, checked.
 #[derive(Clone)]
-struct Loaded {
+pub(super) struct Loaded {
     key: Arc<CertifiedKey>,
     info: CertificateInfo,
 }
@@ -54,21 +54,24 @@ impl Certificates {
     /// The first fault found.
     pub(super) fn load(files: &[CertificateFiles], provider: Arc<CryptoProvider>, clock: Clock) -> Result<Self, TlsError> {
         let loaded = if files.is_empty() { vec![self_signed(&provider, clock())?] } else { load_all(files, &provider, clock())? };
-        Ok(Self { files: files.to_vec(), provider, clock, now: ArcSwap::from_pointee(loaded) })
+        Ok(Self { provider, clock, now: ArcSwap::from_pointee(loaded) })
     }
 
-    /// Reads the files again. Says whether anything changed; new handshakes have the new certificates at once.
-    ///
-    /// # Errors
-    /// The first fault found; then the old certificates stay, all of them.
-    pub fn reload(&self) -> Result<bool, TlsError> {
-        if self.files.is_empty() {
-            return Ok(false);
+    /// Reads files; nothing changes. `None` when there are none and the self-signed one stays.
+    pub(super) fn read(&self, files: &[CertificateFiles]) -> Result<Option<Vec<Loaded>>, TlsError> {
+        let self_signed_now = self.now.load().iter().all(|loaded| loaded.info.self_signed);
+        match files {
+            [] if self_signed_now => Ok(None),
+            [] => Ok(Some(vec![self_signed(&self.provider, (self.clock)())?])),
+            files => load_all(files, &self.provider, (self.clock)()).map(Some),
         }
-        let loaded = load_all(&self.files, &self.provider, (self.clock)())?;
+    }
+
+    /// New handshakes have these from now on. Says whether they are others than before.
+    pub(super) fn replace(&self, loaded: Vec<Loaded>) -> bool {
         let same = self.now.load().iter().map(|old| &old.info.fingerprint).eq(loaded.iter().map(|new| &new.info.fingerprint));
         self.now.store(Arc::new(loaded));
-        Ok(!same)
+        !same
     }
 
     /// What is served, in the order of the configuration. Never empty.
@@ -127,7 +130,7 @@ fn load_one(pair: &CertificateFiles, provider: &CryptoProvider, now: u64) -> Res
     finish(certified, now, false).map_err(of_cert)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, FileFault> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileFault> {
     let length = fs::metadata(path).map_err(FileFault::Unreadable)?.len();
     if length > FILE_MAX {
         return Err(FileFault::NotPem(format!("it has {length} bytes; at most {FILE_MAX} are read")));
@@ -341,13 +344,14 @@ mod tests {
         let files = [dir.pair("a", &ecdsa("a.org")), dir.pair("b", &ecdsa("b.org"))];
         let certificates = load(&files).unwrap();
         let before = certificates.infos();
-        assert!(!certificates.reload().unwrap());
+        let reload = || Ok::<_, TlsError>(certificates.read(&files)?.is_some_and(|loaded| certificates.replace(loaded)));
+        assert!(!reload().unwrap());
         dir.pair("a", &ecdsa("new.org"));
         dir.pair("b", &made(&["b.org"], (2020, 2021), false));
-        assert!(certificates.reload().unwrap_err().to_string().contains("b.crt: expired"));
+        assert!(reload().unwrap_err().to_string().contains("b.crt: expired"));
         assert_eq!(certificates.infos(), before);
         dir.pair("b", &ecdsa("b.org"));
-        assert!(certificates.reload().unwrap());
+        assert!(reload().unwrap());
         assert_eq!(certificates.infos()[0].names, ["new.org"]);
         assert_eq!(certificates.infos()[0].not_after, 2_082_758_400);
     }
@@ -359,7 +363,7 @@ mod tests {
         assert!(info.self_signed && info.names.contains(&"localhost".to_owned()));
         assert!(info.fingerprint.len() == 64 && info.fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit()));
         assert!(info.not_after > (NOW / 1000) as i64);
-        assert!(!certificates.reload().unwrap());
+        assert!(certificates.read(&[]).unwrap().is_none(), "it stays over a reload");
         assert!(!format!("{certificates:?}").contains("key"));
     }
 }

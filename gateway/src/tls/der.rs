@@ -1,7 +1,9 @@
-//! Reads of a certificate what rustls does not tell: until when it is valid, and for which names (RFC 5280 §4.1).
+//! Reads of a certificate what rustls does not tell: until when it is valid, and for which names or for whom (RFC 5280 §4.1).
 //!
 //! Gets: the DER of a certificate that rustls has parsed. Gives: its validity in Unix seconds, its DNS names in lower case.
 //! Never: verifies anything, panics on bytes that are no certificate.
+
+use std::net::IpAddr;
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,21 +18,86 @@ pub(super) struct Facts {
 
 /// Reads them; `None` when the bytes are no certificate.
 pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
+    let mut tbs = behind_issuer(certificate)?;
+    let mut validity = Der(tbs.expect(SEQUENCE)?);
+    let (not_before, not_after) = (time(&mut validity)?, time(&mut validity)?);
+    let mut dns_names = Vec::new();
+    while let Some((tag, body)) = tbs.next() {
+        if tag == EXTENSIONS {
+            let of_dns = |(tag, name): (u8, &[u8])| (tag == DNS_NAME).then(|| String::from_utf8_lossy(name).to_ascii_lowercase());
+            dns_names = alternative_names(body)?.into_iter().filter_map(of_dns).collect();
+        }
+    }
+    Some(Facts { not_before, not_after, dns_names })
+}
+
+/// Whom a certificate names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    /// The common name of the subject, if there is exactly one.
+    pub(super) common_name: Option<String>,
+    /// Mail addresses, DNS names, URIs and IP addresses, as they stand there.
+    pub(super) alt_names: Vec<String>,
+}
+
+/// Reads them; `None` when the bytes are no certificate.
+pub(super) fn names(certificate: &[u8]) -> Option<Names> {
+    let mut tbs = behind_issuer(certificate)?;
+    tbs.expect(SEQUENCE)?; // validity
+    let mut names = Names { common_name: common_name(tbs.expect(SEQUENCE)?)?, alt_names: Vec::new() };
+    while let Some((tag, body)) = tbs.next() {
+        if tag == EXTENSIONS {
+            names.alt_names = alternative_names(body)?.into_iter().filter_map(alternative_name).collect();
+        }
+    }
+    Some(names)
+}
+
+/// What follows the issuer in a certificate.
+fn behind_issuer(certificate: &[u8]) -> Option<Der<'_>> {
     let mut outer = Der(certificate);
     let mut tbs = Der(Der(outer.expect(SEQUENCE)?).expect(SEQUENCE)?);
     tbs.optional(VERSION)?;
     tbs.expect(INTEGER)?; // serial number
     tbs.expect(SEQUENCE)?; // signature algorithm
     tbs.expect(SEQUENCE)?; // issuer
-    let mut validity = Der(tbs.expect(SEQUENCE)?);
-    let (not_before, not_after) = (time(&mut validity)?, time(&mut validity)?);
-    let mut dns_names = Vec::new();
-    while let Some((tag, body)) = tbs.next() {
-        if tag == EXTENSIONS {
-            dns_names = alternative_names(body)?;
+    Some(tbs)
+}
+
+/// The common name, if there is exactly one and it is text. Second `None` only when the bytes are broken.
+#[allow(clippy::option_option, reason = "broken and nameless are different things")]
+fn common_name(subject: &[u8]) -> Option<Option<String>> {
+    let mut found = Vec::new();
+    let mut sets = Der(subject);
+    while let Some((_, set)) = sets.next() {
+        let mut attributes = Der(set);
+        while let Some((_, attribute)) = attributes.next() {
+            let mut fields = Der(attribute);
+            if fields.expect(OBJECT_ID)? == COMMON_NAME {
+                found.push(fields.next()?);
+            }
         }
     }
-    Some(Facts { not_before, not_after, dns_names })
+    let [(UTF8_STRING | PRINTABLE_STRING | IA5_STRING, name)] = found[..] else { return Some(None) };
+    Some(text(name))
+}
+
+/// A name as a users file may list it.
+fn alternative_name((tag, name): (u8, &[u8])) -> Option<String> {
+    match tag {
+        MAIL_NAME | DNS_NAME | URI_NAME => text(name),
+        IP_NAME => match name.len() {
+            4 => Some(IpAddr::from(<[u8; 4]>::try_from(name).ok()?).to_string()),
+            16 => Some(IpAddr::from(<[u8; 16]>::try_from(name).ok()?).to_string()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// UTF-8 without control characters: a NUL in a name has fooled others.
+fn text(bytes: &[u8]) -> Option<String> {
+    std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty() && !text.chars().any(char::is_control)).map(str::to_owned)
 }
 
 /// Year, month and day of a Unix day (days since 1970-01-01), in the Gregorian calendar.
@@ -82,7 +149,8 @@ fn number(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
 }
 
-fn alternative_names(extensions: &[u8]) -> Option<Vec<String>> {
+/// Tags and contents.
+fn alternative_names(extensions: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     let mut names = Vec::new();
     let mut list = Der(Der(extensions).expect(SEQUENCE)?);
     while let Some((_, extension)) = list.next() {
@@ -92,11 +160,7 @@ fn alternative_names(extensions: &[u8]) -> Option<Vec<String>> {
         }
         fields.optional(BOOLEAN)?;
         let mut general = Der(Der(fields.expect(OCTET_STRING)?).expect(SEQUENCE)?);
-        while let Some((tag, name)) = general.next() {
-            if tag == DNS_NAME {
-                names.push(String::from_utf8_lossy(name).to_ascii_lowercase());
-            }
-        }
+        names.extend(std::iter::from_fn(|| general.next()));
     }
     Some(names)
 }
@@ -147,8 +211,16 @@ const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 /// `[3]` of TBSCertificate.
 const EXTENSIONS: u8 = 0xa3;
-/// `[2]` of GeneralName.
+/// `[1]`, `[2]`, `[6]` and `[7]` of GeneralName.
+const MAIL_NAME: u8 = 0x81;
 const DNS_NAME: u8 = 0x82;
+const URI_NAME: u8 = 0x86;
+const IP_NAME: u8 = 0x87;
+const UTF8_STRING: u8 = 0x0c;
+const PRINTABLE_STRING: u8 = 0x13;
+const IA5_STRING: u8 = 0x16;
+/// 2.5.4.3
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// 2.5.29.17
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
@@ -173,6 +245,28 @@ mod tests {
     }
 
     #[test]
+    fn one_common_name_and_all_alternative_names_are_read() {
+        use rcgen::{DnType, SanType};
+        let made = |cns: &[&str]| {
+            let mut params = rcgen::CertificateParams::new(vec!["Host.example".to_owned(), "2001:db8::1".to_owned()]).unwrap();
+            params.subject_alt_names.push(SanType::Rfc822Name("alice@example.org".try_into().unwrap()));
+            params.subject_alt_names.push(SanType::URI("spiffe://example.org/Alice".try_into().unwrap()));
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(DnType::OrganizationName, "cn");
+            for (place, cn) in cns.iter().enumerate() {
+                let kind = if place == 0 { DnType::CommonName } else { DnType::CustomDnType(vec![2, 5, 4, 3]) };
+                params.distinguished_name.push(kind, *cn);
+            }
+            names(params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der()).unwrap()
+        };
+        let alice = made(&["Alice Ä"]);
+        assert_eq!(alice.common_name.as_deref(), Some("Alice Ä"));
+        assert_eq!(alice.alt_names, ["Host.example", "2001:db8::1", "alice@example.org", "spiffe://example.org/Alice"]);
+        assert_eq!(made(&["a\0b"]).common_name, None);
+        assert_eq!((made(&[]).common_name, made(&["a", "b"]).common_name), (None, None), "two are none");
+    }
+
+    #[test]
     fn days_and_dates_agree_both_ways() {
         for (days, date) in [(0, (1970, 1, 1)), (-1, (1969, 12, 31)), (19_782, (2024, 2, 29)), (19_783, (2024, 3, 1)), (47_540, (2100, 2, 28))] {
             assert_eq!(civil_from_days(days), date);
@@ -192,7 +286,7 @@ mod tests {
         for place in 0..good.len() {
             let mut bad = good.clone();
             bad[place] ^= 0xff;
-            let _ = facts(&bad);
+            let _ = (facts(&bad), names(&bad));
         }
     }
 }

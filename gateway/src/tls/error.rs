@@ -18,6 +18,9 @@ pub enum TlsError {
         /// What is wrong with it and what to do.
         fault: FileFault,
     },
+    /// `tls.client_auth` without authorities.
+    #[error("tls.client_auth.ca is missing: name the PEM file with the authorities that sign the clients' certificates")]
+    NoAuthority,
     /// A cipher suite is unknown.
     #[error("tls.cipher_suites: {name:?} is not a cipher suite of this server; use some of: {known}")]
     CipherSuite {
@@ -49,6 +52,12 @@ pub enum FileFault {
     /// It holds no certificate.
     #[error("holds no certificate: it must have at least one `-----BEGIN CERTIFICATE-----`, the server's own first")]
     NoCertificate,
+    /// It holds nothing that can sign certificates of clients.
+    #[error("holds no usable authority ({0}): it must have the certificates of the authorities that sign the clients' ones, in PEM")]
+    Authority(String),
+    /// It holds no list of revoked certificates.
+    #[error("holds no usable list of revoked certificates ({0}): it must have one CRL in DER, or `-----BEGIN X509 CRL-----` for each authority")]
+    Revocations(String),
     /// It holds no key.
     #[error("holds no private key: it must have one `-----BEGIN PRIVATE KEY-----` (or RSA, EC); an encrypted key must be decrypted first")]
     NoKey,

@@ -56,7 +56,7 @@ pub(super) struct Data {
     /// The session whose data connection it is, first; then other sessions of the same client.
     pub(super) accepts: Vec<Arc<SessionKeys>>,
     pub(super) attempt: Attempt,
-    pub(super) renewal: Renewal,
+    pub(super) renewal: TicketRenewal,
 }
 
 /// Whether a data connection renews its client's ticket: under TLS 1.3 it does, under TLS 1.2 not (RFC 5077 §3.4 leaves it to the server). OpenSSL marks
@@ -64,7 +64,7 @@ pub(super) struct Data {
 ///
 /// The answers do not learn the version. rustls asks for it in its order: TLS 1.3 asks whether there are tickets before it opens one, TLS 1.2 after.
 #[derive(Default)]
-pub(super) struct Renewal {
+pub(super) struct TicketRenewal {
     asked: AtomicBool,
     none: AtomicBool,
 }
@@ -100,7 +100,8 @@ impl Control {
         let route = ticket.route(&self.shared.ring)?;
         let key = self.shared.epochs.key(ticket.epoch, route.session)?;
         let state = ticket.state(&key)?;
-        if state.policy != self.shared.policy || state.issued < self.shared.oldest() {
+        let terms = self.keys.terms();
+        if state.policy != terms.policy() || self.shared.distrusted.has(route.family) || state.issued < self.shared.oldest(terms) {
             return None;
         }
         Some((Origin { session: route.session, family: route.family, key: Some(key), state: None }, state.tls))
@@ -137,7 +138,7 @@ impl StoresServerSessions for Control {
         self.keys.add_state(id, state.clone());
         let shared = &self.shared;
         let (session, family) = (self.keys.id(), self.keys.family());
-        shared.cache.put(id, Entry { tls: state, issued: shared.now(), policy: shared.policy, session, family });
+        shared.cache.put(id, Entry { tls: state, issued: shared.now(), policy: self.keys.terms().policy(), session, family });
         true
     }
 
@@ -169,7 +170,7 @@ impl Data {
     }
 }
 
-impl Renewal {
+impl TicketRenewal {
     fn wanted(&self) -> bool {
         self.asked.store(true, Ordering::Release);
         !self.none.load(Ordering::Acquire)
@@ -257,7 +258,7 @@ impl Shared {
     /// A ticket of this session.
     fn seal(&self, keys: &SessionKeys, family: Family, plain: &[u8]) -> Option<Vec<u8>> {
         let route = RoutePart { incarnation: self.incarnation, session: keys.id(), family };
-        let state = State { issued: self.now(), policy: self.policy, tls: plain.to_vec() };
+        let state = State { issued: self.now(), policy: keys.terms().policy(), tls: plain.to_vec() };
         tickets::seal(&self.ring, route, &keys.sealing(&self.epochs)?, &state)
     }
 }

@@ -7,22 +7,24 @@
 mod accept;
 mod cache;
 mod certificates;
+mod clients;
 mod data;
 mod der;
 mod error;
 mod handshake;
 mod sessions;
+mod terms;
 mod tickets;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use ftps_proto::hello::ClientHello;
 use ftps_store::seal::{Keyring, Secrets};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SupportedCipherSuite};
-use sha2::{Digest, Sha256};
 
 use crate::observe::event::{Resumed, TlsVersion};
 use crate::observe::id::{Incarnation, SessionId};
@@ -30,11 +32,15 @@ use crate::observe::id::{Incarnation, SessionId};
 pub use accept::{AcceptError, Secured, accept, failure};
 use cache::{Cache, TlsId};
 pub use certificates::{CertificateInfo, Certificates};
+use clients::Distrusted;
+pub use clients::{ClientAuth, ClientAuthMode, ClientCertificate};
 pub use data::data_connection;
 pub use error::{FileFault, TlsError};
-use handshake::{Attempt, Control, Data, Renewal};
+use handshake::{Attempt, Control, Data, TicketRenewal};
 use sessions::Registry;
 pub use sessions::{Family, SessionKeys};
+pub use terms::Renewal;
+use terms::Terms;
 use tickets::{Epochs, Ticket};
 
 /// `tls:`
@@ -46,6 +52,8 @@ pub struct Config {
     pub min_version: MinVersion,
     /// `tls.cipher_suites`, by their IANA names; empty: rustls' own.
     pub cipher_suites: Vec<String>,
+    /// `tls.client_auth`.
+    pub client_auth: ClientAuth,
     /// `tls.session_lifetime`: how old a session may be when a control connection resumes it.
     pub session_lifetime: Duration,
     /// `tls.ticket_rotation`: how often a new ticket key seals.
@@ -109,20 +117,21 @@ pub struct Facts {
     pub family: Family,
 }
 
+/// A control handshake's facts, and the certificate that the client showed.
+type Finished = (Facts, Option<ClientCertificate>);
+
 /// What all connections share.
 struct Shared {
     incarnation: Incarnation,
     clock: Clock,
-    /// Hash of the client certificate policy.
-    policy: [u8; 16],
-    /// `tls.session_lifetime` in ms.
-    lifetime: u64,
     ring: Keyring,
     epochs: Arc<Epochs>,
     cache: Arc<Cache>,
     registry: Arc<Registry>,
     certificates: Arc<Certificates>,
-    base: ServerConfig,
+    /// For sessions that begin now.
+    terms: ArcSwap<Terms>,
+    distrusted: Distrusted,
 }
 
 /// Now, in Unix ms.
@@ -131,7 +140,6 @@ pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// What nodes of one cluster have in common, and what this one is told.
 struct Parts {
     clock: Clock,
-    policy: [u8; 16],
     ring: Keyring,
     epochs: Arc<Epochs>,
     cache: Arc<Cache>,
@@ -147,24 +155,20 @@ impl Tls {
         let ring = Keyring::new(&Secrets::random().map_err(|_| TlsError::Random)?);
         let epochs = Epochs::new(config.ticket_rotation, config.session_lifetime, clock()).map_err(|_| TlsError::Random)?;
         let cache = Arc::new(Cache::new(CACHE_ENTRIES, CACHE_BYTES));
-        // No client certificates yet: one policy.
-        let policy = policy_hash("off", b"");
-        Self::with(config, incarnation, Parts { clock, policy, ring, epochs: Arc::new(epochs), cache })
+        Self::with(config, incarnation, Parts { clock, ring, epochs: Arc::new(epochs), cache })
     }
 
     fn with(config: &Config, incarnation: Incarnation, parts: Parts) -> Result<Self, TlsError> {
-        let Parts { clock, policy, ring, epochs, cache } = parts;
-        let provider = Arc::new(provider(&config.cipher_suites)?);
-        let certificates = Arc::new(Certificates::load(&config.certificates, provider.clone(), clock.clone())?);
-        let base = base(config.min_version, provider, &certificates)?;
-        let lifetime = u64::try_from(config.session_lifetime.as_millis()).unwrap_or(u64::MAX);
-        let registry = Arc::default();
-        Ok(Self(Arc::new(Shared { incarnation, clock, policy, lifetime, ring, epochs, cache, registry, certificates, base })))
+        let Parts { clock, ring, epochs, cache } = parts;
+        let certificates = Arc::new(Certificates::load(&config.certificates, Arc::new(crypto_provider()), clock.clone())?);
+        let terms = ArcSwap::from_pointee(Terms::new(config, &certificates)?);
+        let (registry, distrusted) = (Arc::default(), Distrusted::default());
+        Ok(Self(Arc::new(Shared { incarnation, clock, ring, epochs, cache, registry, certificates, terms, distrusted })))
     }
 
-    /// The keys of a new session.
+    /// The keys of a new session, under the terms of today.
     pub fn session(&self, id: SessionId) -> Arc<SessionKeys> {
-        SessionKeys::new(id, &self.0.registry)
+        SessionKeys::new(id, &self.0.registry, self.0.terms.load_full())
     }
 
     /// The keys of a session that lives on this node.
@@ -202,10 +206,11 @@ impl Tls {
     pub async fn for_control(&self, hello: &ClientHello, keys: &Arc<SessionKeys>) -> Arc<ServerConfig> {
         let attempt = Arc::new(Attempt::default());
         keys.set_attempt(attempt.clone());
-        let found = self.look_up(hello).await;
+        let terms = keys.terms();
+        let found = self.look_up(hello, terms).await;
         let takes_tickets = hello.ticket.is_some();
         let answers = Arc::new(Control { shared: self.0.clone(), keys: keys.clone(), attempt, found, takes_tickets });
-        let mut config = self.0.base.clone();
+        let mut config = terms.base.clone();
         config.ticketer = answers.clone();
         config.session_storage = answers.clone();
         config.cert_resolver = answers;
@@ -218,8 +223,8 @@ impl Tls {
     /// A full handshake leaves the client without a ticket.
     pub fn for_data(&self, keys: &Arc<SessionKeys>, accepts: &[Arc<SessionKeys>]) -> Arc<ServerConfig> {
         let accepts = std::iter::once(keys).chain(accepts).cloned().collect();
-        let answers = Arc::new(Data { shared: self.0.clone(), accepts, attempt: Attempt::default(), renewal: Renewal::default() });
-        let mut config = self.0.base.clone();
+        let answers = Arc::new(Data { shared: self.0.clone(), accepts, attempt: Attempt::default(), renewal: TicketRenewal::default() });
+        let mut config = keys.terms().base.clone();
         config.ticketer = answers.clone();
         config.session_storage = answers.clone();
         config.cert_resolver = answers;
@@ -241,21 +246,25 @@ impl Tls {
     }
 
     /// A control handshake has finished: if it resumed, its session joins the family, and keeps what proves the session it resumed from.
-    pub fn control_finished(&self, keys: &SessionKeys, hello: &ClientHello, connection: &ServerConnection) -> Facts {
+    ///
+    /// # Errors
+    /// The client's certificate is not good any more: the connection is to be closed.
+    pub fn control_finished(&self, keys: &SessionKeys, hello: &ClientHello, connection: &ServerConnection) -> Result<Finished, rustls::Error> {
         let resumed = resumed(hello, connection);
         let origin = keys.take_attempt().and_then(|attempt| attempt.origin()).filter(|_| resumed != Resumed::Full);
         let previous = origin.as_ref().map(|origin| origin.session);
         if let Some(origin) = origin {
             keys.adopt(origin, &self.0.epochs);
         }
-        Facts { version: version(connection), resumed, previous, family: keys.family() }
+        let certificate = self.0.client(keys, connection)?;
+        Ok((Facts { version: version(connection), resumed, previous, family: keys.family() }, certificate))
     }
 
     /// Only the ID of a client that resumes by ID is looked up; a ticket or a PSK goes first (RFC 5077 §3.4, RFC 8446 §4.2.11).
-    async fn look_up(&self, hello: &ClientHello) -> Option<(TlsId, cache::Entry)> {
+    async fn look_up(&self, hello: &ClientHello, terms: &Terms) -> Option<(TlsId, cache::Entry)> {
         let id = TlsId::try_from(hello.resumable_id()?).ok()?;
-        let entry = self.0.cache.find(&id, self.0.oldest())?;
-        (entry.policy == self.0.policy).then_some((id, entry))
+        let entry = self.0.cache.find(&id, self.0.oldest(terms))?;
+        (entry.policy == terms.policy() && !self.0.distrusted.has(entry.family)).then_some((id, entry))
     }
 }
 
@@ -271,8 +280,8 @@ impl Shared {
     }
 
     /// Sessions issued before this are too old for a control connection.
-    fn oldest(&self) -> u64 {
-        self.now().saturating_sub(self.lifetime)
+    fn oldest(&self, terms: &Terms) -> u64 {
+        self.now().saturating_sub(terms.lifetime)
     }
 }
 
@@ -310,43 +319,6 @@ fn suite_name(suite: &SupportedCipherSuite) -> String {
     format!("{:?}", suite.suite()).replace("TLS13_", "TLS_")
 }
 
-fn provider(names: &[String]) -> Result<CryptoProvider, TlsError> {
-    let mut provider = crypto_provider();
-    if names.is_empty() {
-        return Ok(provider);
-    }
-    let find = |name: &String| {
-        let wanted = name.to_ascii_uppercase().replace("TLS13_", "TLS_");
-        let suite = aws_lc_rs::ALL_CIPHER_SUITES.iter().find(|suite| suite_name(suite) == wanted);
-        suite.copied().ok_or_else(|| TlsError::CipherSuite { name: name.clone(), known: cipher_suite_names().join(", ") })
-    };
-    provider.cipher_suites = names.iter().map(find).collect::<Result<_, _>>()?;
-    Ok(provider)
-}
-
-fn base(min: MinVersion, provider: Arc<CryptoProvider>, certificates: &Arc<Certificates>) -> Result<ServerConfig, TlsError> {
-    let versions: &[&rustls::SupportedProtocolVersion] = match min {
-        MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-        MinVersion::Tls13 => &[&rustls::version::TLS13],
-    };
-    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).map_err(|_| TlsError::NoCipherSuite)?;
-    let mut config = builder.with_no_client_auth().with_cert_resolver(certificates.clone());
-    // Strict: a hello that asks for another protocol is refused (ALPACA); one that asks for none is served.
-    config.alpn_protocols = vec![b"ftp".to_vec()];
-    config.send_tls13_tickets = CONTROL_TICKETS;
-    Ok(config)
-}
-
-/// Sessions made under another client certificate policy are not resumed: `mode` and the bytes of the CA are the policy.
-fn policy_hash(mode: &str, ca: &[u8]) -> [u8; 16] {
-    let digest = Sha256::new().chain_update([u8::try_from(mode.len()).unwrap_or(u8::MAX)]).chain_update(mode).chain_update(ca).finalize();
-    let mut hash = [0; 16];
-    hash.copy_from_slice(&digest[..16]);
-    hash
-}
-
-/// TLS 1.3 tickets of a control connection: one for a client that spends it on a data connection, one for its next session.
-const CONTROL_TICKETS: usize = 2;
 /// TLS 1.3 tickets of a data connection, for clients that spend each ticket (curl 7.88).
 const DATA_TICKETS: usize = 1;
 /// Most TLS 1.2 sessions kept for resumption: three for each of `limits.sessions`.

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::cache::TlsId;
+use super::clients::Chain;
 use super::handshake::{Attempt, Origin};
+use super::terms::Terms;
 use super::tickets::{EpochId, Epochs, StateKey};
 use crate::observe::id::{SessionId, Ulid};
 
@@ -20,6 +22,7 @@ pub struct Family(pub Ulid);
 /// The TLS keys of one control session. They live as long as the session holds them.
 pub struct SessionKeys {
     id: SessionId,
+    terms: Arc<Terms>,
     registry: Arc<Registry>,
     /// Somebody has logged in: what it proves is now said by the list of its client's sessions.
     claimed: AtomicBool,
@@ -35,13 +38,15 @@ struct Inner {
     /// TLS 1.2 sessions by their ID.
     states: Vec<(TlsId, Vec<u8>)>,
     attempt: Option<Arc<Attempt>>,
+    /// The client's certificate and those above it.
+    chain: Option<Chain>,
 }
 
 impl SessionKeys {
     /// A new session, known to `registry` until it is dropped.
-    pub(super) fn new(id: SessionId, registry: &Arc<Registry>) -> Arc<Self> {
-        let inner = Inner { family: Family(id.0), own: Vec::new(), previous: None, states: Vec::new(), attempt: None };
-        let keys = Arc::new(Self { id, registry: registry.clone(), claimed: AtomicBool::new(false), inner: Mutex::new(inner) });
+    pub(super) fn new(id: SessionId, registry: &Arc<Registry>, terms: Arc<Terms>) -> Arc<Self> {
+        let inner = Inner { family: Family(id.0), own: Vec::new(), previous: None, states: Vec::new(), attempt: None, chain: None };
+        let keys = Arc::new(Self { id, terms, registry: registry.clone(), claimed: AtomicBool::new(false), inner: Mutex::new(inner) });
         registry.lock().living.insert(id, Arc::downgrade(&keys));
         keys
     }
@@ -59,6 +64,11 @@ impl SessionKeys {
     /// Whether somebody has logged in.
     pub(super) fn is_claimed(&self) -> bool {
         self.claimed.load(Ordering::Acquire)
+    }
+
+    /// What its handshakes are held to.
+    pub(super) fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// Its family: its own until its control connection turns out to be a resumption.
@@ -124,6 +134,20 @@ impl SessionKeys {
         inner.previous = Some((origin.session, keys));
     }
 
+    /// Whether a client certificate is asked for.
+    pub fn asks_for_certificate(&self) -> bool {
+        self.terms.clients.verifier.is_some()
+    }
+
+    /// What the client showed.
+    pub(super) fn chain(&self) -> Option<Chain> {
+        self.lock().chain.clone()
+    }
+
+    pub(super) fn set_chain(&self, chain: Chain) {
+        self.lock().chain = Some(chain);
+    }
+
     pub(super) fn set_attempt(&self, attempt: Arc<Attempt>) {
         self.lock().attempt = Some(attempt);
     }
@@ -175,6 +199,11 @@ impl Registry {
         self.lock().living.get(&id)?.upgrade()
     }
 
+    /// All living sessions.
+    pub(super) fn all(&self) -> Vec<Arc<SessionKeys>> {
+        self.lock().living.values().filter_map(Weak::upgrade).collect()
+    }
+
     /// The newest living session that holds this TLS 1.2 session ID.
     pub(super) fn holder(&self, id: &[u8]) -> Option<Arc<SessionKeys>> {
         let id: TlsId = id.try_into().ok()?;
@@ -199,10 +228,16 @@ mod tests {
 
     use super::*;
 
+    fn keys(registry: &Arc<Registry>) -> Arc<SessionKeys> {
+        let config = crate::config::Config::defaults("/".into()).tls;
+        let terms = crate::tls::Tls::new(&config, crate::observe::id::Incarnation::now()).unwrap().0.terms.load_full();
+        SessionKeys::new(SessionId::now(), registry, terms)
+    }
+
     #[test]
     fn an_id_belongs_to_the_newest_holder_and_is_forgotten_with_the_last() {
         let registry = Arc::<Registry>::default();
-        let (a, b) = (SessionKeys::new(SessionId::now(), &registry), SessionKeys::new(SessionId::now(), &registry));
+        let (a, b) = (keys(&registry), keys(&registry));
         a.add_state([7; 32], vec![1]);
         b.add_state([7; 32], vec![1]);
         assert_eq!(registry.holder(&[7; 32]).unwrap().id(), b.id());
@@ -218,7 +253,7 @@ mod tests {
     fn a_session_keeps_its_first_key_and_a_bounded_number_of_others() {
         let registry = Arc::<Registry>::default();
         let epochs = Epochs::new(Duration::from_secs(1), Duration::from_secs(1), 0).unwrap();
-        let keys = SessionKeys::new(SessionId::now(), &registry);
+        let keys = keys(&registry);
         let first = keys.sealing(&epochs).unwrap().epoch;
         for hour in 1..KEYS_MAX as u64 + 20 {
             epochs.maintain(hour * 3_600_000).unwrap();

@@ -4,6 +4,7 @@
 //! Gets: what rustls wants to remember, the clock. Gives: tickets, and from tickets the route and the state.
 //! Never: takes a ticket of impossible size, keeps an epoch longer than a ticket of it may be used.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,8 +55,10 @@ pub(super) struct Ticket<'a> {
 /// The keys of the epochs: the first seals, all open.
 pub(super) struct Epochs {
     keys: Mutex<Vec<Epoch>>,
-    rotation: u64,
-    keep: u64,
+    /// In ms.
+    rotation: AtomicU64,
+    /// In ms.
+    keep: AtomicU64,
 }
 
 struct Epoch {
@@ -68,11 +71,17 @@ struct Epoch {
 impl Epochs {
     /// A first epoch that begins now. An epoch seals for `rotation`, then opens until the last ticket of it is older than `lifetime`.
     pub(super) fn new(rotation: Duration, lifetime: Duration, now: u64) -> Result<Self, seal::SealError> {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let (rotation, lifetime) = (millis(rotation), millis(lifetime));
-        let epochs = Self { keys: Mutex::new(Vec::new()), rotation, keep: lifetime.saturating_add(rotation) };
+        let epochs = Self { keys: Mutex::default(), rotation: AtomicU64::default(), keep: AtomicU64::default() };
+        epochs.set(rotation, lifetime);
         epochs.rotate(now)?;
         Ok(epochs)
+    }
+
+    /// Other times from now on.
+    pub(super) fn set(&self, rotation: Duration, lifetime: Duration) {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.rotation.store(millis(rotation), Ordering::Relaxed);
+        self.keep.store(millis(lifetime).saturating_add(millis(rotation)), Ordering::Relaxed);
     }
 
     /// A new epoch seals from now on; epochs that no ticket in use needs are erased.
@@ -92,7 +101,7 @@ impl Epochs {
     pub(super) fn maintain(&self, now: u64) -> Result<(), seal::SealError> {
         let mut keys = self.lock();
         self.erase(&mut keys, now);
-        let due = keys.first().is_none_or(|first| now.saturating_sub(first.began) >= self.rotation);
+        let due = keys.first().is_none_or(|first| now.saturating_sub(first.began) >= self.rotation.load(Ordering::Relaxed));
         drop(keys);
         if due { self.rotate(now) } else { Ok(()) }
     }
@@ -116,7 +125,7 @@ impl Epochs {
     fn erase(&self, keys: &mut Vec<Epoch>, now: u64) {
         let mut stopped = u64::MAX;
         keys.retain(|epoch| {
-            let kept = now.saturating_sub(stopped) <= self.keep;
+            let kept = now.saturating_sub(stopped) <= self.keep.load(Ordering::Relaxed);
             stopped = epoch.began;
             kept
         });

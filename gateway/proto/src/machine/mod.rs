@@ -354,10 +354,6 @@ impl Machine {
 }
 
 impl Settings {
-    const fn facts() -> FactSet {
-        FactSet { kind: true, size: true, modify: true, perm: true, unique: true, unix_mode: true }
-    }
-
     fn new(private: bool) -> Self {
         Self {
             cwd: VirtualPath::root(),
@@ -370,7 +366,7 @@ impl Settings {
             only_epsv: false,
             buffer_size_told: private,
             private,
-            facts: Self::facts(),
+            facts: FactSet::ALL,
             host: None,
         }
     }

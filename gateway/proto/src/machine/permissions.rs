@@ -35,4 +35,10 @@ impl Permissions {
     /// `read-only`: list, read, digest.
     pub const READ_ONLY: Self =
         Self { list: true, read: true, write: false, append: false, delete: false, rename: false, mkdir: false, rmdir: false, attributes: false, digest: true };
+
+    /// Whether everything that `others` allow is allowed here too.
+    pub fn include(self, others: Self) -> bool {
+        let flags = |p: Self| [p.list, p.read, p.write, p.append, p.delete, p.rename, p.mkdir, p.rmdir, p.attributes, p.digest];
+        flags(self).into_iter().zip(flags(others)).all(|(mine, theirs)| mine || !theirs)
+    }
 }

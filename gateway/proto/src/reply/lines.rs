@@ -26,8 +26,8 @@ impl Features {
         if self.active {
             line(out, "EPRT");
         }
-        put(out, " MLST ");
-        write_fact_names(self.facts, true, out);
+        put(out, " ");
+        self.facts.write_feature(out);
         put(out, "\r\n");
         close(code, "End", out);
     }
@@ -131,15 +131,6 @@ pub(super) fn write_facts_set(facts: &[SetFact], path: &VirtualPath, out: &mut V
     }
     put(out, " ");
     out.extend_from_slice(path.as_bytes());
-}
-
-/// `type*;size*;…`: with `all`, every fact, a star behind those that are on; else only those.
-pub(super) fn write_fact_names(set: FactSet, all: bool, out: &mut Vec<u8>) {
-    let facts = [("type", set.kind), ("size", set.size), ("modify", set.modify), ("perm", set.perm), ("unique", set.unique), ("UNIX.mode", set.unix_mode)];
-    for (name, on) in facts.into_iter().filter(|(_, on)| all || *on) {
-        put(out, name);
-        put(out, if all && on { "*;" } else { ";" });
-    }
 }
 
 /// What exists, always; RFC 2389 §3.2 wants a space before each. MLST and EPRT depend.

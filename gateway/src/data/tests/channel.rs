@@ -296,7 +296,7 @@ async fn a_proof_wins_over_one_that_came_without_and_first() {
     passive(&mut channel).await;
     let copy = kit.run(&kit.client(TLS13, false), |mut client| client.handshake());
     channel.arrive(kit.arrival().await);
-    let _ = copy.await;
+    let _ = channel.alongside(copy).await;
     let rightful = kit.run(&client, |mut client| client.handshake());
     channel.arrive(kit.arrival().await);
     let stream = established(&mut channel).await.unwrap();

@@ -125,6 +125,7 @@ impl Kit {
             local: "127.0.0.1:2121".parse().unwrap(),
             fingerprint,
             config: Box::new(move || config.clone()),
+            check: Box::new(|_| Ok(())),
             waits: self.waits.clone(),
             data_timeout,
             spenders: self.spenders.clone(),

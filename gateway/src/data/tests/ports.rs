@@ -4,7 +4,7 @@
 //! Not here: the handshake, see `channel`.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream as Plain};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream as Plain};
 use std::sync::Arc;
 
 use tokio::time::timeout;
@@ -45,7 +45,7 @@ async fn every_connection_has_one_outcome() {
     let router =
         Router::new(kit.waits.clone(), live.clone(), Arc::new(move |hello| hello.tickets().next().map(|_| (session, Family(session.0)))), kit.observer());
     let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-    ports.serve(&router, &kit.observer(), &stop, &tracker);
+    ports.serve(&router, Box::new(|ip| ip != Ipv4Addr::new(127, 0, 0, 9)), &kit.observer(), &stop, &tracker);
 
     let (_membership, mut inbox) = live.join(session, "127.0.0.1:40000".parse().unwrap());
     let (plain, remembers) = (kit.client(TLS13, false), kit.client(TLS13, true));
@@ -83,6 +83,11 @@ async fn every_connection_has_one_outcome() {
     kit.events.wait_for("NoHello").await;
     assert_eq!(closed.read(&mut [0; 1]).unwrap_or(0), 0);
     drop((wait, member));
+    // An address that may not connect at all is closed unread.
+    let stranger = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    stranger.bind(&SocketAddr::from(([127, 0, 0, 9], 0)).into()).unwrap();
+    stranger.connect(&SocketAddr::from(([127, 0, 0, 1], numbers[0])).into()).unwrap();
+    kit.events.wait_for("NotAllowed").await;
     stop.cancel();
     tracker.close();
     timeout(LIMIT, tracker.wait()).await.unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ftps_proto::hello;
 use ftps_store::seal::{Keyring, Secrets};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue};
+use rustls::client::{ClientSessionStore, ResolvesClientCert, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, NamedGroup, ServerConfig, ServerConnection, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -31,6 +31,7 @@ pub(super) fn config() -> Config {
         certificates: Vec::new(),
         min_version: MinVersion::Tls12,
         cipher_suites: Vec::new(),
+        client_auth: ClientAuth::default(),
         session_lifetime: Duration::from_secs(1800),
         ticket_rotation: Duration::from_secs(3600),
     }
@@ -64,9 +65,14 @@ impl Cluster {
         let now = self.now.clone();
         let clock: Clock = Arc::new(move || now.load(Ordering::Relaxed));
         let (ring, epochs, cache) = (self.ring.clone(), self.epochs.clone(), self.cache.clone());
-        let mut tls = Tls::with(config, Incarnation::now(), Parts { clock, policy: policy_hash(policy, b""), ring, epochs, cache }).unwrap();
+        let tls = Tls::with(config, Incarnation::now(), Parts { clock, ring, epochs, cache }).unwrap();
+        let built = tls.0.terms.load_full();
+        let (lifetime, mut base) = (built.lifetime, built.base.clone());
         // Enough for a client that offers old ones for long.
-        Arc::get_mut(&mut tls.0).unwrap().base.send_tls13_tickets = 16;
+        base.send_tls13_tickets = 16;
+        let policy = if policy == "off" { built.policy() } else { clients::policy_hash(policy, b"") };
+        let clients = clients::Clients { policy, verifier: built.clients.verifier.clone() };
+        tls.0.terms.store(Arc::new(Terms { clients, lifetime, base }));
         tls
     }
 
@@ -82,12 +88,14 @@ pub(super) struct Client {
     pub(super) sni: &'static str,
     pub(super) alpn: Vec<Vec<u8>>,
     pub(super) trusting: bool,
+    /// What it shows when it is asked for a certificate.
+    pub(super) certified: Option<Arc<dyn ResolvesClientCert>>,
     pub(super) memory: Arc<Memory>,
 }
 
 impl Client {
     pub(super) fn new(mode: Mode) -> Self {
-        Self { mode, sni: "localhost", alpn: Vec::new(), trusting: true, memory: Arc::default() }
+        Self { mode, sni: "localhost", alpn: Vec::new(), trusting: true, certified: None, memory: Arc::default() }
     }
 
     pub(super) fn config(&self) -> Arc<ClientConfig> {
@@ -99,6 +107,9 @@ impl Client {
         let mut config = BASES[usize::from(self.mode == Mode::Tls13)][usize::from(self.trusting)].clone();
         config.resumption = Resumption::store(self.memory.clone()).tls12_resumption(tls12);
         config.alpn_protocols = self.alpn.clone();
+        if let Some(certified) = &self.certified {
+            config.client_auth_cert_resolver = certified.clone();
+        }
         Arc::new(config)
     }
 
@@ -220,6 +231,7 @@ pub(super) struct Connected {
     pub(super) keys: Arc<SessionKeys>,
     pub(super) facts: Facts,
     pub(super) fingerprint: [u8; 32],
+    pub(super) certificate: Option<ClientCertificate>,
     pub(super) stream: tokio_rustls::server::TlsStream<DuplexStream>,
 }
 
@@ -239,11 +251,11 @@ pub(super) async fn try_connect(node: &Tls, client: &Client) -> Result<Connected
     });
     let keys = node.session(SessionId::now());
     let secured = accept(node, &keys, near, soon()).await;
-    let Secured { mut stream, facts, fingerprint } = secured?;
+    let Secured { mut stream, facts, fingerprint, certificate } = secured?;
     stream.write_all(b"220").await.unwrap();
     stream.flush().await.unwrap();
     assert_eq!(&other_end.await.unwrap().unwrap(), b"220");
-    Ok(Connected { keys, facts, fingerprint, stream })
+    Ok(Connected { keys, facts, fingerprint, certificate, stream })
 }
 
 /// The ClientHello that this client would send now.
@@ -260,6 +272,11 @@ pub(super) fn route(node: &Tls, client: &Client) -> Route {
 
 /// A data connection of this client under `config`, with what came after the handshake taken in by both.
 pub(super) fn data_handshake(config: Arc<ServerConfig>, client: &Client) -> Result<HandshakeKind, rustls::Error> {
+    data_connections(config, client).map(|(ours, _)| ours.handshake_kind().unwrap())
+}
+
+/// Both ends of it.
+pub(super) fn data_connections(config: Arc<ServerConfig>, client: &Client) -> Result<(ServerConnection, ClientConnection), rustls::Error> {
     let (mut theirs, bytes) = hello_bytes(client);
     let (mut ours, rest) = data_connection(config, &bytes).map_err(|(error, _)| error)?;
     assert!(rest.is_empty());
@@ -276,7 +293,7 @@ pub(super) fn data_handshake(config: Arc<ServerConfig>, client: &Client) -> Resu
         feed_server(&mut ours, &bytes)?;
     }
     assert!(!ours.is_handshaking() && !theirs.is_handshaking());
-    Ok(ours.handshake_kind().unwrap())
+    Ok((ours, theirs))
 }
 
 pub(super) fn feed_client(connection: &mut ClientConnection, mut bytes: &[u8]) -> Result<(), rustls::Error> {

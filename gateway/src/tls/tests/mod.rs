@@ -2,6 +2,7 @@
 //! No socket: two ends in memory, and a clock that the test sets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod certified;
 mod control;
 mod data;
 mod kit;

@@ -1,0 +1,235 @@
+//! Takes a changed configuration, users or certificates into a running node: all of it, or nothing.
+//!
+//! Gets: SIGHUP, and files that changed. Gives: new settings to every room that can take them, as `config::keys` says; one event and the words of every problem.
+//! Never: applies anything while something is wrong, or interrupts a session whose user and certificate are still what they were.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ftps_proto::machine::io::EndReason;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::build::{Built, settings};
+use super::watch::Watch;
+use super::{descriptors, every};
+use crate::auth::Users;
+use crate::config::keys::{Acts, Key};
+use crate::config::{self, Drain, Loaded, Marks};
+use crate::conn::Admission;
+use crate::live::Entry;
+use crate::observe::event::Reloadable;
+use crate::observe::{Event, LogHandle, Metrics, Readiness, Subject, TransferLog, transfer_log};
+use crate::session::House;
+use crate::tls::{Renewal, Tls};
+
+/// Reads again what the node was started from.
+pub(super) struct Reloader {
+    file: PathBuf,
+    /// Of the configuration in force.
+    running: Marks,
+    watch: Watch,
+    house: Arc<House>,
+    door: Arc<Admission>,
+    drain: Arc<ArcSwap<Drain>>,
+    log: LogHandle,
+    transfers: TransferLog,
+    metrics: Metrics,
+    readiness: Readiness,
+}
+
+/// Everything that was read, and is right.
+struct Fresh {
+    loaded: Loaded,
+    users: Users,
+    tls: Renewal,
+}
+
+/// What is wrong, and with what.
+struct Wrong {
+    what: Reloadable,
+    problems: Vec<String>,
+}
+
+/// Takes SIGHUP from now on; until then it ends the process.
+pub(super) fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
+impl Reloader {
+    /// For a node that was built from `file`.
+    pub(super) fn new(file: PathBuf, running: Marks, built: &Built) -> Self {
+        let (house, door, drain) = (built.house.clone(), built.door.clone(), built.drain.clone());
+        let watch = Watch::of(config::files(&file));
+        Self {
+            file,
+            running,
+            watch,
+            house,
+            door,
+            drain,
+            log: built.log.clone(),
+            transfers: built.transfers.clone(),
+            metrics: built.metrics.clone(),
+            readiness: built.admin_state.readiness.clone(),
+        }
+    }
+
+    /// Reloads until `stop`. A file server that does not answer delays reloads and nothing else.
+    pub(super) async fn run(mut self, mut hangups: Signal, stop: CancellationToken) {
+        let mut looks = 0_u32;
+        let mut often = every(LOOK);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = hangups.recv() => self.reload().await,
+                _ = often.tick() => {
+                    looks = looks.wrapping_add(1);
+                    if self.look(looks.is_multiple_of(DEEP)).await {
+                        self.settle().await;
+                        self.reload().await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look(&mut self, deep: bool) -> bool {
+        let mut watch = std::mem::take(&mut self.watch);
+        let looked = spawn_blocking(move || (watch.look(deep), watch));
+        // It does not panic; if the runtime is ending, nothing has changed.
+        let Ok((changed, watch)) = looked.await else { return false };
+        self.watch = watch;
+        changed
+    }
+
+    /// Certificate and key are two files, and editors write in pieces: waits until nothing has changed for a moment.
+    async fn settle(&mut self) {
+        for _ in 0..SETTLE_MOST {
+            sleep(SETTLE).await;
+            if !self.look(false).await {
+                return;
+            }
+        }
+    }
+
+    async fn reload(&mut self) {
+        let (file, tls, known) = (self.file.clone(), self.house.tls.clone(), self.watch.files());
+        let job = spawn_blocking(move || {
+            // Looked at before it is read: what changes meanwhile is seen afterwards.
+            let mut watch = Watch::of(config::files(&file));
+            let read = read(&file, &tls);
+            if read.is_err() {
+                watch = Watch::of(watch.files().union(&known).cloned().collect::<BTreeSet<_>>());
+            }
+            (watch, read)
+        });
+        let Ok((watch, read)) = job.await else { return };
+        self.watch = watch;
+        match read {
+            Ok(fresh) => self.apply(fresh),
+            Err(wrong) => self.say(wrong.what, Some(&wrong.words())),
+        }
+    }
+
+    /// Nothing here can fail.
+    fn apply(&mut self, fresh: Fresh) {
+        let Fresh { loaded: Loaded { config, marks, .. }, users, tls } = fresh;
+        let changed = self.running.changed(&marks);
+        self.running.take(&marks);
+        let house = &self.house;
+        house.settings.store(Arc::new(settings(&config)));
+        house.limits.set(&config.limits);
+        house.storage.set(&config.storage);
+        house.data.announcer.set(&config.data.public_address);
+        self.door.allow_from(config.conn.allow_from);
+        self.drain.store(Arc::new(config.drain));
+        self.log.set_levels(&config.log);
+        self.transfers.set(config.log.transfer_log);
+        self.metrics.set_users(users.count(), 0);
+        self.readiness.set_degraded("users", None);
+        if changed.iter().any(|key| key.name == "limits.sessions") {
+            descriptors::raise(config.limits.sessions);
+        }
+        let changes = house.login.replace(Arc::new(users));
+        let certificates = house.tls.renew(tls);
+        let (names, revoked) = (changes.names(), house.tls.revoked());
+        let leaves = |entry: &Entry| revoked.contains(&entry.id) || entry.user().is_some_and(|user| names.contains(&*user));
+        let told = house.live.end(leaves, EndReason::UserChanged, false);
+        if told > 0 {
+            tracing::info!(sessions = told, "ended: their users are gone, disabled or changed, or their certificates revoked");
+        }
+        say_changes(&changed);
+        self.say(Reloadable::Config, None);
+        self.say(Reloadable::Users, None);
+        if certificates {
+            self.say(Reloadable::Certificates, None);
+        }
+    }
+
+    fn say(&self, what: Reloadable, error: Option<&str>) {
+        self.house.observer.event(Subject::default(), &Event::Reloaded { what, error });
+    }
+}
+
+/// Reads and checks everything; changes nothing.
+fn read(file: &Path, tls: &Tls) -> Result<Fresh, Wrong> {
+    let loaded = config::load(file).map_err(|problems| {
+        // With what is wrong with the users, so that nobody has to try twice.
+        let all = config::check(file).unwrap_or(problems);
+        Wrong { what: Reloadable::Config, problems: all.as_slice().iter().map(ToString::to_string).collect() }
+    })?;
+    let (users, broken) = config::load_users(&loaded.config.auth);
+    let mut problems: Vec<String> = broken.iter().map(ToString::to_string).collect();
+    let log = loaded.config.log.transfer_log.as_deref().map_or(Ok(()), transfer_log::check);
+    if let Err(words) = log {
+        problems.push(words);
+        return Err(Wrong { what: Reloadable::Config, problems });
+    }
+    match tls.read_again(&loaded.config.tls) {
+        Ok(tls) if problems.is_empty() => Ok(Fresh { loaded, users, tls }),
+        Ok(_) => Err(Wrong { what: Reloadable::Users, problems }),
+        Err(error) => {
+            problems.push(error.to_string());
+            Err(Wrong { what: Reloadable::Certificates, problems })
+        }
+    }
+}
+
+fn say_changes(changed: &[&Key]) {
+    let names = |acts| changed.iter().filter(|key| key.acts == acts).map(|key| key.name).collect::<Vec<_>>().join(", ");
+    let (now, new_sessions, restart) = (names(Acts::Now), names(Acts::NewSessions), names(Acts::Restart));
+    if !now.is_empty() || !new_sessions.is_empty() {
+        tracing::info!(now, new_sessions, "configuration changed");
+    }
+    if !restart.is_empty() {
+        tracing::warn!(keys = restart, "these changes act when the node is started again");
+    }
+}
+
+impl Wrong {
+    /// All problems in one line, as far as a line is for reading.
+    fn words(&self) -> String {
+        let mut words = self.problems.iter().take(SAID_MOST).map(String::as_str).collect::<Vec<_>>().join("; ");
+        if let Some(more) = self.problems.len().checked_sub(SAID_MOST).filter(|more| *more > 0) {
+            words.push_str(&format!("; and {more} more: see `ftps-gateway check-config`"));
+        }
+        words
+    }
+}
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// Each so many looks contents are read whatever stat says (10 s): attributes that a file server caches may be old.
+const DEEP: u32 = 5;
+/// How long nothing may change before a reload begins.
+const SETTLE: Duration = Duration::from_millis(300);
+/// A file that changes all the time is read all the same.
+const SETTLE_MOST: u32 = 10;
+/// Problems that one line names.
+const SAID_MOST: usize = 50;
