@@ -65,7 +65,8 @@ fn one_form_of_a_letter_is_not_the_other() {
 fn names_end_at_255_bytes() {
     kit::test(30, || {
         let node = Node::start();
-        let mut client = Client::ready(&node);
+        // A refused transfer costs the kit's client a TLS 1.3 ticket.
+        let mut client = Client::session(&node, &kit::Tls::new(kit::Version::Tls12));
         // Letters of one, two, three and four bytes: the limit is one of bytes.
         for letter in ["x", "é", "☃", "🎉"] {
             let fits = letter.repeat(255 / letter.len()).into_bytes();
