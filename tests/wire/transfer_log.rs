@@ -35,7 +35,7 @@ fn files_that_come_go_and_are_deleted_have_a_line_each() {
         // As logrotate does it.
         std::fs::rename(node.tree.join("xferlog"), node.tree.join("xferlog.1")).unwrap();
         client.get("RETR a b");
-        assert_eq!(logged(&node, "xferlog", 1), [down.clone()]);
+        assert_eq!(logged(&node, "xferlog", 1), std::slice::from_ref(down));
         assert_eq!(logged(&node, "xferlog.1", 5), lines);
 
         // Off, and elsewhere, by reload.
@@ -47,7 +47,7 @@ fn files_that_come_go_and_are_deleted_have_a_line_each() {
         node.signal(Signal::HUP);
         node.logged(&["configuration changed", "log.transfer_log"]);
         client.get("RETR a b");
-        assert_eq!(logged(&node, "other", 1), [down.clone()]);
+        assert_eq!(logged(&node, "other", 1), std::slice::from_ref(down));
         assert_eq!(logged(&node, "xferlog", 1).len(), 1);
     });
 }

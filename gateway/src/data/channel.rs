@@ -43,7 +43,7 @@ pub struct Setup {
     /// others, and a full handshake leaves the client with nothing that could prove it later.
     pub config: Box<dyn Fn() -> Arc<ServerConfig> + Send + Sync>,
     /// Whether a connection may be taken after its handshake, as far as the client's certificate goes; else why not.
-    pub check: Box<dyn Fn(&ServerConnection) -> Result<(), String> + Send + Sync>,
+    pub check: Check,
     /// Who waits where, on this node.
     pub waits: Waits,
     /// `limits.data_timeout`.
@@ -55,6 +55,9 @@ pub struct Setup {
     /// Is told of handshakes and refusals.
     pub observer: Observer,
 }
+
+/// Looks at a finished handshake; else why it does not do.
+pub type Check = Box<dyn Fn(&ServerConnection) -> Result<(), String> + Send + Sync>;
 
 /// The data connection of one session, over its life.
 pub struct Channel {

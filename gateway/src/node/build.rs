@@ -69,13 +69,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone())), Arc::new(transfers.clone())]);
     let readiness = Readiness::new();
     let latch = readiness.latch("listeners");
-    for problem in &plan.broken_users {
-        tracing::error!("users entry skipped: {problem}");
-    }
-    let skipped = crate::config::skipped(&plan.broken_users);
-    metrics.set_users(plan.users.count(), skipped);
-    readiness
-        .set_degraded("users", (skipped > 0).then(|| format!("{skipped} broken entries of the users files are skipped; the log and check-config say why")));
+    say_broken_users(&plan, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
 
     let explicit = listen("listen.explicit", &config.conn.explicit)?;
@@ -144,6 +138,17 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports:
         },
         observer: observer.clone(),
     })
+}
+
+/// At start a broken entry of a users file shuts out one user, not all.
+fn say_broken_users(plan: &Plan, metrics: &Metrics, readiness: &Readiness) {
+    for problem in &plan.broken_users {
+        tracing::error!("users entry skipped: {problem}");
+    }
+    let skipped = crate::config::skipped(&plan.broken_users);
+    metrics.set_users(plan.users.count(), skipped);
+    let detail = (skipped > 0).then(|| format!("{skipped} broken entries of the users files are skipped; the log and check-config say why"));
+    readiness.set_degraded("users", detail);
 }
 
 fn warn_of_self_signed(tls: &Tls, readiness: &Readiness) {

@@ -225,7 +225,7 @@ mod tests {
         say(&ended(b"/three", Direction::Upload, TransferResult::Complete));
         let (first, second) = (fs::read_to_string(&old).unwrap(), fs::read_to_string(&path).unwrap());
         assert!(first.ends_with(" 2 * 1024 /one b _ i r alice ftp 0 * c\n") && first.lines().count() == 1, "{first}");
-        let lines: Vec<_> = second.lines().map(|line| line.split_once("20").unwrap().1.split_once(' ').unwrap().1).collect();
+        let lines: Vec<_> = second.lines().map(|line| &line["Fri Nov 20 14:12:20 2026 ".len()..]).collect();
         assert_eq!(lines, ["2 * 1024 /two a _ o r alice ftp 0 * i", "0 * 0 /one b _ d r alice ftp 0 * c"]);
         fs::remove_dir_all(directory).unwrap();
     }
