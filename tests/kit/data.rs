@@ -21,7 +21,11 @@ pub struct Data {
 impl Data {
     /// The TCP connection; nothing is sent.
     pub fn connect(to: SocketAddr, tls: &Tls) -> Self {
-        let sock = connect(to).unwrap_or_else(|error| panic!("data connection to {to}: {error}"));
+        Self::over(connect(to).unwrap_or_else(|error| panic!("data connection to {to}: {error}")), tls)
+    }
+
+    /// The same over a connection that the server made.
+    pub fn over(sock: TcpStream, tls: &Tls) -> Self {
         Self { sock, conn: ClientConnection::new(tls.config.clone(), Tls::server_name()).expect("a client") }
     }
 

@@ -213,4 +213,4 @@ impl Setup {
 }
 
 /// Whether addresses of clients are hidden by a balancer. One node alone cannot tell.
-const HIDDEN: bool = false;
+pub(super) const HIDDEN: bool = false;

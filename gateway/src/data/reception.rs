@@ -17,7 +17,7 @@ use ftps_proto::proof::{self, HOLD, Offered, Origin, ReusePolicy, Shown, Verdict
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::channel::{Channel, Setup};
+use super::channel::{Channel, HIDDEN, Setup};
 use super::handshake::{self, Failed, Finished};
 use super::stream::{DataStream, Past};
 use super::waits::Wait;
@@ -161,7 +161,9 @@ impl Reception {
     }
 
     fn take(&self, finished: Finished, proven: bool) -> DataStream {
-        let early = self.setup.spenders.contains(self.setup.fingerprint);
+        // Where policy would take the next connection without proof, no client needs its ticket early, and Ruby, which reads nothing on an upload, would
+        // lose the end of its file by it: its kernel answers unread bytes with a reset.
+        let early = !proof::wants_lease(self.policy, Shown::Never, HIDDEN) && self.setup.spenders.contains(self.setup.fingerprint);
         DataStream::new(finished, proven, early, self.past.clone(), self.setup.buffers.clone())
     }
 
@@ -172,7 +174,7 @@ impl Reception {
         Some(self.take(*finished, false))
     }
 
-    /// This client uses each ticket once: from its next session on it gets a new one before it sends.
+    /// This client uses each ticket once: where policy insists on proof, it gets a new one before it sends.
     fn spends(&self) {
         self.past.spent.store(true, Ordering::Relaxed);
         self.setup.spenders.insert(self.setup.fingerprint);

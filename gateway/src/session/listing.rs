@@ -64,8 +64,11 @@ impl Lines {
             Some(listing) if matches!(form, ListForm::Facts(_)) => Some(Entry { name: b".".to_vec(), ..listing.current()? }),
             Some(_) => None,
         };
+        // What is asked for by its name is shown, also with a leading dot, as ls does.
+        let asked_for = single.is_some() || pattern.as_ref().is_some_and(|pattern| pattern.starts_with(b"."));
+        let all = asked_for || shows_all(form, &arguments);
         let budget = pattern.is_some().then(|| (GLOB_NAMES, Instant::now() + GLOB_TIME));
-        Ok(Self { listing, single, pattern, form, all: shows_all(form, &arguments), permissions, now: now(), entries: Vec::new(), budget })
+        Ok(Self { listing, single, pattern, form, all, permissions, now: now(), entries: Vec::new(), budget })
     }
 
     /// Appends about `most` bytes of lines; false at the end.

@@ -106,6 +106,11 @@ impl Session {
             let happened = self.wait().await;
             // What runs still ends with this value.
             if let Some(reason) = self.tell(happened) {
+                if matches!(reason, CloseReason::ClientClosed) {
+                    // PHP warns its script of a server that does not answer close_notify with its own.
+                    self.stop_work();
+                    self.control.close(self.carried.settings.limits.write_timeout).await;
+                }
                 return reason;
             }
         }
@@ -285,6 +290,7 @@ impl Session {
             family: self.carried.keys.family(),
         };
         self.channel.log_in(client, policy);
+        self.carried.keys.claim();
         // The users may have been replaced since the password was checked; from here on "end those of user …" finds this session.
         if !self.carried.house.login.may_stay(&admittance.user) {
             self.machine.input(Input::End(EndReason::UserChanged));

@@ -56,6 +56,17 @@ pub(super) struct Data {
     /// The session whose data connection it is, first; then other sessions of the same client.
     pub(super) accepts: Vec<Arc<SessionKeys>>,
     pub(super) attempt: Attempt,
+    pub(super) renewal: TicketRenewal,
+}
+
+/// Whether a data connection renews its client's ticket: under TLS 1.3 it does, under TLS 1.2 not (RFC 5077 §3.4 leaves it to the server). OpenSSL marks
+/// a session whose ticket was renewed as not to be resumed and tells nobody about the new one, so Ruby and PHP would come without proof the next time.
+///
+/// The answers do not learn the version. rustls asks for it in its order: TLS 1.3 asks whether there are tickets before it opens one, TLS 1.2 after.
+#[derive(Default)]
+pub(super) struct TicketRenewal {
+    asked: AtomicBool,
+    none: AtomicBool,
 }
 
 impl Attempt {
@@ -148,19 +159,33 @@ impl StoresServerSessions for Control {
 }
 
 impl Data {
-    /// A session that has ended, of a family that we accept. A living one that is not among `accepts` is another client's.
-    fn is_ended_sibling(&self, session: SessionId, family: Family) -> bool {
-        self.shared.registry.living(session).is_none() && self.accepts.iter().any(|keys| keys.family() == family)
+    /// A session of a family that we accept which has ended, or where nobody has logged in yet: rclone shows the ticket of a control connection that is
+    /// still being set up. Any other living one that is not among `accepts` is another client's.
+    fn is_kin(&self, session: SessionId, family: Family) -> bool {
+        self.shared.registry.living(session).is_none_or(|keys| !keys.is_claimed()) && self.accepts.iter().any(|keys| keys.family() == family)
     }
 
     fn epoch_key(&self, ticket: &Ticket<'_>, session: SessionId, family: Family) -> Option<StateKey> {
-        self.is_ended_sibling(session, family).then(|| self.shared.epochs.key(ticket.epoch, session)).flatten()
+        self.is_kin(session, family).then(|| self.shared.epochs.key(ticket.epoch, session)).flatten()
+    }
+}
+
+impl TicketRenewal {
+    fn wanted(&self) -> bool {
+        self.asked.store(true, Ordering::Release);
+        !self.none.load(Ordering::Acquire)
+    }
+
+    fn ticket_offered(&self) {
+        if !self.asked.load(Ordering::Acquire) {
+            self.none.store(true, Ordering::Release);
+        }
     }
 }
 
 impl ProducesTickets for Data {
     fn enabled(&self) -> bool {
-        true
+        self.renewal.wanted()
     }
 
     fn lifetime(&self) -> u32 {
@@ -173,6 +198,7 @@ impl ProducesTickets for Data {
     }
 
     fn decrypt(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        self.renewal.ticket_offered();
         let ticket = Ticket::parse(bytes)?;
         let RoutePart { session, family, .. } = ticket.route(&self.shared.ring)?;
         let living = self.accepts.iter().find_map(|keys| keys.key(session, ticket.epoch, &self.shared.epochs));
@@ -191,7 +217,7 @@ impl StoresServerSessions for Data {
         let living = self.accepts.iter().find_map(|keys| keys.state(id));
         living.or_else(|| {
             let ended = self.shared.cache.find(&TlsId::try_from(id).ok()?, 0)?;
-            self.is_ended_sibling(ended.session, ended.family).then_some(ended.tls)
+            self.is_kin(ended.session, ended.family).then_some(ended.tls)
         })
     }
 

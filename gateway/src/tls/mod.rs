@@ -36,7 +36,7 @@ use clients::Distrusted;
 pub use clients::{ClientAuth, ClientAuthMode, ClientCertificate};
 pub use data::data_connection;
 pub use error::{FileFault, TlsError};
-use handshake::{Attempt, Control, Data};
+use handshake::{Attempt, Control, Data, TicketRenewal};
 use sessions::Registry;
 pub use sessions::{Family, SessionKeys};
 pub use terms::Renewal;
@@ -223,7 +223,7 @@ impl Tls {
     /// A full handshake leaves the client without a ticket.
     pub fn for_data(&self, keys: &Arc<SessionKeys>, accepts: &[Arc<SessionKeys>]) -> Arc<ServerConfig> {
         let accepts = std::iter::once(keys).chain(accepts).cloned().collect();
-        let answers = Arc::new(Data { shared: self.0.clone(), accepts, attempt: Attempt::default() });
+        let answers = Arc::new(Data { shared: self.0.clone(), accepts, attempt: Attempt::default(), renewal: TicketRenewal::default() });
         let mut config = keys.terms().base.clone();
         config.ticketer = answers.clone();
         config.session_storage = answers.clone();

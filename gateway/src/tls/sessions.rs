@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::cache::TlsId;
@@ -23,6 +24,8 @@ pub struct SessionKeys {
     id: SessionId,
     terms: Arc<Terms>,
     registry: Arc<Registry>,
+    /// Somebody has logged in: what it proves is now said by the list of its client's sessions.
+    claimed: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -43,7 +46,7 @@ impl SessionKeys {
     /// A new session, known to `registry` until it is dropped.
     pub(super) fn new(id: SessionId, registry: &Arc<Registry>, terms: Arc<Terms>) -> Arc<Self> {
         let inner = Inner { family: Family(id.0), own: Vec::new(), previous: None, states: Vec::new(), attempt: None, chain: None };
-        let keys = Arc::new(Self { id, terms, registry: registry.clone(), inner: Mutex::new(inner) });
+        let keys = Arc::new(Self { id, terms, registry: registry.clone(), claimed: AtomicBool::new(false), inner: Mutex::new(inner) });
         registry.lock().living.insert(id, Arc::downgrade(&keys));
         keys
     }
@@ -51,6 +54,16 @@ impl SessionKeys {
     /// The session.
     pub fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// Somebody has logged in, and other sessions of the same client know.
+    pub fn claim(&self) {
+        self.claimed.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody has logged in.
+    pub(super) fn is_claimed(&self) -> bool {
+        self.claimed.load(Ordering::Acquire)
     }
 
     /// What its handshakes are held to.

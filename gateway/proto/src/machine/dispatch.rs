@@ -30,8 +30,9 @@ impl Machine {
         if let Some(refusal) = self.too_early(verb) {
             return self.refuse(refusal);
         }
-        // RFC 3659 §5.3 wants the transfer right after REST, but Java's client sends REST, EPSV, RETR.
-        if matches!(verb, Verb::Pasv | Verb::Epsv | Verb::Port | Verb::Eprt) {
+        // RFC 3659 §5.3 wants the transfer right after REST, but Java's client sends REST, EPSV, RETR, and others set up even more in between. An upload that
+        // is meant to go on must not replace the file.
+        if matches!(verb, Verb::Pasv | Verb::Epsv | Verb::Port | Verb::Eprt | Verb::Type | Verb::Mode | Verb::Stru | Verb::Allo) {
             self.settings.restart = prepared.restart;
         }
         self.dispatch(command, prepared);

@@ -13,7 +13,7 @@ use crate::verbs::Verb;
 
 use super::Machine;
 use super::intake::Queued;
-use super::io::{Action, Job, ListForm, Opening, Permissions, StoreMode, Transfer, TransferEnd, fold};
+use super::io::{Action, FileError, Job, ListForm, Opening, Permissions, StoreMode, Transfer, TransferEnd, fold};
 use super::outcome::Pending;
 
 /// Which upload was asked for.
@@ -65,6 +65,9 @@ impl Machine {
     }
 
     pub(super) fn retrieve(&mut self, wire: &WirePath, offset: u64) {
+        if self.restart_in_text(offset) {
+            return;
+        }
         if let Some(path) = self.transfer_path(Some(wire), |may| may.read) {
             let kind = self.settings.kind;
             self.transfer(Transfer::Retrieve { path, offset, kind });
@@ -74,6 +77,9 @@ impl Machine {
     /// STOR after REST changes a file in place, so it needs `append` besides `write`. REST goes with no other upload.
     pub(super) fn store(&mut self, wire: Option<&WirePath>, upload: Upload, restart: u64) {
         let announced = self.settings.announced.take();
+        if self.restart_in_text(restart) {
+            return;
+        }
         let mode = match (upload, restart) {
             (Upload::Store, 0) => StoreMode::Replace,
             (Upload::Store, offset) => StoreMode::Restart(offset),
@@ -134,6 +140,8 @@ impl Machine {
     pub(super) fn transfer_ended(&mut self, end: TransferEnd) {
         match end {
             TransferEnd::Complete { .. } => self.succeed(Success::TransferComplete),
+            // RFC 3659 §7.2.1 has a code of its own for a path that is there and no directory.
+            TransferEnd::Failed(FileError::NotADirectory) if self.verb == Some(Verb::Mlsd) => self.refuse(Refusal::NotADirectory),
             TransferEnd::Failed(error) => self.answer(Reply::File(error)),
             TransferEnd::NoConnection(refusal) => self.answer(Reply::Data(refusal)),
             TransferEnd::Broken => self.refuse(Refusal::TransferBroken),
@@ -181,6 +189,15 @@ impl Machine {
         };
         self.refuse_transfer(refusal);
         None
+    }
+
+    /// REST was given in TYPE I, but the transfer would be in TYPE A: refused.
+    fn restart_in_text(&mut self, offset: u64) -> bool {
+        let wrong = offset > 0 && self.settings.kind == TransferType::Ascii;
+        if wrong {
+            self.refuse_transfer(Refusal::RestartNeedsImage);
+        }
+        wrong
     }
 
     fn refuse_transfer(&mut self, refusal: Refusal) {

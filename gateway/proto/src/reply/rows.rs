@@ -140,6 +140,8 @@ pub enum Refusal {
     PrivilegedPort,
     PermissionDenied,
     BadPath,
+    /// MLSD of a file.
+    NotADirectory,
     NoDataPort,
     TransferBroken,
     TransferStalled,
@@ -160,6 +162,7 @@ impl Refusal {
             Self::BadArgument => (501, "Bad argument"),
             Self::ControlBytes => (501, "Control characters are not allowed"),
             Self::UnknownOption => (501, "Unknown option"),
+            Self::NotADirectory => (501, "Not a directory; use MLST"),
             Self::ForeignAddress => (501, "Only your own address is allowed"),
             Self::NoSuchCommand => (502, "Unknown command"),
             Self::ActiveOff => (502, "Active mode is off; use PASV or EPSV"),

@@ -45,6 +45,45 @@ async fn who_proved_nothing_gets_nothing_that_proves_something_later() {
     }
 }
 
+/// rclone opens one control connection more while another one transfers; they share their tickets.
+#[tokio::test]
+async fn a_session_where_nobody_has_logged_in_proves_its_family() {
+    for mode in MODES {
+        let cluster = Cluster::new();
+        let node = cluster.node();
+        let (client, mallory) = (Client::new(mode), Client::new(mode));
+        let first = connect(&node, &client).await;
+        first.keys.claim();
+        let second = connect(&node, &client).await;
+        assert!(second.facts.previous.is_some(), "{mode:?}");
+        assert_eq!(data_handshake(node.for_data(&first.keys, &[]), &client), Ok(Resumed), "{mode:?}: before the login");
+        let stranger = connect(&node, &mallory).await;
+        assert_eq!(data_handshake(node.for_data(&first.keys, &[]), &mallory), Ok(Full), "{mode:?}: a stranger before the login");
+        drop(stranger);
+        // Now it is another user's: the list of the client's sessions decides.
+        let third = connect(&node, &client).await;
+        third.keys.claim();
+        if mode == Mode::Tls13 {
+            assert_eq!(data_handshake(node.for_data(&first.keys, &[]), &client), Ok(Full), "{mode:?}: after the login");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tls_12_client_keeps_its_ticket_and_a_tls_13_client_gets_another() {
+    for (mode, learns) in [(Mode::Ticket12, 0), (Mode::Tls13, 1)] {
+        let cluster = Cluster::new();
+        let node = cluster.node();
+        let client = Client::new(mode);
+        let session = connect(&node, &client).await;
+        for _ in 0..3 {
+            let before = client.memory.learned();
+            assert_eq!(data_handshake(node.for_data(&session.keys, &[]), &client), Ok(Resumed), "{mode:?}");
+            assert_eq!(client.memory.learned() - before, learns, "{mode:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_session_that_resumed_is_proven_by_the_old_session_and_by_the_new_one() {
     for mode in MODES {
