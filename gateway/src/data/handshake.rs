@@ -17,7 +17,7 @@ use crate::tls;
 
 /// A connection whose handshake is over.
 pub(super) struct Finished {
-    pub(super) link: Link,
+    pub(super) link: Box<Link>,
     /// Ciphertext that came along behind the handshake and that TLS has not seen.
     pub(super) unread: Vec<u8>,
     pub(super) version: TlsVersion,
@@ -69,7 +69,8 @@ async fn negotiate(arrival: Arrival, hello: &ClientHello, config: Arc<ServerConf
             return Err(failed(&error));
         }
     };
-    let mut link = Link::new(stream, connection, &read[..read.len() - rest.len()]);
+    // Boxed: it is large, and goes through many hands.
+    let mut link = Box::new(Link::new(stream, connection, &read[..read.len() - rest.len()]));
     let mut unread = feed(&mut link, rest)?;
     let mut buffer = vec![0; READ];
     while link.tls.is_handshaking() {

@@ -46,7 +46,7 @@ impl Greeting {
     ///
     /// # Errors
     /// Why the connection ended.
-    pub async fn secure(mut self) -> Result<Session, Ended> {
+    pub async fn secure(mut self) -> Result<Box<Session>, Ended> {
         let mut control = Control::new(self.stream);
         if self.carried.identity.listener == Listener::Explicit
             && let Err(reason) = greet(&mut control, &mut self.machine, &mut self.carried).await
@@ -61,7 +61,7 @@ impl Greeting {
         self.machine.input(Input::Secured);
         self.carried.certificate = certificate.map(identity);
         self.carried.server_name = server_name;
-        Ok(Session::new(Control::new(stream), self.machine, self.carried, fingerprint))
+        Ok(Box::new(Session::new(Control::new(stream), self.machine, self.carried, fingerprint)))
     }
 }
 

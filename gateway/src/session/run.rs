@@ -96,7 +96,7 @@ impl Session {
     }
 
     /// Serves until the end.
-    pub async fn run(mut self) -> Ended {
+    pub async fn run(mut self: Box<Self>) -> Ended {
         loop {
             if let Some(cause) = self.obey() {
                 self.stop_work();
