@@ -18,7 +18,6 @@ use ftps_proto::proof::{self, ReusePolicy};
 use rustls::{ServerConfig, ServerConnection};
 
 use super::active;
-use super::buffers::Buffers;
 use super::clients::Client;
 use super::reception::Reception;
 use super::spenders::Spenders;
@@ -50,8 +49,6 @@ pub struct Setup {
     pub data_timeout: Duration,
     /// Clients that spend each ticket.
     pub spenders: Spenders,
-    /// Buffers for uploads.
-    pub buffers: Buffers,
     /// Is told of handshakes and refusals.
     pub observer: Observer,
 }

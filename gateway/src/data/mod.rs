@@ -7,7 +7,6 @@
 pub mod active;
 pub mod announce;
 pub mod ascii;
-mod buffers;
 pub mod channel;
 pub mod clients;
 mod handshake;
@@ -25,7 +24,6 @@ use std::net::IpAddr;
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 use ipnet::IpNet;
 
-pub use buffers::Buffers;
 pub use spenders::Spenders;
 
 /// `data:`

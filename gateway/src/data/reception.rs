@@ -164,7 +164,7 @@ impl Reception {
         // Where policy would take the next connection without proof, no client needs its ticket early, and Ruby, which reads nothing on an upload, would
         // lose the end of its file by it: its kernel answers unread bytes with a reset.
         let early = !proof::wants_lease(self.policy, Shown::Never, HIDDEN) && self.setup.spenders.contains(self.setup.fingerprint);
-        DataStream::new(finished, proven, early, self.past.clone(), self.setup.buffers.clone())
+        DataStream::new(finished, proven, early, self.past.clone())
     }
 
     /// The connection without proof that has the transfer now, since no other has shown proof for [`HOLD`].

@@ -17,7 +17,6 @@ use tokio::sync::Semaphore;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 
-use super::buffers::{Buffer, Buffers, SIZE};
 use super::handshake::Finished;
 pub use super::link::Cut;
 use super::link::Link;
@@ -25,13 +24,12 @@ use crate::observe::event::TlsVersion;
 
 /// A data connection, ready to move bytes one way.
 pub struct DataStream {
-    link: Link,
+    link: Box<Link>,
     unread: Vec<u8>,
     version: TlsVersion,
     proven: bool,
     tickets_early: bool,
     past: Arc<Past>,
-    buffers: Buffers,
 }
 
 /// What a session's data connections have shown so far.
@@ -79,15 +77,17 @@ impl Past {
 
 /// Bytes to the client.
 pub struct Sender {
-    link: Link,
+    link: Box<Link>,
     stall: Duration,
 }
 
 /// Bytes from the client.
 pub struct Receiver {
-    link: Link,
+    link: Box<Link>,
     stall: Duration,
-    cipher: Buffer,
+    cipher: Vec<u8>,
+    /// How many bytes [`Receiver::recv`] gathers. Grows with the speed of the client: a slow one holds little memory.
+    chunk: usize,
     filled: std::ops::Range<usize>,
     fin: bool,
     past: Arc<Past>,
@@ -115,9 +115,9 @@ pub enum End {
 }
 
 impl DataStream {
-    pub(super) fn new(finished: Finished, proven: bool, tickets_early: bool, past: Arc<Past>, buffers: Buffers) -> Self {
+    pub(super) fn new(finished: Finished, proven: bool, tickets_early: bool, past: Arc<Past>) -> Self {
         let Finished { link, unread, version, resumed: _ } = finished;
-        Self { link, unread, version, proven, tickets_early, past, buffers }
+        Self { link, unread, version, proven, tickets_early, past }
     }
 
     /// Whether it proved its session.
@@ -139,10 +139,10 @@ impl DataStream {
         }
         let issues = self.version == TlsVersion::Tls13 && self.proven;
         self.past.note_transfer(issues, issues && !self.tickets_early);
-        let mut cipher = self.buffers.lend();
         let count = self.unread.len();
-        cipher[..count].copy_from_slice(&self.unread);
-        Receiver { link: self.link, stall, cipher, filled: 0..count, fin: false, past: self.past }
+        let mut cipher = self.unread;
+        cipher.resize(count.max(FIRST_READ), 0);
+        Receiver { link: self.link, stall, cipher, chunk: FIRST_CHUNK, filled: 0..count, fin: false, past: self.past }
     }
 }
 
@@ -186,19 +186,21 @@ impl Sender {
 }
 
 impl Receiver {
-    /// Appends what the client sent, up to 256 KiB; returns when so much is there or nothing more will come.
+    /// Appends what the client sent, 64 to 256 KiB by its speed; returns when so much is there or nothing more will come.
     ///
     /// Cancel safe: bytes stay with `out` or with us.
     ///
     /// # Errors
     /// [`Cut`]: reset, no TLS, or no byte for `limits.stall_timeout`. What is in `out` then belongs to nothing.
     pub async fn recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Cut> {
-        let full = out.len() + CHUNK;
+        let full = out.len() + self.chunk;
         let before = out.len();
-        out.reserve(CHUNK + RECORD);
+        out.reserve(self.chunk + RECORD);
+        let begun = Instant::now();
         loop {
             self.link.take_plaintext(out, full);
             if out.len() >= full {
+                self.grow(begun.elapsed());
                 return Ok(Received::Bytes);
             }
             if let Some(end) = self.end() {
@@ -231,6 +233,13 @@ impl Receiver {
         if taken == 0 && !self.link.peer_closed() { Err(Cut::Broken) } else { Ok(()) }
     }
 
+    /// A chunk was full after this time.
+    fn grow(&mut self, took: Duration) {
+        if took < FAST {
+            self.chunk = (self.chunk * 2).min(CHUNK);
+        }
+    }
+
     fn end(&mut self) -> Option<End> {
         if self.link.peer_closed() {
             self.past.ended_cleanly.store(true, Ordering::Relaxed);
@@ -241,6 +250,9 @@ impl Receiver {
 
     async fn fill(&mut self) -> Result<(), Cut> {
         let deadline = Instant::now() + self.stall;
+        if self.chunk > FIRST_CHUNK && self.cipher.len() < self.chunk {
+            self.cipher = vec![0; self.chunk];
+        }
         match self.link.read(&mut self.cipher, deadline).await? {
             Some(count) => self.filled = 0..count,
             None => self.fin = true,
@@ -273,8 +285,15 @@ fn linger(tcp: TcpStream) {
 /// Data connections whose client has not ended yet.
 static LINGERING: Semaphore = Semaphore::const_new(1024);
 
-/// What [`Receiver::recv`] gathers.
-const CHUNK: usize = SIZE;
+/// What [`Receiver::recv`] gathers at first, and bytes read from the socket at once until then: enough for a small file.
+const FIRST_CHUNK: usize = 64 * 1024;
+const FIRST_READ: usize = 16 * 1024;
+
+/// What it gathers, and reads from the socket at once, at most: measured best for fast uploads.
+const CHUNK: usize = 256 * 1024;
+
+/// A chunk that came within this time may grow.
+const FAST: Duration = Duration::from_millis(100);
 
 /// The longest plaintext of one record, with which a chunk may overrun.
 const RECORD: usize = 16 * 1024;

@@ -13,11 +13,11 @@ use crate::admin;
 use crate::auth::Login;
 use crate::config::{Config, Drain};
 use crate::conn::Admission;
+use crate::data::Spenders;
 use crate::data::announce::Announcer;
 use crate::data::ports::{Ports, PortsError};
 use crate::data::route::{Router, shown_by};
 use crate::data::waits::Waits;
-use crate::data::{Buffers, Spenders};
 use crate::limits::Limits;
 use crate::live::Live;
 use crate::net::listener::bind;
@@ -129,12 +129,7 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports:
         login,
         storage,
         tls,
-        data: Data {
-            waits: Waits::new(data_ports),
-            spenders: Spenders::default(),
-            buffers: Buffers::default(),
-            announcer: Announcer::new(&config.data.public_address, public.as_deref()),
-        },
+        data: Data { waits: Waits::new(data_ports), spenders: Spenders::default(), announcer: Announcer::new(&config.data.public_address, public.as_deref()) },
         observer: observer.clone(),
     })
 }

@@ -21,10 +21,10 @@ use arc_swap::ArcSwap;
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
 use crate::auth::{CertificateIdentity, Login};
+use crate::data::Spenders;
 use crate::data::announce::Announcer;
 use crate::data::channel::{Channel, Setup};
 use crate::data::waits::Waits;
-use crate::data::{Buffers, Spenders};
 use crate::limits::{self, Limits, Permit};
 use crate::live::{Inbox, Live, Membership};
 use crate::observe::event::{CloseReason, Listener};
@@ -64,8 +64,6 @@ pub struct Data {
     pub waits: Waits,
     /// Clients that spend each ticket.
     pub spenders: Spenders,
-    /// Buffers for uploads.
-    pub buffers: Buffers,
     /// What PASV says.
     pub announcer: Announcer,
 }
@@ -144,7 +142,6 @@ impl Carried {
             waits: self.house.data.waits.clone(),
             data_timeout: self.settings.limits.data_timeout,
             spenders: self.house.data.spenders.clone(),
-            buffers: self.house.data.buffers.clone(),
             observer: self.house.observer.clone(),
         })
     }

@@ -130,9 +130,9 @@ impl StorePlan {
     /// # Errors
     /// What the system says.
     pub fn begin(self) -> Result<Writer, FileError> {
-        let kept = self.kept();
+        let (kept, at_once) = (self.kept(), self.in_memory);
         let waiting = Waiting::default();
-        Ok(Writer::new(self.open(&waiting)?, waiting, kept))
+        Ok(Writer::new(self.open(&waiting)?, waiting, kept, at_once))
     }
 
     /// The whole of a small upload in one hop to the pool: temporary, bytes, commit. When the future is dropped: as [`Writer::commit`].

@@ -34,6 +34,8 @@ pub struct Writer {
     running: Option<JoinHandle<Written>>,
     /// A write failed: there is nothing to commit any more.
     failed: Option<FileError>,
+    /// Whether writing waits for nothing (tmpfs), so that the pool is not needed.
+    at_once: bool,
 }
 
 /// A buffer that was written, or not.
@@ -71,8 +73,8 @@ pub(super) struct Upload {
 
 impl Writer {
     /// Bytes go behind the first `position` ones.
-    pub(super) fn new(upload: Upload, waiting: Waiting, position: u64) -> Self {
-        Self { upload: Some(Arc::new(upload)), waiting, position, running: None, failed: None }
+    pub(super) fn new(upload: Upload, waiting: Waiting, position: u64, at_once: bool) -> Self {
+        Self { upload: Some(Arc::new(upload)), waiting, position, running: None, failed: None, at_once }
     }
 
     /// Writes a buffer, in order, while the caller fills the next one: returns once the buffer before it is written, and gives that one back, cleared (the
@@ -86,6 +88,12 @@ impl Writer {
         let Some(upload) = self.upload.clone() else { return Err(FileError::Io) };
         let position = self.position;
         self.position += buffer.len() as u64;
+        if self.at_once {
+            let mut buffer = buffer;
+            upload.write(&buffer, position).inspect_err(|error| self.failed = Some(*error))?;
+            buffer.clear();
+            return Ok(buffer);
+        }
         self.running = Some(spawn_blocking(move || {
             let mut buffer = buffer;
             let written = upload.write(&buffer, position);
@@ -103,7 +111,7 @@ impl Writer {
     pub async fn commit(mut self) -> Result<(), FileError> {
         self.settle().await?;
         let Some(upload) = self.upload.take() else { return Err(FileError::Io) };
-        blocking(move || upload.commit()).await
+        if self.at_once { upload.commit() } else { blocking(move || upload.commit()).await }
     }
 
     async fn settle(&mut self) -> Result<Vec<u8>, FileError> {

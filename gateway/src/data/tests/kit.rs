@@ -15,12 +15,12 @@ use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::net::TcpListener;
 
+use crate::data::Spenders;
 use crate::data::channel::{Channel, Setup};
 use crate::data::clients;
 use crate::data::route::read_hello;
 use crate::data::stream::{DataStream, Receiver, Sender};
 use crate::data::waits::Waits;
-use crate::data::{Buffers, Spenders};
 use crate::net::Arrival;
 use crate::observe::id::{SessionId, Ulid};
 use crate::observe::{Event, Observer, Sink, Subject};
@@ -129,7 +129,6 @@ impl Kit {
             waits: self.waits.clone(),
             data_timeout,
             spenders: self.spenders.clone(),
-            buffers: Buffers::default(),
             observer: self.observer(),
         });
         channel.log_in(someone(session), policy);
