@@ -7,6 +7,7 @@ mod build;
 mod descriptors;
 mod drain;
 mod reload;
+mod users;
 mod watch;
 
 use std::net::SocketAddr;

@@ -35,7 +35,7 @@ async fn session(admitted: Admitted, house: Arc<House>) {
     let keys = house.tls.session(identity.id);
     let settings = house.settings.load_full();
     house.observer.event(closing.subject, &Event::Accepted { listener: identity.listener });
-    let carried = Carried { identity, permit, membership, inbox, keys, certificate: None, settings, house };
+    let carried = Carried { identity, permit, membership, inbox, keys, certificate: None, server_name: None, settings, house };
     closing.reason = match Greeting::new(known.stream, carried).secure().await {
         // The state of a session is much larger than that of a greeting; boxed, a connection that never logs in stays small.
         Ok(session) => Box::pin(session.run()).await,

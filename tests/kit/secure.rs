@@ -49,8 +49,15 @@ impl Pki {
     /// The same with a certificate of its own, of the same authority.
     pub fn write_fresh(tree: &Tree) -> Self {
         let (ca, ..) = authority();
-        let (cert, key) = server_certificate();
+        let (cert, key) = server_certificate(&LOCAL);
         Self::files(tree, &(ca.clone(), cert, key))
+    }
+
+    /// A certificate of the same authority for another host, as `NAME.pem` and `NAME.key`.
+    pub fn write_named(tree: &Tree, host: &str) {
+        let (cert, key) = server_certificate(&[host]);
+        tree.write(&format!("{host}.pem"), cert.as_bytes());
+        tree.write(&format!("{host}.key"), key.as_bytes());
     }
 
     fn files(tree: &Tree, made: &(String, String, String)) -> Self {
@@ -172,17 +179,16 @@ impl ClientSessionStore for Sessions {
 fn authority() -> &'static (String, String, String) {
     static MADE: OnceLock<(String, String, String)> = OnceLock::new();
     MADE.get_or_init(|| {
-        let (cert, key) = server_certificate();
+        let (cert, key) = server_certificate(&LOCAL);
         (issuer().1.clone(), cert, key)
     })
 }
 
-/// PEM of a chain for `localhost` and its key.
-fn server_certificate() -> (String, String) {
+/// PEM of a chain for these hosts and its key.
+fn server_certificate(names: &[&str]) -> (String, String) {
     let key = KeyPair::generate().expect("a key");
-    let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
-    let mut leaf = CertificateParams::new(names).expect("parameters");
-    leaf.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
+    let mut leaf = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).expect("parameters");
+    leaf.distinguished_name.push(rcgen::DnType::CommonName, names[0]);
     leaf.use_authority_key_identifier_extension = true;
     (leaf.signed_by(&key, &issuer().0).expect("a certificate").pem(), key.serialize_pem())
 }
@@ -199,3 +205,6 @@ fn issuer() -> &'static (Issuer<'static, KeyPair>, String) {
         (Issuer::new(ca, key), pem)
     })
 }
+
+/// What every node's first certificate is for.
+const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];

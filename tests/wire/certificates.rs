@@ -228,3 +228,41 @@ fn curl_openssl_and_python_come_with_a_certificate() {
         Run::new("python3", ["-c", script, &kit, &explicit, &ca, &cert, &key]).env("PYTHONDONTWRITEBYTECODE", "1").run().ok();
     });
 }
+
+#[test]
+fn a_host_is_served_by_its_certificate_and_host_agrees_with_sni() {
+    need!("openssl");
+    kit::test(60, || {
+        let other = kit::Tree::new();
+        kit::Pki::write_named(&other, "b.example");
+        let (cert, key) = (other.join("b.example.pem"), other.join("b.example.key"));
+        let tls = format!("{{ certificates: [{{ cert: cert.pem, key: key.pem }}, {{ cert: {cert:?}, key: {key:?} }}] }}");
+        let node = Node::with(Options::default().set("tls", &tls));
+        let mut client = Client::implicit(&node, &Tls::new(Version::Tls13));
+        client.command("HOST b.example").is(504);
+        client.command("HOST c.example").is(504);
+        client.command("HOST [127.0.0.1]").is(220);
+        client.command("HOST LOCALHOST").is(220);
+        client.login(USER);
+        let (port, ca) = (node.implicit.port(), node.pki.ca.display().to_string());
+        let target = format!("localhost:{port}");
+        let arguments = [
+            "s_client",
+            "-connect",
+            &target,
+            "-servername",
+            "b.example",
+            "-verify_hostname",
+            "b.example",
+            "-verify_return_error",
+            "-CAfile",
+            &ca,
+            "-quiet",
+            "-crlf",
+        ];
+        let output = Run::new("openssl", arguments).input("HOST localhost\nHOST b.example\nQUIT\n").seconds(30).run();
+        let text = output.text();
+        let (wrong, right) = (text.find("504 "), text.find("220 Host accepted"));
+        assert!(wrong.is_some() && wrong < right, "{text}\n{}", output.stderr);
+    });
+}

@@ -221,5 +221,10 @@ fn a_node_without_a_certificate_says_so_and_serves() {
         node.logged(&["warn", "self-signed", "tls.certificates"]);
         let ready = node.get(node.admin, "/readyz?verbose");
         assert!(ready.status == 200 && ready.body.contains("[!] certificate: self-signed"), "{}", ready.body);
+        // Named later, it is taken, and the word back.
+        let config = String::from_utf8(node.tree.read("config.yaml").unwrap()).unwrap();
+        node.tree.write("config.yaml", format!("{config}tls: {{ certificates: [{{ cert: cert.pem, key: key.pem }}] }}\n").as_bytes());
+        kit::eventually(20, "no word of a self-signed certificate", || !node.get(node.admin, "/readyz?verbose").body.contains("self-signed"));
+        Client::ready(&node).command("NOOP").is(200);
     });
 }

@@ -207,7 +207,7 @@ fn broken_entries_are_skipped_counted_and_said() {
         assert_eq!(login(&node, "broken", "right").code, 530);
         assert_eq!((node.metric("ftps_gateway_users_loaded", &[]), node.metric("ftps_gateway_users_invalid", &[])), (Some(3.0), Some(2.0)));
         let ready = node.get(node.metrics, "/readyz?verbose");
-        assert!(ready.status == 200 && ready.body.contains("users: 2 broken entries"), "{}", ready.body);
+        assert!(ready.status == 200 && ready.body.contains("users: broken entries of users files are skipped: 2"), "{}", ready.body);
         node.logged(&["more.yaml:2", "stands twice"]);
 
         // As a reload it would be refused; mended, it is taken, and nothing is degraded any longer.

@@ -150,6 +150,19 @@ mod tests {
         assert!(answer.contains("\nftps_gateway_sessions{state=\"idle\"} 0\n"), "{answer}");
     }
 
+    /// A hung mount takes every thread of the blocking pool.
+    #[test]
+    fn metrics_answer_while_the_blocking_pool_is_stuck() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+        let (free, stuck) = std::sync::mpsc::channel::<()>();
+        runtime.block_on(async {
+            let sidecar = sidecar().await;
+            drop(tokio::task::spawn_blocking(move || stuck.recv()));
+            assert_eq!(tokio::time::timeout(LONG, sidecar.get("/metrics")).await.expect("in time").0, 200);
+        });
+        drop(free);
+    }
+
     #[tokio::test]
     async fn everything_else_is_a_problem_document() {
         let sidecar = sidecar().await;

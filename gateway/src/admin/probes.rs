@@ -9,6 +9,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::oneshot;
 
 use super::State as Node;
 use crate::observe::ready::Report;
@@ -37,8 +38,13 @@ pub(super) async fn started(State(node): State<Node>, RawQuery(query): RawQuery)
 
 /// `/metrics`.
 pub(super) async fn metrics(State(node): State<Node>) -> Response {
-    // Reads /proc and makes some hundred kilobytes of text: not on a thread that serves sessions.
-    match tokio::task::spawn_blocking(move || node.metrics.render()).await {
+    // Reads /proc and makes some hundred kilobytes of text: not on a thread that serves sessions. Nor on the blocking pool: a hung mount takes all of it, and
+    // that is when somebody looks.
+    let (done, rendered) = oneshot::channel();
+    let work = move || drop(done.send(node.metrics.render()));
+    // Without a thread `done` is dropped, which is the answer.
+    let _ = std::thread::Builder::new().name("scrape".into()).spawn(work);
+    match rendered.await {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"), (CACHE_CONTROL, "no-store")], text).into_response(),
         Err(_) => super::Problem::Internal.into_response(),
     }

@@ -138,6 +138,11 @@ impl Users {
         self.order.len()
     }
 
+    /// How many of them can log in with a certificate only, alone or besides a password.
+    pub fn needing_certificates(&self) -> usize {
+        self.order.iter().filter(|user| user.enabled && !user.client_certificates.is_empty()).count()
+    }
+
     /// The user of this name.
     pub fn find(&self, name: &str) -> Option<&Arc<User>> {
         let name = UserName::new(name.as_bytes())?;

@@ -11,6 +11,8 @@ pub mod keys;
 mod marks;
 mod near;
 mod problem;
+#[cfg(test)]
+mod reference;
 mod rules;
 mod tree;
 mod users;

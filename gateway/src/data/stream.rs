@@ -14,6 +14,7 @@ use ftps_proto::proof::Shown;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 
 use super::buffers::{Buffer, Buffers, SIZE};
@@ -259,7 +260,8 @@ fn linger(tcp: TcpStream) {
                 match tcp.try_read(&mut [0; 1024]) {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                     Ok(0) | Err(_) => break,
-                    Ok(_) => {}
+                    // Whoever sends faster than we read never makes us wait, and then no deadline would ever be looked at.
+                    Ok(_) => consume_budget().await,
                 }
             }
         };

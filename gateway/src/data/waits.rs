@@ -51,13 +51,15 @@ pub struct Wait {
     lease: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Table {
     ports: Vec<u16>,
     /// Where the search for a free port begins: round robin spreads sessions over the ports.
     next: usize,
     serial: u64,
     members: HashMap<SessionId, Place>,
+    /// The members again, by client.
+    of_client: HashMap<ClientKey, Vec<SessionId>>,
     clients: Clients,
     reserved: HashMap<(ClientKey, u16), SessionId>,
     by_address: HashMap<(IpAddr, u16), Vec<SessionId>>,
@@ -95,8 +97,7 @@ impl Waits {
     pub fn with_patience(ports: Vec<u16>, patience: Duration) -> Self {
         // The first port is not the same after every restart: clients of the last run may still come.
         let next = Ulid::now().to_bytes()[15] as usize;
-        let table =
-            Table { ports, next, serial: 0, members: HashMap::new(), clients: Clients::default(), reserved: HashMap::new(), by_address: HashMap::new() };
+        let table = Table { ports, next, ..Table::default() };
         Self(Arc::new(Shared { table: Mutex::new(table), freed: Notify::new(), patience }))
     }
 
@@ -105,6 +106,7 @@ impl Waits {
         let mut table = self.table();
         let client = table.clients.join(session, &who);
         table.members.insert(session, Place { client, who, wait: None });
+        table.of_client.entry(client).or_default().push(session);
         Member { waits: self.clone(), session }
     }
 
@@ -112,8 +114,8 @@ impl Waits {
     pub fn siblings(&self, session: SessionId) -> Vec<SessionId> {
         let table = self.table();
         let Some(place) = table.members.get(&session) else { return Vec::new() };
-        let others = table.members.iter().filter(|(id, other)| **id != session && other.client == place.client);
-        others.map(|(id, _)| *id).take(SIBLINGS).collect()
+        let all = table.of_client.get(&place.client).into_iter().flatten();
+        all.filter(|id| **id != session).take(SIBLINGS).copied().collect()
     }
 
     /// Takes a port for `session`, whose control connection comes from `ip`; an earlier wait of it is given up. With `lease`, connections from `ip` to that
@@ -203,14 +205,22 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.waits.release(self.session, None);
-        let mut table = self.waits.table();
-        if let Some(place) = table.members.remove(&self.session) {
-            table.clients.leave(self.session, &place.who);
-        }
+        self.waits.table().leave(self.session);
     }
 }
 
 impl Table {
+    fn leave(&mut self, session: SessionId) {
+        let Some(place) = self.members.remove(&session) else { return };
+        self.clients.leave(session, &place.who);
+        if let Some(all) = self.of_client.get_mut(&place.client) {
+            all.retain(|other| *other != session);
+            if all.is_empty() {
+                self.of_client.remove(&place.client);
+            }
+        }
+    }
+
     /// A port that is free for this session, taken. `None` when there is none or the session is not logged in.
     fn take(&mut self, session: SessionId, ip: IpAddr, lease: bool) -> Option<(u64, u16)> {
         let client = self.members.get(&session)?.client;
@@ -336,6 +346,7 @@ mod tests {
         assert_eq!(waits.open(c, HERE, false).await.unwrap_err(), PassiveError::Busy);
         drop(members);
         assert_eq!(waits.owner_for(first.port(), b), None);
+        assert!(waits.table().of_client.is_empty());
     }
 
     #[tokio::test]

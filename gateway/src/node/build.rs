@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 
-use super::{Error, Plan, Ready, descriptors};
+use super::{Error, Plan, Ready, descriptors, users};
 use crate::admin;
 use crate::auth::Login;
 use crate::config::{Config, Drain};
@@ -69,7 +69,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone())), Arc::new(transfers.clone())]);
     let readiness = Readiness::new();
     let latch = readiness.latch("listeners");
-    say_broken_users(&plan, &metrics, &readiness);
+    users::begin(&plan, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
 
     let explicit = listen("listen.explicit", &config.conn.explicit)?;
@@ -81,9 +81,8 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let incarnation = Incarnation::now();
     let house = Arc::new(house(&plan, incarnation, &observer, data.numbers())?);
     scrape(&metrics, &house, &log, &transfers);
-    // The quick start's banner shows the fingerprint; everybody else wants a certificate that can be verified.
     if !plan.hash.is_empty() {
-        warn_of_self_signed(&house.tls, &readiness);
+        note_self_signed(&house.tls, &readiness);
     }
     let door = Arc::new(Admission::new(config.conn.allow_from.clone(), house.limits.clone()));
     let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone());
@@ -140,22 +139,13 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports:
     })
 }
 
-/// At start a broken entry of a users file shuts out one user, not all.
-fn say_broken_users(plan: &Plan, metrics: &Metrics, readiness: &Readiness) {
-    for problem in &plan.broken_users {
-        tracing::error!("users entry skipped: {problem}");
-    }
-    let skipped = crate::config::skipped(&plan.broken_users);
-    metrics.set_users(plan.users.count(), skipped);
-    let detail = (skipped > 0).then(|| format!("{skipped} broken entries of the users files are skipped; the log and check-config say why"));
-    readiness.set_degraded("users", detail);
-}
-
-fn warn_of_self_signed(tls: &Tls, readiness: &Readiness) {
-    if tls.certificates().infos().iter().any(|info| info.self_signed) {
+/// The quick start's banner shows the fingerprint; everybody else wants a certificate that can be verified. Said again, or taken back, by each reload.
+pub(super) fn note_self_signed(tls: &Tls, readiness: &Readiness) {
+    let self_signed = tls.certificates().infos().iter().any(|info| info.self_signed);
+    if self_signed {
         tracing::warn!("{SELF_SIGNED}");
-        readiness.set_degraded("certificate", Some(SELF_SIGNED.to_owned()));
     }
+    readiness.set_degraded("certificate", self_signed.then(|| SELF_SIGNED.to_owned()));
 }
 
 /// What sessions are told of the configuration.

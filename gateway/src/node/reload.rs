@@ -15,9 +15,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::build::{Built, settings};
+use super::build::{Built, note_self_signed, settings};
 use super::watch::Watch;
-use super::{descriptors, every};
+use super::{descriptors, every, users};
 use crate::auth::Users;
 use crate::config::keys::{Acts, Key};
 use crate::config::{self, Drain, Loaded, Marks};
@@ -151,13 +151,14 @@ impl Reloader {
         self.drain.store(Arc::new(config.drain));
         self.log.set_levels(&config.log);
         self.transfers.set(config.log.transfer_log);
-        self.metrics.set_users(users.count(), 0);
-        self.readiness.set_degraded("users", None);
+        // A reload skips nobody: it is refused instead.
+        users::tell(&users, 0, config.tls.client_auth.mode, &self.metrics, &self.readiness);
         if changed.iter().any(|key| key.name == "limits.sessions") {
             descriptors::raise(config.limits.sessions);
         }
         let changes = house.login.replace(Arc::new(users));
         let certificates = house.tls.renew(tls);
+        note_self_signed(&house.tls, &self.readiness);
         let (names, revoked) = (changes.names(), house.tls.revoked());
         let leaves = |entry: &Entry| revoked.contains(&entry.id) || entry.user().is_some_and(|user| names.contains(&*user));
         let told = house.live.end(leaves, EndReason::UserChanged, false);

@@ -54,7 +54,7 @@ fn perform(tree: &Arc<Tree>, job: Job) -> Result<Outcome, FileError> {
         Job::Available(path) => tree.available(&path).map(Outcome::Size),
         Job::ListOnControl(path) => listing::on_control(tree, &path).map(Outcome::Lines),
         // These never come here: the loop keeps them.
-        Job::Login { .. } | Job::Who | Job::Passive { .. } | Job::Active(_) | Job::Transfer(_) => Err(FileError::Denied),
+        Job::Login { .. } | Job::CheckHost(_) | Job::Who | Job::Passive { .. } | Job::Active(_) | Job::Transfer(_) => Err(FileError::Denied),
     }
 }
 
@@ -68,7 +68,7 @@ fn change(job: &Job) -> Option<Event<'_>> {
         Job::SetModified { path, .. } => (Verb::Mfmt, path, None),
         Job::SetFacts { path, .. } => (Verb::Mff, path, None),
         Job::CheckDirectory(_) | Job::CheckExists(_) | Job::Stat(_) | Job::AsciiSize(_) | Job::Available(_) | Job::ListOnControl(_) => return None,
-        Job::Login { .. } | Job::Who | Job::Passive { .. } | Job::Active(_) | Job::Transfer(_) => return None,
+        Job::Login { .. } | Job::CheckHost(_) | Job::Who | Job::Passive { .. } | Job::Active(_) | Job::Transfer(_) => return None,
     };
     Some(Event::FileChanged { verb, path: path.as_bytes(), to })
 }

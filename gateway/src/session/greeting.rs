@@ -57,9 +57,10 @@ impl Greeting {
             }
             return Err(reason);
         }
-        let Secured { stream, fingerprint, certificate, .. } = handshake(control.into_inner(), &mut self.carried).await?;
+        let Secured { stream, fingerprint, certificate, server_name, .. } = handshake(control.into_inner(), &mut self.carried).await?;
         self.machine.input(Input::Secured);
         self.carried.certificate = certificate.map(identity);
+        self.carried.server_name = server_name;
         Ok(Session::new(Control::new(stream), self.machine, self.carried, fingerprint))
     }
 }

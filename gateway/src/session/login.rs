@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ftps_proto::command::{Password, UserName};
-use ftps_proto::machine::io::{Account, LoginRefusal, Outcome};
+use ftps_proto::command::{HostName, Password, UserName};
+use ftps_proto::machine::io::{Account, FileError, LoginRefusal, Outcome};
 
 use super::Carried;
 use super::work::{Brought, Done, Work};
@@ -56,6 +56,17 @@ pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password
             }
         }
     }))
+}
+
+/// HOST: a name that a certificate of ours covers, and not another one than SNI asked for: whoever proved to be one host must not answer as the other.
+/// An address is the one that the client came to. A self-signed certificate covers whatever it is called.
+pub(super) fn host(carried: &Carried, name: &HostName) -> Work {
+    let name = name.as_str();
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().is_ok();
+    let asked = carried.server_name.as_deref().is_none_or(|asked| asked.eq_ignore_ascii_case(name));
+    let served = address || (asked && carried.house.tls.certificates().covers(name));
+    let outcome = if served { Outcome::Ok } else { Outcome::Failed(FileError::NotFound) };
+    Work::Job(Box::pin(async { outcome.into() }))
 }
 
 async fn check(house: &super::House, attempt: Attempt<'_>) -> Result<(Admittance, LoginMethod), (LoginRefusal, LoginFault)> {

@@ -113,6 +113,8 @@ pub struct Carried {
     pub keys: Arc<SessionKeys>,
     /// The certificate that the client showed in the handshake.
     pub certificate: Option<Arc<CertificateIdentity>>,
+    /// The host that the client asked for in the handshake (SNI).
+    pub server_name: Option<String>,
     /// The configuration at the start of the session.
     pub settings: Arc<Settings>,
     /// What all sessions share.

@@ -49,6 +49,8 @@ pub struct Session {
     active: Instant,
     /// When the command that is being answered came.
     asked: Instant,
+    /// Once the reply is out, the session ends: its client has no ticket left.
+    ends_after_reply: bool,
     /// Whether `limits.session_max` was said already.
     aged: bool,
 }
@@ -75,7 +77,22 @@ impl Session {
         let now = Instant::now();
         let nameless = Instant::from_std(carried.identity.since);
         let (work, spoken) = (Work::Idle, Arc::default());
-        Self { control, machine, carried, channel, work, account: None, record: None, fingerprint, spoken, nameless, active: now, asked: now, aged: false }
+        Self {
+            control,
+            machine,
+            carried,
+            channel,
+            work,
+            account: None,
+            record: None,
+            fingerprint,
+            spoken,
+            nameless,
+            active: now,
+            asked: now,
+            ends_after_reply: false,
+            aged: false,
+        }
     }
 
     /// Serves until the end.
@@ -156,6 +173,7 @@ impl Session {
     fn begin(&mut self, job: Job) {
         self.work = match job {
             Job::Login { user, password, host: _ } => login::start(&self.carried, user, password),
+            Job::CheckHost(name) => login::host(&self.carried, &name),
             Job::Passive { family, pasv } => transfer::passive(&mut self.channel, &self.carried, family, pasv),
             Job::Active(address) => {
                 self.channel.connect_to(address);
@@ -196,7 +214,7 @@ impl Session {
                 self.ended(TransferEnd::NoConnection(refusal));
                 if refusal == DataRefusal::SessionReuseRequired && self.channel.is_spent() {
                     // This session can never show proof again. On its next connection the client gets its tickets in time.
-                    self.machine.input(Input::EndWhenIdle(EndReason::TicketsSpent));
+                    self.ends_after_reply = true;
                 }
             }
             Step::Pumped(end) => self.ended(end),

@@ -28,6 +28,8 @@ pub struct Secured<IO> {
     pub facts: Facts,
     /// What the client showed, if it was asked to.
     pub certificate: Option<ClientCertificate>,
+    /// The host that the client asked for (SNI).
+    pub server_name: Option<String>,
     /// SHA-256 of what tells one TLS client from another; the same for its first and its resumed handshakes.
     pub fingerprint: [u8; 32],
 }
@@ -56,7 +58,8 @@ where
         let stream = StartHandshake::from_parts(accepted, io).into_stream(config).await.map_err(|error| of_io(&error))?;
         let finished = tls.control_finished(keys, &hello, connection(&stream));
         let (facts, certificate) = finished.map_err(|error| AcceptError { failure: failure(&error), detail: error.to_string() })?;
-        Ok(Secured { stream, facts, certificate, fingerprint: Sha256::digest(&hello.fingerprint).into() })
+        let server_name = connection(&stream).server_name().map(str::to_owned);
+        Ok(Secured { stream, facts, certificate, server_name, fingerprint: Sha256::digest(&hello.fingerprint).into() })
     };
     match timeout_at(deadline, work).await {
         Ok(done) => done,

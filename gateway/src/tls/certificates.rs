@@ -79,6 +79,12 @@ impl Certificates {
         self.now.load().iter().map(|loaded| loaded.info.clone()).collect()
     }
 
+    /// Whether any of them is for this host. A self-signed one is for every host: nobody verifies its names.
+    pub fn covers(&self, name: &str) -> bool {
+        let of = |info: &CertificateInfo| info.self_signed || info.names.iter().any(|known| known == name || wildcard_matches(known, name));
+        self.now.load().iter().any(|loaded| of(&loaded.info))
+    }
+
     /// By name (exact, then wildcard, then the first certificate); of several for that name the one that the client can verify, ECDSA before RSA.
     fn choose(&self, name: Option<&str>, can_verify: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
         let now = self.now.load();

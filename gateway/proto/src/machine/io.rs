@@ -71,6 +71,8 @@ pub enum Job {
         /// The virtual host asked for by `HOST`, if any.
         host: Option<HostName>,
     },
+    /// Is this a host that is served here, and the one that TLS was started for (RFC 7151)? Answer: [`Outcome::Ok`] or [`Outcome::Failed`].
+    CheckHost(HostName),
     /// Is this a directory the user may enter? Answer: [`Outcome::Ok`] or [`Outcome::Failed`].
     CheckDirectory(VirtualPath),
     /// Make a directory. Answer: Ok or Failed.

@@ -52,13 +52,25 @@ impl Machine {
         }
     }
 
-    /// RFC 7151 §3.1: before USER only. What was said in clear text does not outlive AUTH TLS; SNI is for that.
+    /// RFC 7151 §3.1: before USER only. What was said in clear text does not outlive AUTH TLS and is noted unlooked; SNI is for that.
     pub(super) fn host(&mut self, name: HostName) {
         if self.login != Login::Nobody {
             return self.refuse(Refusal::HostTooLate);
         }
-        self.settings.host = Some(name);
-        self.succeed(Success::Host);
+        if self.stage != Stage::Secured {
+            return self.succeed(Success::Host);
+        }
+        self.run(Job::CheckHost(name.clone()), Pending::Host(name));
+    }
+
+    /// HOST was looked up. A host that is not served leaves the one of before (RFC 7151 §3.2: 504).
+    pub(super) fn host_checked(&mut self, name: HostName, served: bool) {
+        if served {
+            self.settings.host = Some(name);
+            self.succeed(Success::Host);
+        } else {
+            self.refuse(Refusal::UnknownHost);
+        }
     }
 
     /// 331 for every name, known or not. RFC 959 lets a server take USER at any time; a session that changes its user would change its

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use crate::command::UserName;
+use crate::command::{HostName, UserName};
 use crate::listing::{Entry, EntryKind, write_facts};
 use crate::path::VirtualPath;
 use crate::reply::{Reply, Success};
@@ -21,6 +21,8 @@ pub(super) enum Pending {
     Password,
     /// USER, with a client certificate.
     Certificate(UserName),
+    /// HOST.
+    Host(HostName),
     /// CWD, CDUP.
     Directory(VirtualPath),
     /// RNFR.
@@ -55,6 +57,7 @@ impl Machine {
         match (pending, outcome) {
             (Pending::Password, Outcome::Login(result)) => self.password_checked(result),
             (Pending::Certificate(name), Outcome::Login(result)) => self.certificate_checked(name, result),
+            (Pending::Host(name), outcome) => self.host_checked(name, outcome == Outcome::Ok),
             (Pending::Directory(path), Outcome::Ok) => {
                 self.settings.cwd = path;
                 self.succeed(Success::DirectoryChanged);

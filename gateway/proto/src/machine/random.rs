@@ -291,6 +291,7 @@ fn outcome(job: &Job, dice: &mut Dice) -> Outcome {
         | Job::MakeDirectory(_)
         | Job::RemoveDirectory(_)
         | Job::Delete(_)
+        | Job::CheckHost(_)
         | Job::CheckExists(_)
         | Job::Rename { .. }
         | Job::SetModified { .. }

@@ -128,6 +128,8 @@ pub enum Refusal {
     UserFirst,
     AlreadyLoggedIn,
     HostTooLate,
+    /// RFC 7151 §3.2.
+    UnknownHost,
     RnfrFirst,
     OnlyEpsv,
     RestartNeedsImage,
@@ -173,6 +175,7 @@ impl Refusal {
             Self::RnfrFirst => (503, "Use RNFR first"),
             Self::OnlyEpsv => (503, "Only EPSV is allowed after EPSV ALL"),
             Self::RestartNotHere => (503, "REST does not go with this command"),
+            Self::UnknownHost => (504, "No such host here, or not the one TLS was started for"),
             Self::BadMechanism => (504, "Unknown mechanism; use AUTH TLS"),
             Self::ProtUnknown => (504, "Unknown protection level; use PROT P"),
             Self::UnsupportedArgument => (504, "This parameter is not supported"),

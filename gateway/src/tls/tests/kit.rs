@@ -251,7 +251,7 @@ pub(super) async fn try_connect(node: &Tls, client: &Client) -> Result<Connected
     });
     let keys = node.session(SessionId::now());
     let secured = accept(node, &keys, near, soon()).await;
-    let Secured { mut stream, facts, fingerprint, certificate } = secured?;
+    let Secured { mut stream, facts, fingerprint, certificate, .. } = secured?;
     stream.write_all(b"220").await.unwrap();
     stream.flush().await.unwrap();
     assert_eq!(&other_end.await.unwrap().unwrap(), b"220");

@@ -22,6 +22,7 @@ pub(super) fn describe(job: &Job) -> String {
         Job::MakeDirectory(path) => format!("mkdir {}", text(path)),
         Job::RemoveDirectory(path) => format!("rmdir {}", text(path)),
         Job::Delete(path) => format!("delete {}", text(path)),
+        Job::CheckHost(name) => format!("host {}", name.as_str()),
         Job::CheckExists(path) => format!("exists {}", text(path)),
         Job::Rename { from, to } => format!("rename {} {}", text(from), text(to)),
         Job::Stat(path) => format!("stat {}", text(path)),
