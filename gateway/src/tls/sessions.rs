@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use super::cache::TlsId;
 use super::clients::Chain;
@@ -25,7 +25,7 @@ pub struct SessionKeys {
     terms: Arc<Terms>,
     registry: Arc<Registry>,
     /// Somebody has logged in: what it proves is now said by the list of its client's sessions.
-    claimed: AtomicBool,
+    claimed: OnceLock<Instant>,
     inner: Mutex<Inner>,
 }
 
@@ -46,7 +46,7 @@ impl SessionKeys {
     /// A new session, known to `registry` until it is dropped.
     pub(super) fn new(id: SessionId, registry: &Arc<Registry>, terms: Arc<Terms>) -> Arc<Self> {
         let inner = Inner { family: Family(id.0), own: Vec::new(), previous: None, states: Vec::new(), attempt: None, chain: None };
-        let keys = Arc::new(Self { id, terms, registry: registry.clone(), claimed: AtomicBool::new(false), inner: Mutex::new(inner) });
+        let keys = Arc::new(Self { id, terms, registry: registry.clone(), claimed: OnceLock::new(), inner: Mutex::new(inner) });
         registry.lock().living.insert(id, Arc::downgrade(&keys));
         keys
     }
@@ -58,12 +58,12 @@ impl SessionKeys {
 
     /// Somebody has logged in, and other sessions of the same client know.
     pub fn claim(&self) {
-        self.claimed.store(true, Ordering::Release);
+        let _ = self.claimed.set(Instant::now());
     }
 
-    /// Whether somebody has logged in.
+    /// Whether somebody has logged in, so long ago that every data handshake which began before has ended.
     pub(super) fn is_claimed(&self) -> bool {
-        self.claimed.load(Ordering::Acquire)
+        self.claimed.get().is_some_and(|at| at.elapsed() >= SETTLED)
     }
 
     /// What its handshakes are held to.
@@ -220,6 +220,9 @@ impl Registry {
 const KEYS_MAX: usize = 256;
 /// TLS 1.2 sessions of one session: its own, or the one it resumed.
 const STATES_MAX: usize = 4;
+
+/// A data handshake learns the sessions of its client when it begins; one that logs in meanwhile is not among them.
+const SETTLED: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -63,6 +63,7 @@ async fn a_session_where_nobody_has_logged_in_proves_its_family() {
         // Now it is another user's: the list of the client's sessions decides.
         let third = connect(&node, &client).await;
         third.keys.claim();
+        std::thread::sleep(Duration::from_millis(1100));
         if mode == Mode::Tls13 {
             assert_eq!(data_handshake(node.for_data(&first.keys, &[]), &client), Ok(Full), "{mode:?}: after the login");
         }
