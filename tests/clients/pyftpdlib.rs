@@ -32,7 +32,7 @@ fn pyftpdlibs_functional_tests_hold() {
         let runner = super::wire::beside("pyftpdlib_run.py").display().to_string();
         let arguments = [runner, source.display().to_string(), node.pki.ca.display().to_string(), port(0), port(1)];
         let output = Run::new("python3", ["-W".to_owned(), "ignore".to_owned()].into_iter().chain(arguments)).at(&node.root).seconds(140).run();
-        println!("{}", output.text());
+        eprintln!("{}", output.text());
         output.ok();
     });
 }

@@ -241,7 +241,7 @@ impl Script {
         assert!(!handshakes.is_empty() && handshakes.iter().all(|line| line["version"] == version), "not {version} alone: {handshakes:#?}");
         let data: Vec<&&Value> = handshakes.iter().filter(|line| line["channel"] == "data").collect();
         let resumed = data.iter().filter(|line| line["resumed"] != "full").count();
-        println!("{} {} {}: {resumed} of {} data connections resumed", self.arguments.last().unwrap(), self.version, self.mode, data.len());
+        eprintln!("{} {} {}: {resumed} of {} data connections resumed", self.arguments.last().unwrap(), self.version, self.mode, data.len());
         assert!(!self.resumes || resumed == data.len(), "{resumed} of {} data connections resumed", data.len());
         let uploads: Vec<&Value> = lines.iter().filter(|line| line["event"] == "transfer_ended" && line["direction"] == "upload").collect();
         let end = if self.ends == Ends::Fin { "fin" } else { "close_notify" };
