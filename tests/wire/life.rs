@@ -59,6 +59,22 @@ fn a_draining_node_finishes_its_transfer() {
 }
 
 #[test]
+fn a_draining_node_lets_sessions_work_until_they_are_idle() {
+    kit::test(60, || {
+        let mut node = Node::with(Options::default().set("drain", "{ delay: 0s, idle: 2s, timeout: 50s }"));
+        let mut client = Client::ready(&node);
+        node.signal(Signal::TERM);
+        node.logged(&["drain"]);
+        for _ in 0..6 {
+            std::thread::sleep(Duration::from_millis(500));
+            client.put("STOR a", b"bytes").is(226);
+        }
+        client.expect(421);
+        assert_eq!(node.wait(20), Some(0));
+    });
+}
+
+#[test]
 fn a_second_signal_cuts() {
     kit::test(60, || {
         let mut node = Node::with(Options::default().set("drain", "{ delay: 0s, idle: 60s, timeout: 60s }"));

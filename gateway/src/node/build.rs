@@ -145,7 +145,13 @@ pub(super) fn note_self_signed(tls: &Tls, readiness: &Readiness) {
 
 /// What sessions are told of the configuration.
 pub(super) fn settings(config: &Config) -> Settings {
-    Settings { limits: config.limits.clone(), tls_reuse: config.data.tls_reuse, upload_end: config.data.upload_end, active: config.data.active }
+    Settings {
+        limits: config.limits.clone(),
+        tls_reuse: config.data.tls_reuse,
+        upload_end: config.data.upload_end,
+        active: config.data.active,
+        drain_idle: config.drain.idle,
+    }
 }
 
 fn transfer_log(config: &Config) -> Result<TransferLog, Error> {

@@ -77,6 +77,8 @@ pub struct Settings {
     pub upload_end: UploadEnd,
     /// `data.active`.
     pub active: bool,
+    /// `drain.idle`: without a command before a draining node says 421.
+    pub drain_idle: std::time::Duration,
     /// Deadlines.
     pub limits: limits::Config,
 }

@@ -162,6 +162,9 @@ impl Session {
             Happened::Turn(Turn::Flushed) => {}
             Happened::Turn(Turn::Failed) => return Some(CloseReason::ConnectionLost),
             Happened::Message(Message::End(reason)) => self.machine.input(Input::End(reason)),
+            // A draining node says it again each second.
+            Happened::Message(Message::EndWhenIdle(EndReason::Shutdown))
+                if self.account.is_some() && self.active.elapsed() < self.carried.settings.drain_idle => {}
             Happened::Message(Message::EndWhenIdle(reason)) => self.machine.input(Input::EndWhenIdle(reason)),
             Happened::Message(Message::Data(arrival)) => self.channel.arrive(*arrival),
             Happened::Step(step) => self.advance(step),
