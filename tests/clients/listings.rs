@@ -20,8 +20,9 @@ fn a_hundred_thousand_names_need_no_memory() {
         for (command, lines) in [("LIST many", MANY), ("NLST many", MANY), ("MLSD many", MANY + 1)] {
             let (names, highest) = stream(&node, &mut client, command);
             assert_eq!(names.len(), lines, "{command}: no name is lost or doubled");
-            // The text of such a listing is 2 to 10 MB; what is held of it is one buffer.
-            assert!(highest < before + 6 * 1024, "{command}: {before} KiB before, {highest} KiB while it ran");
+            // All entries and the text of such a listing would be 15 MB and more; what is held of it is one buffer. The rest is the first use of threads and
+            // code, 3 to 7 MiB as seen on busy machines.
+            assert!(highest < before + 10 * 1024, "{command}: {before} KiB before, {highest} KiB while it ran");
         }
     });
 }
