@@ -81,9 +81,9 @@ impl Control {
         let mut control = Self { stream, unread: Vec::new(), name, config, server, local, resumed: false, version: None };
         if target.implicit {
             control.secure()?;
-            control.expect(&[220])?;
+            control.answer(&[220])?;
         } else {
-            control.expect(&[220])?;
+            control.answer(&[220])?;
             control.command("AUTH TLS", &[234])?;
             control.secure()?;
         }
@@ -97,7 +97,7 @@ impl Control {
             let mut line = b"PASS ".to_vec();
             line.extend_from_slice(password);
             self.send(&line)?;
-            self.expect(&[230])?;
+            self.answer(&[230])?;
         }
         for line in ["PBSZ 0", "PROT P", "TYPE I"] {
             self.command(line, &[200])?;
@@ -108,7 +108,7 @@ impl Control {
     /// Sends a command and wants one of these codes.
     pub(super) fn command(&mut self, line: &str, codes: &[u16]) -> Result<Reply, Broken> {
         self.send(line.as_bytes())?;
-        self.expect(codes)
+        self.answer(codes)
     }
 
     /// Where PASV says that a data connection should go.
@@ -131,7 +131,7 @@ impl Control {
         Read::by_ref(&mut stream).take(FETCHED).read_to_end(&mut bytes)?;
         let resumed = stream.conn.handshake_kind() == Some(HandshakeKind::Resumed);
         drop(stream);
-        self.expect(&[226, 250])?;
+        self.answer(&[226, 250])?;
         Ok(Brought { bytes, resumed })
     }
 
@@ -145,7 +145,7 @@ impl Control {
         // Tickets that nobody reads would turn the end into a reset.
         let _ = stream.read(&mut [0]);
         drop(stream);
-        self.expect(&[226, 250]).map(drop)
+        self.answer(&[226, 250]).map(drop)
     }
 
     fn data(&self, socket: TcpStream) -> Result<StreamOwned<ClientConnection, TcpStream>, Broken> {
@@ -167,7 +167,7 @@ impl Control {
         Ok(self.stream.write_all(&bytes)?)
     }
 
-    fn expect(&mut self, codes: &[u16]) -> Result<Reply, Broken> {
+    fn answer(&mut self, codes: &[u16]) -> Result<Reply, Broken> {
         let reply = self.reply()?;
         if codes.contains(&reply.code) { Ok(reply) } else { Err(Broken::Refused(reply)) }
     }

@@ -139,6 +139,8 @@ fn sessions(patient: &Patient, config: &Arc<ClientConfig>, findings: &mut Vec<Fi
     let mut others = Vec::new();
     let (mut resumed, mut failed) = (0, None);
     for _ in 0..patient.connections {
+        // As a client that comes back would: not in the same millisecond.
+        std::thread::sleep(PAUSE);
         match Control::open(&patient.target, config).and_then(|mut control| control.log_in(&patient.user, &patient.password).map(|()| control)) {
             Ok(control) => {
                 resumed += usize::from(control.resumed);
@@ -238,6 +240,8 @@ const LEAVE_IMPLICIT: &str = "for a port that begins with AUTH TLS leave --impli
 const RESUMPTION: &str = "TLS sessions";
 const SOURCE: &str = "client address";
 const FILES: &str = "files";
+/// Between two sessions.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Seconds that clocks may differ.
 const CLOCK: i64 = 5;
 /// For a file to be seen on another node.
