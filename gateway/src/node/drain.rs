@@ -46,14 +46,7 @@ impl Signals {
 }
 
 /// Waits for a signal, then drains; `None` for `drain`: ends at once. True when sessions were cut.
-pub(super) async fn run(
-    mut signals: Signals,
-    drain: Option<&ArcSwap<Drain>>,
-    house: &House,
-    door: &Admission,
-    ready: &Readiness,
-    metrics: &Metrics,
-) -> bool {
+pub(super) async fn run(mut signals: Signals, drain: Option<&ArcSwap<Drain>>, house: &House, door: &Admission, ready: &Readiness, metrics: &Metrics) -> bool {
     let asked = signals.next().await;
     ready.set_draining(true);
     metrics.set_draining(true);
