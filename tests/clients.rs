@@ -13,6 +13,7 @@ mod clients {
     mod listings;
     mod mirrors;
     mod names;
+    mod parallel;
     mod pyftpdlib;
     mod scripts;
     mod wire;

@@ -124,6 +124,11 @@ pub const fn wants_lease(policy: ReusePolicy, shown: Shown, hidden: bool) -> boo
     }
 }
 
+/// Whether policy will ask every connection of a session for proof, once it has shown one.
+pub const fn insists(policy: ReusePolicy, hidden: bool) -> bool {
+    !wants_lease(policy, Shown::Withheld, hidden)
+}
+
 /// How the bytes of an upload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamEnd {

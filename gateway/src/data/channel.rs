@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use ftps_proto::machine::io::{DataRefusal, PassiveError};
 use ftps_proto::proof::{self, ReusePolicy};
+use ftps_proto::verbs::Verb;
 use rustls::{ServerConfig, ServerConnection};
 
 use super::active;
 use super::clients::Client;
 use super::reception::Reception;
-use super::spenders::Spenders;
+use super::spenders::{ClientId, Next, Spenders};
 use super::stream::{DataStream, Past};
 use super::waits::{Member, Wait, Waits};
 use crate::net::Arrival;
@@ -47,7 +48,7 @@ pub struct Setup {
     pub waits: Waits,
     /// `limits.data_timeout`.
     pub data_timeout: Duration,
-    /// Clients that spend each ticket.
+    /// Clients that spend each ticket, across sessions.
     pub spenders: Spenders,
     /// Is told of handshakes and refusals.
     pub observer: Observer,
@@ -61,6 +62,7 @@ pub struct Channel {
     pub(super) setup: Arc<Setup>,
     pub(super) past: Arc<Past>,
     pub(super) policy: ReusePolicy,
+    pub(super) client: ClientId,
     member: Option<Member>,
     state: State,
 }
@@ -79,12 +81,13 @@ enum State {
 impl Channel {
     /// Closed, nobody logged in.
     pub fn new(setup: Setup) -> Self {
-        Self { setup: Arc::new(setup), past: Arc::default(), policy: ReusePolicy::default(), member: None, state: State::Closed }
+        Self { setup: Arc::new(setup), past: Arc::default(), policy: ReusePolicy::default(), client: ClientId::default(), member: None, state: State::Closed }
     }
 
     /// The session logs in, before the reply to PASS. `policy`: the user's own, or `data.tls_reuse`.
     pub fn log_in(&mut self, client: Client, policy: ReusePolicy) {
         self.policy = policy;
+        self.client = ClientId::from(&client);
         self.member = Some(self.setup.waits.join(self.setup.session, client));
     }
 
@@ -174,6 +177,19 @@ impl Channel {
         self.past.spent.load(Ordering::Relaxed)
     }
 
+    /// Whether the client, when its upload is over, has no ticket for a next one although policy will ask for it, and loses nothing by going on in a new session.
+    pub fn runs_dry(&self) -> bool {
+        let goes_on = || self.past.next() == Next::Transfer && self.setup.spenders.next(self.client) == Some(Next::Transfer);
+        proof::insists(self.policy, HIDDEN) && self.past.is_dry() && goes_on()
+    }
+
+    /// A command was answered.
+    pub fn note_command(&self, verb: Verb) {
+        if is_work(verb) {
+            self.past.note_work();
+        }
+    }
+
     /// Whether this session ever ended an upload with close_notify.
     pub fn has_ended_cleanly(&self) -> bool {
         self.past.ended_cleanly.load(Ordering::Relaxed)
@@ -201,6 +217,14 @@ impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Channel")
     }
+}
+
+/// Whether a command between an upload and the next transfer is more than the way there.
+const fn is_work(verb: Verb) -> bool {
+    use Verb::{Allo, Cdup, Cwd, Epsv, Feat, Mkd, Mode, Noop, Opts, Pasv, Pbsz, Prot, Pwd, Rest, Stru, Syst, Type};
+    use Verb::{Abor, Appe, Eprt, List, Mlsd, Nlst, Port, Quit, Retr, Stor, Stou};
+    let way = matches!(verb, Allo | Cdup | Cwd | Epsv | Feat | Mkd | Mode | Noop | Opts | Pasv | Pbsz | Prot | Pwd | Rest | Stru | Syst | Type);
+    !way && !matches!(verb, Abor | Appe | Eprt | List | Mlsd | Nlst | Port | Quit | Retr | Stor | Stou)
 }
 
 impl Setup {

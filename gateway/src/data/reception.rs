@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::channel::{Channel, HIDDEN, Setup};
 use super::handshake::{self, Failed, Finished};
+use super::spenders::{ClientId, Next};
 use super::stream::{DataStream, Past};
 use super::waits::Wait;
 use crate::net::Arrival;
@@ -31,6 +32,7 @@ pub(super) struct Reception {
     setup: Arc<Setup>,
     past: Arc<Past>,
     policy: ReusePolicy,
+    client: ClientId,
     leased: bool,
     /// Given up when this ends: with the proof at the latest.
     _wait: Option<Wait>,
@@ -42,6 +44,8 @@ pub(super) struct Reception {
     candidates: Vec<Candidate>,
     /// One without proof that may have the transfer, and when.
     held: Option<(Pin<Box<Sleep>>, Box<Finished>)>,
+    /// A refused one of the client itself. It stays open until the reply that says so: curl, whose upload breaks before, never reads the reply.
+    refused: Option<Box<Finished>>,
 }
 
 type Candidate = Pin<Box<dyn Future<Output = Done> + Send>>;
@@ -64,6 +68,7 @@ impl Reception {
             setup: channel.setup.clone(),
             past: channel.past.clone(),
             policy: channel.policy,
+            client: channel.client,
             leased,
             _wait: wait,
             dialing: None,
@@ -71,6 +76,7 @@ impl Reception {
             why: DataRefusal::Timeout,
             candidates: Vec::new(),
             held: None,
+            refused: None,
         }
     }
 
@@ -155,17 +161,18 @@ impl Reception {
                 None
             }
             Verdict::Refuse(_) => {
-                handshake::refuse(finished);
-                self.refused(likely);
+                let former = if likely { self.refused.replace(Box::new(finished)) } else { Some(Box::new(finished)) };
+                former.into_iter().for_each(|one| handshake::refuse(*one));
+                self.refuse(likely);
                 None
             }
         }
     }
 
     fn take(&self, finished: Finished, proven: bool) -> DataStream {
-        // Where policy would take the next connection without proof, no client needs its ticket early, and Ruby, which reads nothing on an upload, would
-        // lose the end of its file by it: its kernel answers unread bytes with a reset.
-        let early = !proof::wants_lease(self.policy, Shown::Never, HIDDEN) && self.setup.spenders.contains(self.setup.fingerprint);
+        // Where policy would take the next connection without proof, or a new session serves the client as well, it does not need its ticket early, and Ruby,
+        // which reads nothing on an upload, would lose the end of its file by it: its kernel answers unread bytes with a reset.
+        let early = proof::insists(self.policy, HIDDEN) && self.setup.spenders.next(self.client) == Some(Next::Other);
         DataStream::new(finished, proven, early, self.past.clone())
     }
 
@@ -176,14 +183,14 @@ impl Reception {
         Some(self.take(*finished, false))
     }
 
-    /// This client uses each ticket once: where policy insists on proof, it gets a new one before it sends.
+    /// This client uses each ticket once.
     fn spends(&self) {
         self.past.spent.store(true, Ordering::Relaxed);
-        self.setup.spenders.insert(self.setup.fingerprint);
+        self.setup.spenders.insert(self.client, self.past.next());
     }
 
     /// A finished handshake without the proof that policy demands.
-    fn refused(&mut self, likely: bool) {
+    fn refuse(&mut self, likely: bool) {
         self.setup.tell(&Event::DataRefused { refusal: DataRefusal::SessionReuseRequired });
         if likely && self.past.shown(true) == Shown::Withheld {
             self.spends();
@@ -212,6 +219,7 @@ impl Reception {
             handshake::refuse(*held.1);
             self.setup.tell(&Event::DataRefused { refusal: DataRefusal::SessionReuseRequired });
         }
+        self.refused.take().into_iter().for_each(|one| handshake::refuse(*one));
         for candidate in self.candidates.drain(..) {
             drop(candidate);
             self.setup.tell(&Event::HandshakeFailed { channel: Which::Data, reason: HandshakeFailure::Closed, detail: "another connection finished first" });
@@ -219,6 +227,7 @@ impl Reception {
     }
 
     fn give_up(&mut self) -> DataRefusal {
+        self.refused.take().into_iter().for_each(|one| handshake::refuse(*one));
         // A refused session was counted when it was refused.
         if self.why != DataRefusal::SessionReuseRequired {
             self.setup.tell(&Event::DataRefused { refusal: self.why });

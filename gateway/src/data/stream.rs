@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use super::handshake::Finished;
 pub use super::link::Cut;
 use super::link::Link;
+use super::spenders::Next;
 use crate::observe::event::TlsVersion;
 
 /// A data connection, ready to move bytes one way.
@@ -49,6 +50,8 @@ pub(super) struct Past {
     tickets: Mutex<VecDeque<u64>>,
     /// After such a one none came: the client has no ticket left.
     pub(super) spent: AtomicBool,
+    /// After such a one the client needed its session for something else than the next transfer.
+    lingers: AtomicBool,
 }
 
 impl Past {
@@ -58,12 +61,29 @@ impl Past {
         if !is(&self.proven) {
             return Shown::Never;
         }
-        let withheld = is(&self.spent) || (is(&self.uploaded) && !is(&self.reuses));
+        let withheld = is(&self.spent) || self.is_dry();
         if withheld && likely { Shown::Withheld } else { Shown::Proof }
     }
 
     fn note_transfer(&self, uploaded: bool) {
         self.uploaded.store(uploaded, Ordering::Relaxed);
+    }
+
+    /// Whether a client that uses each ticket once has none now.
+    pub(super) fn is_dry(&self) -> bool {
+        self.uploaded.load(Ordering::Relaxed) && !self.reuses.load(Ordering::Relaxed)
+    }
+
+    /// The client asks about files, or changes them.
+    pub(super) fn note_work(&self) {
+        if self.uploaded.load(Ordering::Relaxed) {
+            self.lingers.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What the client does when an upload is over, as far as this session knows.
+    pub(super) fn next(&self) -> Next {
+        if self.lingers.load(Ordering::Relaxed) { Next::Other } else { Next::Transfer }
     }
 
     /// A connection proved the session, with this ticket if it was one.

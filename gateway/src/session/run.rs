@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ftps_proto::machine::Machine;
-use ftps_proto::machine::io::{Action, DataRefusal, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
+use ftps_proto::machine::io::{Action, CloseCause, DataRefusal, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
 use ftps_proto::verbs::Verb;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
@@ -50,8 +50,8 @@ pub struct Session {
     active: Instant,
     /// When the command that is being answered came.
     asked: Instant,
-    /// Once the reply is out, the session ends: its client has no ticket left.
-    ends_after_reply: bool,
+    /// Its client has no ticket left: it ends with the next reply.
+    parting: bool,
     /// Whether `limits.session_max` was said already.
     aged: bool,
 }
@@ -91,7 +91,7 @@ impl Session {
             nameless,
             active: now,
             asked: now,
-            ends_after_reply: false,
+            parting: false,
             aged: false,
         }
     }
@@ -101,7 +101,12 @@ impl Session {
         loop {
             if let Some(cause) = self.obey() {
                 self.stop_work();
-                self.control.close(self.carried.settings.limits.write_timeout).await;
+                let patience = self.carried.settings.limits.write_timeout;
+                if cause == CloseCause::Ended(EndReason::TicketsSpent) {
+                    self.control.hang_up(patience).await;
+                } else {
+                    self.control.close(patience).await;
+                }
                 return CloseReason::Machine(cause);
             }
             let happened = self.wait().await;
@@ -118,11 +123,12 @@ impl Session {
     }
 
     /// Does all that the machine wants now.
-    fn obey(&mut self) -> Option<ftps_proto::machine::io::CloseCause> {
+    fn obey(&mut self) -> Option<CloseCause> {
         while let Some(action) = self.control.next(&mut self.machine) {
             match action {
                 Action::Reply(reply) => self.control.queue(&reply),
                 Action::Answered { verb, code } => {
+                    verb.into_iter().for_each(|verb| self.channel.note_command(verb));
                     let user = self.account.as_ref().map(|account| account.user.name.as_str());
                     answered(&self.carried, user, verb, code, self.asked.elapsed());
                 }
@@ -216,13 +222,23 @@ impl Session {
             }
             // The channel has said it.
             Step::Refused(refusal) => {
+                self.part_if(refusal == DataRefusal::SessionReuseRequired && self.channel.is_spent());
                 self.ended(TransferEnd::NoConnection(refusal));
-                if refusal == DataRefusal::SessionReuseRequired && self.channel.is_spent() {
-                    // This session can never show proof again. On its next connection the client gets its tickets in time.
-                    self.ends_after_reply = true;
-                }
             }
-            Step::Pumped(end) => self.ended(end),
+            Step::Pumped(end) => {
+                self.part_if(self.channel.runs_dry());
+                self.ended(end);
+            }
+        }
+    }
+
+    /// The next reply is the last one: this session can show no further proof, and on its next connection the client gets new tickets. It did not ask for the
+    /// login that this costs it.
+    fn part_if(&mut self, spent: bool) {
+        if spent && !self.parting {
+            self.parting = true;
+            self.carried.house.limits.login_returned(self.carried.identity.peer.ip(), std::time::Instant::now());
+            self.machine.input(Input::EndWhenIdle(EndReason::TicketsSpent));
         }
     }
 
