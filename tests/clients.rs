@@ -16,5 +16,6 @@ mod clients {
     mod parallel;
     mod pyftpdlib;
     mod scripts;
+    mod single_use;
     mod wire;
 }

@@ -61,7 +61,8 @@ fn with_curl(node: &Node, local: &Tree, version: Version) {
 
 fn with_rclone(node: &Node, local: &Tree, version: Version) {
     let tls: &[&str] = if version == Version::Tls12 { &["--ftp-disable-tls13"] } else { &[] };
-    let run = |arguments: &[&str]| rclone(node, false, &[tls, &["--transfers", "8", "--retries", "1"], arguments].concat()).at(local.path()).seconds(200).run().ok();
+    let run =
+        |arguments: &[&str]| rclone(node, false, &[tls, &["--transfers", "8", "--retries", "1"], arguments].concat()).at(local.path()).seconds(200).run().ok();
     run(&["copy", "up", ":ftp:/"]);
     run(&["copy", ":ftp:/", "down"]);
 }

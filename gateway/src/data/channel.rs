@@ -23,7 +23,7 @@ use super::clients::Client;
 use super::reception::Reception;
 use super::spenders::{ClientId, Next, Spenders};
 use super::stream::{DataStream, Past};
-use super::waits::{Member, Wait, Waits};
+use super::waits::{Keepsake, Member, Wait, Waits};
 use crate::net::Arrival;
 use crate::observe::event::DataOutcome;
 use crate::observe::id::SessionId;
@@ -46,6 +46,8 @@ pub struct Setup {
     pub check: Check,
     /// Who waits where, on this node.
     pub waits: Waits,
+    /// What proves this session, for its client's other sessions when it has ended.
+    pub keepsake: Keepsake,
     /// `limits.data_timeout`.
     pub data_timeout: Duration,
     /// Clients that spend each ticket, across sessions.
@@ -88,7 +90,7 @@ impl Channel {
     pub fn log_in(&mut self, client: Client, policy: ReusePolicy) {
         self.policy = policy;
         self.client = ClientId::from(&client);
-        self.member = Some(self.setup.waits.join(self.setup.session, client));
+        self.member = Some(self.setup.waits.join(self.setup.session, client, self.setup.keepsake.clone()));
     }
 
     /// Back to the start (REIN), or the end.
@@ -101,7 +103,8 @@ impl Channel {
     pub fn reserve(&mut self) -> impl Future<Output = Result<Wait, PassiveError>> + Send + use<> {
         self.close();
         let setup = self.setup.clone();
-        let lease = proof::wants_lease(self.policy, self.past.shown(true), HIDDEN);
+        // A sibling may log in, and use up what they share, while this one waits.
+        let lease = proof::wants_lease(self.policy, self.past.shown(true, true), HIDDEN);
         async move { setup.waits.open(setup.session, setup.peer.ip(), lease).await }
     }
 
@@ -190,6 +193,13 @@ impl Channel {
         }
     }
 
+    /// A command came when the session had ended because it ran dry.
+    pub fn note_too_late(&self, verb: Verb) {
+        if is_work(verb) {
+            self.setup.spenders.insert(self.client, Next::Other);
+        }
+    }
+
     /// Whether this session ever ended an upload with close_notify.
     pub fn has_ended_cleanly(&self) -> bool {
         self.past.ended_cleanly.load(Ordering::Relaxed)
@@ -221,8 +231,8 @@ impl std::fmt::Debug for Channel {
 
 /// Whether a command between an upload and the next transfer is more than the way there.
 const fn is_work(verb: Verb) -> bool {
-    use Verb::{Allo, Cdup, Cwd, Epsv, Feat, Mkd, Mode, Noop, Opts, Pasv, Pbsz, Prot, Pwd, Rest, Stru, Syst, Type};
     use Verb::{Abor, Appe, Eprt, List, Mlsd, Nlst, Port, Quit, Retr, Stor, Stou};
+    use Verb::{Allo, Cdup, Cwd, Epsv, Feat, Mkd, Mode, Noop, Opts, Pasv, Pbsz, Prot, Pwd, Rest, Stru, Syst, Type};
     let way = matches!(verb, Allo | Cdup | Cwd | Epsv | Feat | Mkd | Mode | Noop | Opts | Pasv | Pbsz | Prot | Pwd | Rest | Stru | Syst | Type);
     !way && !matches!(verb, Abor | Appe | Eprt | List | Mlsd | Nlst | Port | Quit | Retr | Stor | Stou)
 }

@@ -24,7 +24,7 @@ use super::stream::{DataStream, Past};
 use super::waits::Wait;
 use crate::net::Arrival;
 use crate::observe::Event;
-use crate::observe::event::{Channel as Which, HandshakeFailure, Resumed};
+use crate::observe::event::{Channel as Which, HandshakeFailure, Resumed, TlsVersion};
 
 /// One wait for one connection. The session polls it whatever else it does, so that handshakes go on; a task of its own would cost each transfer two
 /// changes of thread.
@@ -48,7 +48,14 @@ pub(super) struct Reception {
     refused: Option<Box<Finished>>,
 }
 
-type Candidate = Pin<Box<dyn Future<Output = Done> + Send>>;
+/// A handshake that runs.
+struct Candidate {
+    run: Pin<Box<dyn Future<Output = Done> + Send>>,
+    /// The random bytes of its ClientHello: a copy has the same.
+    random: Option<Random>,
+}
+
+type Random = [u8; 32];
 pub(super) type Dialing = Pin<Box<dyn Future<Output = Result<Arrival, DataRefusal>> + Send>>;
 
 /// A candidate's end.
@@ -112,7 +119,7 @@ impl Reception {
 
     /// The first candidate that has ended, taken out.
     fn first_done(&mut self, context: &mut Context<'_>) -> Option<Done> {
-        (0..self.candidates.len()).find_map(|place| match self.candidates[place].as_mut().poll(context) {
+        (0..self.candidates.len()).find_map(|place| match self.candidates[place].run.as_mut().poll(context) {
             Poll::Ready(done) => {
                 drop(self.candidates.remove(place));
                 Some(done)
@@ -121,17 +128,29 @@ impl Reception {
         })
     }
 
-    /// Starts a handshake. When four run already, the oldest goes: one that takes its time must not keep the rightful one out.
+    /// Starts a handshake. When four run already, one goes: what takes its time must not keep the rightful one out. Whoever repeats a ClientHello a thousand
+    /// times drives out its own copies, not the rightful one.
     pub(super) fn admit(&mut self, arrival: Arrival) {
+        let random = random(&arrival.read);
         if self.candidates.len() == CANDIDATES {
-            drop(self.candidates.remove(0));
             self.setup.tell(&Event::HandshakeFailed {
                 channel: Which::Data,
                 reason: HandshakeFailure::Closed,
                 detail: "too many connections for one transfer",
             });
+            if self.candidates.iter().any(|other| other.random == random) {
+                return;
+            }
+            drop(self.candidates.remove(self.least_likely()));
         }
-        self.candidates.push(Box::pin(candidate(self.setup.clone(), arrival)));
+        self.candidates.push(Candidate { run: Box::pin(candidate(self.setup.clone(), arrival)), random });
+    }
+
+    /// A candidate of which another is a copy, else the oldest.
+    fn least_likely(&self) -> usize {
+        let all = &self.candidates;
+        let copied = |place: &usize| all[place + 1..].iter().any(|other| other.random == all[*place].random);
+        (0..all.len()).find(copied).unwrap_or(0)
     }
 
     fn judge(&mut self, done: Done) -> Option<DataStream> {
@@ -148,10 +167,10 @@ impl Reception {
         let Finished { version, resumed, .. } = finished;
         self.setup.tell(&Event::Handshake { channel: Which::Data, version, resumed, took: done.took });
         let offered = if resumed == Resumed::Full { Offered::Nothing } else { Offered::Own };
-        let shown = self.past.shown(done.looks_alike);
+        let shown = if offered == Offered::Nothing { self.shown(done.looks_alike) } else { Shown::Proof };
         match proof::decide(proof::Arrival { shown, offered, origin, leased: self.leased }, self.policy) {
             Verdict::Proven => {
-                self.past.note_proof(done.ticket);
+                self.past.note_proof(done.ticket.filter(|_| version == TlsVersion::Tls13));
                 Some(self.take(finished, true))
             }
             Verdict::Unproven => Some(self.take(finished, false)),
@@ -167,6 +186,10 @@ impl Reception {
                 None
             }
         }
+    }
+
+    fn shown(&self, likely: bool) -> Shown {
+        self.past.shown(likely, self.setup.waits.has_siblings(self.setup.session))
     }
 
     fn take(&self, finished: Finished, proven: bool) -> DataStream {
@@ -192,7 +215,7 @@ impl Reception {
     /// A finished handshake without the proof that policy demands.
     fn refuse(&mut self, likely: bool) {
         self.setup.tell(&Event::DataRefused { refusal: DataRefusal::SessionReuseRequired });
-        if likely && self.past.shown(true) == Shown::Withheld {
+        if likely && self.shown(true) == Shown::Withheld {
             self.spends();
         }
         self.doubt(likely, DataRefusal::SessionReuseRequired);
@@ -234,6 +257,11 @@ impl Reception {
         }
         self.why
     }
+}
+
+/// Where every TLS library puts it: behind the heads of record and message, and the version (RFC 8446 §4.1.2).
+fn random(hello: &[u8]) -> Option<Random> {
+    hello.get(11..)?.first_chunk().copied()
 }
 
 async fn candidate(setup: Arc<Setup>, arrival: Arrival) -> Done {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ftps_proto::hello::{ClientHello, HelloReader, Progress};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::waits::Waits;
 use crate::live::Live;
@@ -58,19 +58,27 @@ impl Router {
     pub async fn receive(&self, stream: TcpStream, peer: SocketAddr, port: u16) {
         let (session, outcome) = match read_hello(stream, peer, port).await {
             None => (None, DataOutcome::NoHello),
-            Some((arrival, hello)) => self.deliver(arrival, &hello),
+            Some((arrival, hello)) => self.bring(arrival, &hello).await,
         };
         self.observer.event(Subject { session, peer: Some(peer), user: None }, &Event::DataConnection { outcome });
     }
 
-    fn deliver(&self, arrival: Arrival, hello: &ClientHello) -> (Option<SessionId>, DataOutcome) {
-        match self.way((self.shown)(hello), arrival.peer.ip(), arrival.port) {
-            Way::Nowhere(outcome) => (None, outcome),
-            Way::To(session, outcome) => match self.live.deliver(session, arrival) {
-                Ok(()) => (Some(session), outcome),
-                // Gone meanwhile, or its inbox is full.
-                Err(_closed) => (Some(session), DataOutcome::NotWaiting),
-            },
+    /// To the session that waits for it. A full inbox is a flood of others, which must not cost the rightful one its place: it is tried again for a while, as
+    /// long as somebody waits.
+    async fn bring(&self, mut arrival: Arrival, hello: &ClientHello) -> (Option<SessionId>, DataOutcome) {
+        let shown = (self.shown)(hello);
+        let mut tries = 0;
+        loop {
+            match self.way(shown, arrival.peer.ip(), arrival.port) {
+                Way::Nowhere(outcome) => return (None, outcome),
+                Way::To(session, outcome) => match self.live.deliver(session, arrival) {
+                    Ok(()) => return (Some(session), outcome),
+                    Err(_) if tries == TRIES => return (Some(session), DataOutcome::NotWaiting),
+                    Err(undelivered) => arrival = undelivered,
+                },
+            }
+            tries += 1;
+            sleep(AGAIN).await;
         }
     }
 
@@ -106,6 +114,10 @@ pub(super) async fn read_hello(mut stream: TcpStream, peer: SocketAddr, port: u1
 
 /// From accept to a whole ClientHello.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often, and after what time, a full inbox is tried again.
+const TRIES: usize = 100;
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// Room for what nearly every client sends at first: 250 to 1,800 bytes.
 const FIRST_READ: usize = 2048;

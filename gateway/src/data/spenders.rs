@@ -1,7 +1,7 @@
 //! Clients that spend each TLS 1.3 ticket (curl 7.88) and were seen without one: what an upload leaves them with has to be done otherwise.
 //!
 //! Gets: clients that resumed, then came without a ticket after a held-back one. Gives: whether one is known, and what it does when an upload is over.
-//! A client is a user, an address and a TLS fingerprint: the fingerprint alone is a library's, and PHP and Ruby share it with curl.
+//! A client is a user, an address and a TLS fingerprint: the fingerprint alone is a library's, and programs that use tickets again may share it.
 //! Never: decides whether a connection is taken, only what happens between two of them.
 
 use std::collections::{HashMap, VecDeque};

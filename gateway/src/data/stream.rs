@@ -55,13 +55,14 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// What a connection is judged by. `likely`: it looks like the client's.
-    pub(super) fn shown(&self, likely: bool) -> Shown {
+    /// What a connection is judged by. `likely`: it looks like the client's. `shared`: the client has other sessions, which may use up the tickets of this one,
+    /// as those of curl -Z do.
+    pub(super) fn shown(&self, likely: bool, shared: bool) -> Shown {
         let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         if !is(&self.proven) {
             return Shown::Never;
         }
-        let withheld = is(&self.spent) || self.is_dry();
+        let withheld = is(&self.spent) || ((shared || is(&self.uploaded)) && !is(&self.reuses));
         if withheld && likely { Shown::Withheld } else { Shown::Proof }
     }
 
@@ -86,11 +87,11 @@ impl Past {
         if self.lingers.load(Ordering::Relaxed) { Next::Other } else { Next::Transfer }
     }
 
-    /// A connection proved the session, with this ticket if it was one.
+    /// A connection proved the session, with this ticket if it was one of TLS 1.3; sessions of TLS 1.2 are used again and again.
     pub(super) fn note_proof(&self, ticket: Option<u64>) {
         self.proven.store(true, Ordering::Relaxed);
         self.spent.store(false, Ordering::Relaxed);
-        let Some(ticket) = ticket else { return };
+        let Some(ticket) = ticket else { return self.reuses.store(true, Ordering::Relaxed) };
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         if tickets.contains(&ticket) {
             self.reuses.store(true, Ordering::Relaxed);
@@ -342,13 +343,18 @@ mod tests {
         for ticket in 0..20 {
             past.note_proof(Some(ticket));
             past.note_transfer(true);
-            assert_eq!(past.shown(true), Shown::Withheld, "a spare one says nothing");
+            assert_eq!(past.shown(true, false), Shown::Withheld, "a spare one says nothing");
         }
-        past.note_proof(None);
-        assert_eq!((past.shown(true), past.shown(false)), (Shown::Withheld, Shown::Proof));
+        assert_eq!(past.shown(false, false), Shown::Proof, "another program");
+        past.note_transfer(false);
+        assert_eq!((past.shown(true, false), past.shown(true, true)), (Shown::Proof, Shown::Withheld), "a sibling may have used it up");
         past.note_proof(Some(19));
         past.note_transfer(true);
-        assert_eq!(past.shown(true), Shown::Proof);
+        assert_eq!(past.shown(true, false), Shown::Proof);
+        assert_eq!(past.shown(true, true), Shown::Proof);
+        let old = Past::default();
+        old.note_proof(None);
+        assert_eq!(old.shown(true, true), Shown::Proof, "TLS 1.2");
         let tickets = past.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         assert_eq!(tickets.len(), TICKETS);
     }

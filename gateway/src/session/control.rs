@@ -158,13 +158,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
 
 impl Control<TlsStream<TcpStream>> {
     /// Flushes and ends our side in one packet, with nothing behind the last reply, not even close_notify: a client that looks at its socket before it goes on
-    /// sees the end, and no bytes that it could take for a sign of life. Bounded in time; errors no longer matter.
-    pub async fn hang_up(&mut self, most: Duration) {
+    /// sees the end, and no bytes that it could take for a sign of life. Bounded in time; errors no longer matter. Gives what the client sent all the same.
+    pub async fn hang_up(&mut self, most: Duration) -> Turn {
         // Without it the end may come a moment after the reply, when the client has already begun its next command.
         let _ = SockRef::from(self.io.get_ref().0).set_tcp_cork(true);
         if self.flush(most).await.is_ok() && SockRef::from(self.io.get_ref().0).shutdown(Shutdown::Write).is_ok() {
-            self.drain().await;
+            return timeout(LINGER, self.turn(true)).await.unwrap_or(Turn::Flushed);
         }
+        Turn::Failed
     }
 }
 

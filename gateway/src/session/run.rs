@@ -21,7 +21,7 @@ use super::paced::Speed;
 use super::record::Record;
 use super::transfer::{Opened, Terms};
 use super::work::{Brought, Done, Step, Work};
-use super::{Carried, Ended, files, listing, login, transfer};
+use super::{Carried, Ended, files, listing, login, parting, transfer};
 use crate::data::channel::Channel;
 use crate::data::clients::Client;
 use crate::data::stream::DataStream;
@@ -103,7 +103,7 @@ impl Session {
                 self.stop_work();
                 let patience = self.carried.settings.limits.write_timeout;
                 if cause == CloseCause::Ended(EndReason::TicketsSpent) {
-                    self.control.hang_up(patience).await;
+                    parting::part(&mut self.control, patience, &mut self.channel).await;
                 } else {
                     self.control.close(patience).await;
                 }
@@ -232,13 +232,10 @@ impl Session {
         }
     }
 
-    /// The next reply is the last one: this session can show no further proof, and on its next connection the client gets new tickets. It did not ask for the
-    /// login that this costs it.
     fn part_if(&mut self, spent: bool) {
         if spent && !self.parting {
             self.parting = true;
-            self.carried.house.limits.login_returned(self.carried.identity.peer.ip(), std::time::Instant::now());
-            self.machine.input(Input::EndWhenIdle(EndReason::TicketsSpent));
+            parting::announce(&mut self.machine, &self.carried);
         }
     }
 

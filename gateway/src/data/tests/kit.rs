@@ -127,6 +127,7 @@ impl Kit {
             config: Box::new(move || config.clone()),
             check: Box::new(|_| Ok(())),
             waits: self.waits.clone(),
+            keepsake: Arc::new(()),
             data_timeout,
             spenders: self.spenders.clone(),
             observer: self.observer(),

@@ -62,7 +62,7 @@ async fn every_connection_has_one_outcome() {
     drop(send(numbers[0], &with));
     kit.events.wait_for("NoOwner").await;
 
-    let member = kit.waits.join(session, someone(session));
+    let member = kit.waits.join(session, someone(session), std::sync::Arc::new(()));
     drop(send(numbers[0], &with));
     kit.events.wait_for("NotWaiting").await;
 
