@@ -10,6 +10,7 @@ use ftps_proto::machine::io::{CloseCause, DataRefusal, FileError, LoginRefusal};
 use ftps_proto::verbs::Verb;
 
 use super::id::{SessionId, TransferId};
+use super::peers::PeerEvent;
 
 /// Whom an event is about. Everything may be missing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -180,6 +181,8 @@ pub enum Event<'a> {
         /// The error, when it was refused and the old state stays.
         error: Option<&'a str>,
     },
+    /// Something between nodes.
+    Peer(PeerEvent<'a>),
     /// A panic ended a task; the session was closed.
     Panicked,
 }
