@@ -82,7 +82,7 @@ async fn greet(control: &mut Control<TcpStream>, machine: &mut Machine, carried:
             Happened::Turn(Turn::Read(bytes)) => machine.input(Input::Bytes(&bytes)),
             Happened::Turn(Turn::Flushed) => {}
             Happened::Turn(Turn::Failed) => return Err(CloseReason::ConnectionLost),
-            Happened::Message(Message::End(reason) | Message::EndWhenIdle(reason)) => machine.input(Input::End(reason)),
+            Happened::Message(Message::End(reason) | Message::EndWhenIdle(reason) | Message::LastOrders(reason)) => machine.input(Input::End(reason)),
             // Nobody can have a reason to bring a data connection here; it is closed by being dropped.
             Happened::Message(Message::Data(_)) => {}
             Happened::Deadline => {
