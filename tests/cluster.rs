@@ -8,5 +8,6 @@ mod kit;
 
 mod cluster {
     mod balancer;
+    mod members;
     mod nodes;
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::observe::peers::Departure;
 use crate::observe::id::Incarnation;
+use crate::observe::peers::Departure;
 
 /// One node, as it describes itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,11 +130,12 @@ impl Members {
     }
 
     /// Addresses to call now: members at each beat, others every two seconds.
-    pub(super) fn to_call(&mut self, now: Instant) -> Vec<SocketAddr> {
+    pub(super) fn due(&mut self, now: Instant) -> Vec<SocketAddr> {
         let members: BTreeSet<_> = self.others.values().map(|known| known.member.address).collect();
         self.mine.retain(|_, until| *until > now);
         let others = self.listed.iter().chain(self.hints.keys()).copied().filter(|address| !members.contains(address) && !self.mine.contains_key(address));
-        let rested = others.filter(|address| self.called.get(address).is_none_or(|last| now.saturating_duration_since(*last) >= SEARCH)).collect::<BTreeSet<_>>();
+        let rested =
+            others.filter(|address| self.called.get(address).is_none_or(|last| now.saturating_duration_since(*last) >= SEARCH)).collect::<BTreeSet<_>>();
         let all: Vec<_> = members.iter().chain(&rested).copied().collect();
         self.called.retain(|_, last| now.saturating_duration_since(*last) < SEARCH);
         self.called.extend(all.iter().map(|address| (*address, now)));
@@ -231,7 +232,8 @@ impl Members {
 
     fn learn(&mut self, beat: &Beat, now: Instant) {
         for member in beat.known.iter().take(MOST) {
-            let known = member.incarnation == self.me.incarnation || self.others.contains_key(&member.incarnation) || self.gone.contains_key(&member.incarnation);
+            let known =
+                member.incarnation == self.me.incarnation || self.others.contains_key(&member.incarnation) || self.gone.contains_key(&member.incarnation);
             if !known && self.hints.len() < MOST {
                 self.hints.insert(member.address, now + HINT);
             }
