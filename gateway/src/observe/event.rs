@@ -3,7 +3,7 @@
 //! Gets: built by every room. Gives: values with closed sets for everything that may become a label.
 //! Never: carries a secret. User, path and address are for the log only, never for a label.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ftps_proto::machine::io::{CloseCause, DataRefusal, FileError, LoginRefusal};
@@ -33,6 +33,18 @@ pub enum Event<'a> {
     Accepted {
         /// Which listener.
         listener: Listener,
+    },
+    /// A connection was closed without a byte, or a balancer's own: a health check. Nobody is to blame.
+    Probed {
+        /// Which listener.
+        listener: Listener,
+    },
+    /// A header of the PROXY protocol was missing, broken, or came from where none may come from.
+    ProxyRefused {
+        /// Which listener.
+        listener: Listener,
+        /// Why.
+        trouble: ProxyTrouble,
     },
     /// A connection was refused before it became a session.
     Refused {
@@ -97,6 +109,13 @@ pub enum Event<'a> {
     PassiveOpened {
         /// The port.
         port: u16,
+    },
+    /// PASV told a public client a private address: it will hardly reach us.
+    PrivateAnnounced {
+        /// The address.
+        ip: Ipv4Addr,
+        /// The first time since the setting changed.
+        first: bool,
     },
     /// A data connection arrived and was delivered or not.
     DataConnection {
@@ -204,6 +223,25 @@ pub enum RefuseReason {
     Draining,
 }
 
+/// What is wrong with a header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyTrouble {
+    /// `listen.proxy_protocol_from` names the peer, and no header came.
+    Missing,
+    /// It is none as the protocol has them.
+    Malformed,
+    /// Longer than 4 KiB.
+    TooLong,
+    /// It was not whole within 5 s.
+    Timeout,
+    /// The connection ended within it.
+    Closed,
+    /// Too many headers are awaited already.
+    TooMany,
+    /// A header from a peer that `listen.proxy_protocol_from` does not name.
+    NotListed,
+}
+
 /// Control or data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
@@ -289,8 +327,10 @@ pub enum DataOutcome {
     NotWaiting,
     /// No proof, and nobody leases this port to its address.
     NoOwner,
-    /// No ClientHello in time, or none at all.
+    /// No ClientHello in time, or something else.
     NoHello,
+    /// Closed or reset without a byte: somebody looked whether we listen.
+    Probe,
 }
 
 /// Which way bytes go.
@@ -359,6 +399,8 @@ pub enum CloseReason {
     Machine(CloseCause),
     /// The client closed its connection without QUIT.
     ClientClosed,
+    /// The connection ended without a byte from the client, or was a balancer's own: a health check.
+    Probe,
     /// The connection was reset or broke.
     ConnectionLost,
     /// The TLS handshake on the control connection failed.
