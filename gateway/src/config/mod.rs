@@ -352,6 +352,8 @@ mod tests {
                 session_max: seconds(6 * 86_400),
                 line: 8_192,
                 password_jobs: None,
+                bandwidth_per_session: None,
+                bandwidth_per_user: None,
             },
             log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)], transfer_log: None },
             drain: Drain { delay: seconds(10), idle: seconds(10), timeout: seconds(300) },

@@ -381,6 +381,8 @@ pub enum Limit {
     SessionMax,
     Line,
     PasswordJobs,
+    BandwidthPerSession,
+    BandwidthPerUser,
 }
 
 /// What can be read again without a restart.

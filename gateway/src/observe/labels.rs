@@ -195,6 +195,8 @@ closed_set!(Limit {
     SessionMax = "session_max",
     Line = "line",
     PasswordJobs = "password_jobs",
+    BandwidthPerSession = "bandwidth_per_session",
+    BandwidthPerUser = "bandwidth_per_user",
 });
 closed_set!(Reloadable { Config = "config", Users = "users", Certificates = "certificates" });
 closed_set!(FileError {

@@ -8,6 +8,7 @@ mod files;
 mod greeting;
 mod listing;
 mod login;
+mod paced;
 mod record;
 mod run;
 mod transfer;

@@ -17,6 +17,7 @@ use ftps_proto::proof::{self, CONTROL_QUIET, UploadEnd, UploadFacts, UploadVerdi
 use super::Carried;
 use super::listing::{Lines, Wanted};
 use super::login::Admittance;
+use super::paced::{Paced, Speed};
 use super::record::Progress;
 use super::work::{Brought, Done, Work};
 use crate::data::channel::Channel;
@@ -138,29 +139,38 @@ fn list(tree: &Arc<Tree>, wanted: Wanted) -> Result<Opened, FileError> {
 }
 
 /// Moves the bytes.
-pub(super) fn pump(opened: Opened, stream: DataStream, stall: std::time::Duration, progress: Arc<Progress>, terms: Terms) -> Work {
+pub(super) fn pump(opened: Opened, stream: DataStream, stall: std::time::Duration, progress: Arc<Progress>, terms: Terms, speed: Speed) -> Work {
     let kind = opened.kind;
     match opened.what {
         What::Retrieve(reader) => Work::Pumping(Box::pin(async move {
-            let sent = pump::send_file(stream.into_sender(stall), &mut File(reader), kind, &progress.bytes).await;
+            let sent = pump::send_file(stream.into_sender(stall), &mut Paced::new(File(reader), speed), kind, &progress.bytes).await;
             sent.map_or_else(end_of, |bytes| TransferEnd::Complete { bytes })
         })),
         What::List(lines) => Work::Pumping(Box::pin(async move {
-            let mut text = Text { lines: Some(lines), buffer: Vec::new(), more: true };
+            let mut text = Paced::new(Text { lines: Some(lines), buffer: Vec::new(), more: true }, speed);
             let sent = pump::send_listing(stream.into_sender(stall), &mut text, &progress.bytes).await;
             sent.map_or_else(end_of, |bytes| TransferEnd::Complete { bytes })
         })),
-        What::Store(plan, announced) => Work::Pumping(Box::pin(receive(plan, announced, stream.into_receiver(stall), kind, progress, terms))),
+        What::Store(plan, announced) => {
+            let upload = Paced::new(Upload::Planned(Box::new(plan), Vec::new()), speed);
+            Work::Pumping(Box::pin(receive(upload, announced, stream.into_receiver(stall), kind, progress, terms)))
+        }
     }
 }
 
 /// An upload: all bytes, the verdict on their end, the file under its name, and only then the last bytes to the client.
-async fn receive(plan: StorePlan, announced: Option<u64>, mut receiver: Receiver, kind: TransferType, progress: Arc<Progress>, terms: Terms) -> TransferEnd {
-    let mut upload = Upload::Planned(Box::new(plan), Vec::new());
+async fn receive(
+    mut upload: Paced<Upload>,
+    announced: Option<u64>,
+    mut receiver: Receiver,
+    kind: TransferType,
+    progress: Arc<Progress>,
+    terms: Terms,
+) -> TransferEnd {
     let (bytes, end) = match pump::receive_file(&mut receiver, &mut upload, kind, &progress.bytes).await {
         Ok(received) => received,
         Err(error) => {
-            upload.discard().await;
+            upload.inner.discard().await;
             return end_of(error);
         }
     };
@@ -168,12 +178,12 @@ async fn receive(plan: StorePlan, announced: Option<u64>, mut receiver: Receiver
         UploadVerdict::Keep => progress.set_end(StreamEnd::CloseNotify),
         UploadVerdict::KeepFin => progress.set_end(StreamEnd::Fin),
         UploadVerdict::Discard => {
-            upload.discard().await;
+            upload.inner.discard().await;
             return TransferEnd::Broken;
         }
     }
     progress.set_committing();
-    match upload.commit().await {
+    match upload.inner.commit().await {
         Ok(()) => {
             receiver.close().await;
             TransferEnd::Complete { bytes }
