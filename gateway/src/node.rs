@@ -116,7 +116,7 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
         built.log.say(&banner(&ready, &built.fingerprint));
     }
     let drain = patient.then_some(&*built.drain);
-    let cut = drain::run(signals, drain, &built.house, &built.door, &built.admin_state.readiness, &built.metrics, &stop).await;
+    let cut = drain::run(signals, drain, &built.house, &built.door, &built.admin_state.readiness, &built.metrics).await;
     stop.end(cut).await;
     built.transfers.flush();
     built.log.flush();

@@ -218,7 +218,7 @@ pub const KEYS: &[Key] = &[
     key("log.transfer_log", "path or null", "null", Now, "an xferlog(5) file: a line for each file that came, went or was deleted, in UTC"),
     key("drain.delay", "duration", "10s", Now, "how long new sessions are still served after SIGTERM"),
     key("drain.idle", "duration", "10s", Now, "how long a session may be without a command before it is ended with 421"),
-    key("drain.timeout", "duration", "300s", Now, "when what still runs is cut"),
+    key("drain.timeout", "duration", "300s", Now, "when what still runs is cut; in its last quarter every command is answered 421"),
 ];
 
 /// All keys of one user in a users file. `Now`: sessions that run end.

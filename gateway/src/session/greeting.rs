@@ -92,7 +92,7 @@ async fn greet(control: &mut Control<TcpStream>, machine: &mut Machine, carried:
             }
             Happened::Turn(Turn::Flushed) => {}
             Happened::Turn(Turn::Failed) => return Err(if heard { CloseReason::ConnectionLost } else { CloseReason::Probe }),
-            Happened::Message(Message::End(reason) | Message::EndWhenIdle(reason)) => machine.input(Input::End(reason)),
+            Happened::Message(Message::End(reason) | Message::EndWhenIdle(reason) | Message::LastOrders(reason)) => machine.input(Input::End(reason)),
             // Nobody can have a reason to bring a data connection here; it is closed by being dropped.
             Happened::Message(Message::Data(_)) => {}
             Happened::Deadline => {
