@@ -10,4 +10,5 @@ mod cluster {
     mod balancer;
     mod members;
     mod nodes;
+    mod proxy;
 }

@@ -50,6 +50,8 @@ fn node(name: &str, lines: &[&[u8]], peers: &[SocketAddr]) -> Node {
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 64).unwrap();
     let address = listener.local_addr().unwrap();
     let refusals = Arc::new(Refusals::default());
+    // Starts of one millisecond have no order.
+    std::thread::sleep(Duration::from_millis(2));
     let identity = Identity { name: name.to_owned(), incarnation: Incarnation::now() };
     let config = Config { name: "test".to_owned(), secret_file: None, listen: address, advertise: None, peers: peers.iter().copied().map(Peer::At).collect() };
     let cluster = Cluster::new(identity, &config, &secrets(lines), address, None, Observer::new(vec![refusals.clone()])).unwrap();

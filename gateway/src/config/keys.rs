@@ -117,6 +117,13 @@ pub const KEYS: &[Key] = &[
     key("listen.admin", "IP:PORT", r#""127.0.0.1:7122""#, Restart, "address of the admin interface; loopback only"),
     key("listen.metrics", "IP:PORT or null", "null", Restart, "address for /metrics and the probes alone; null: they are on listen.admin"),
     key("listen.peer", "IP:PORT", r#""[::]:7121""#, Restart, "address for other nodes; listened on only with cluster.secret_file"),
+    key(
+        "listen.proxy_protocol_from",
+        "list of networks",
+        "[]",
+        NewSessions,
+        "balancers that say whose connections they bring: a PROXY protocol header (v1, v2) is required from them on every FTP and data port, and refused from others",
+    ),
     key("listen.allow_from", "list of networks", "[]", NewSessions, "networks that may connect at all; [] is any"),
     key(
         "data.ports",

@@ -318,7 +318,7 @@ mod tests {
         let address = |text: &str| vec![text.parse().unwrap()];
         let expected = Config {
             node_name: host_name(),
-            conn: conn::Config { explicit: address("[::]:2121"), implicit: address("[::]:9990"), allow_from: vec![] },
+            conn: conn::Config { explicit: address("[::]:2121"), implicit: address("[::]:9990"), proxy_protocol_from: vec![], allow_from: vec![] },
             admin: admin::Config { admin: "127.0.0.1:7122".parse().unwrap(), metrics: None },
             cluster: cluster::Config { name: "default".to_owned(), secret_file: None, listen: "[::]:7121".parse().unwrap(), advertise: None, peers: vec![] },
             data: data::Config {
