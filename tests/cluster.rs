@@ -9,4 +9,5 @@ mod kit;
 mod cluster {
     mod balancer;
     mod nodes;
+    mod proxy;
 }

@@ -100,6 +100,7 @@ impl<'a> Reader<'a> {
         conn::Config {
             explicit: self.value("listen.explicit", rules::addresses),
             implicit: self.value("listen.implicit", rules::addresses),
+            proxy_protocol_from: self.value("listen.proxy_protocol_from", forms::networks),
             allow_from: self.value("listen.allow_from", forms::networks),
         }
     }

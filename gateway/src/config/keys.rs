@@ -116,6 +116,13 @@ pub const KEYS: &[Key] = &[
     key("listen.implicit", "list of IP:PORT", r#"["[::]:9990"]"#, Restart, "addresses for FTP with TLS from the first byte; [] is off"),
     key("listen.admin", "IP:PORT", r#""127.0.0.1:7122""#, Restart, "address of the admin interface; loopback only"),
     key("listen.metrics", "IP:PORT or null", "null", Restart, "address for /metrics and the probes alone; null: they are on listen.admin"),
+    key(
+        "listen.proxy_protocol_from",
+        "list of networks",
+        "[]",
+        NewSessions,
+        "balancers that say whose connections they bring: a PROXY protocol header (v1, v2) is required from them on every FTP and data port, and refused from others",
+    ),
     key("listen.allow_from", "list of networks", "[]", NewSessions, "networks that may connect at all; [] is any"),
     key(
         "data.ports",
@@ -211,7 +218,7 @@ pub const KEYS: &[Key] = &[
     key("log.transfer_log", "path or null", "null", Now, "an xferlog(5) file: a line for each file that came, went or was deleted, in UTC"),
     key("drain.delay", "duration", "10s", Now, "how long new sessions are still served after SIGTERM"),
     key("drain.idle", "duration", "10s", Now, "how long a session may be without a command before it is ended with 421"),
-    key("drain.timeout", "duration", "300s", Now, "when what still runs is cut"),
+    key("drain.timeout", "duration", "300s", Now, "when what still runs is cut; in its last quarter every command is answered 421"),
 ];
 
 /// All keys of one user in a users file. `Now`: sessions that run end.

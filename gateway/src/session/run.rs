@@ -171,6 +171,7 @@ impl Session {
             Happened::Message(Message::EndWhenIdle(EndReason::Shutdown))
                 if self.account.is_some() && self.active.elapsed() < self.carried.settings.drain_idle => {}
             Happened::Message(Message::EndWhenIdle(reason)) => self.machine.input(Input::EndWhenIdle(reason)),
+            Happened::Message(Message::LastOrders(reason)) => self.machine.input(Input::EndAtCommand(reason)),
             Happened::Message(Message::Data(arrival)) => self.channel.arrive(*arrival),
             Happened::Step(step) => self.advance(step),
             Happened::Deadline(deadline) => return self.expired(deadline),
