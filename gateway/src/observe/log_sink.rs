@@ -100,6 +100,7 @@ fn storage_level(trouble: Trouble) -> LogLevel {
 }
 
 /// The fields of an event.
+// long: one arm for each event, and each is short.
 fn fields(line: &mut Line, event: &Event<'_>) {
     match *event {
         Event::Ready | Event::Draining | Event::Panicked => {}
