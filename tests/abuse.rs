@@ -8,4 +8,9 @@ mod kit;
 
 mod abuse {
     mod bandwidth;
+    mod commands;
+    mod files;
+    mod floods;
+    mod hidden;
+    mod limits;
 }

@@ -15,6 +15,7 @@ mod clients {
     mod names;
     mod parallel;
     mod pyftpdlib;
+    mod rotation;
     mod scripts;
     mod single_use;
     mod wire;

@@ -15,6 +15,7 @@ mod wire {
     mod life;
     mod reload;
     mod secure;
+    mod theft;
     mod transcripts;
     mod transfer_log;
     mod uploads;

@@ -50,6 +50,28 @@ impl Data {
         Ok(())
     }
 
+    /// The handshake; gives all bytes that went out.
+    ///
+    /// # Errors
+    /// What the socket or TLS said.
+    pub fn taped_handshake(&mut self) -> io::Result<Vec<u8>> {
+        let mut tape = Vec::new();
+        while self.conn.is_handshaking() || self.conn.wants_write() {
+            let begin = tape.len();
+            while self.conn.wants_write() {
+                self.conn.write_tls(&mut tape)?;
+            }
+            self.sock.write_all(&tape[begin..])?;
+            if self.conn.is_handshaking() {
+                if self.conn.read_tls(&mut self.sock)? == 0 {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+                self.conn.process_new_packets().map_err(io::Error::other)?;
+            }
+        }
+        Ok(tape)
+    }
+
     /// Whether its handshake resumed a session.
     pub fn resumed(&self) -> bool {
         self.conn.handshake_kind() == Some(HandshakeKind::Resumed)

@@ -66,6 +66,77 @@ fn a_bare_fin_counts_as_the_end_only_for_clients_that_never_end_well() {
 }
 
 #[test]
+fn an_upload_that_ended_with_a_bare_fin_says_so_and_is_counted() {
+    kit::test(60, || {
+        for version in [Version::Tls12, Version::Tls13] {
+            let node = Node::start();
+            let count = || node.metric("ftps_gateway_uploads_unclean_end_total", &[]);
+            let (mut client, bytes) = (Client::session(&node, &Tls::new(version)), random_bytes(200_000));
+            // As often as it likes, and when it has announced the size and reaches it.
+            for announced in ["NOOP", "ALLO 200000", "ALLO 100000"] {
+                client.command(announced).is(200);
+                let mut data = client.begin("STOR fin.bin");
+                data.handshake().unwrap();
+                data.write(&bytes).unwrap();
+                data.fin();
+                client.expect(226);
+                kit::same_file(node.root.join("fin.bin"), &bytes, announced);
+            }
+            kit::eventually(10, "three are counted", || count() == Some(3.0));
+            node.logged(&["transfer_ended", "\"/fin.bin\"", "\"end\":\"fin\"", "\"complete\""]);
+            client.put("STOR well.bin", &bytes).is(226);
+            node.logged(&["transfer_ended", "\"/well.bin\"", "\"end\":\"close_notify\""]);
+            assert_eq!(count(), Some(3.0));
+        }
+    });
+}
+
+#[test]
+fn a_client_that_is_killed_in_its_upload_keeps_nothing_though_its_data_ends_first() {
+    kit::test(120, || {
+        let node = Node::start();
+        for version in [Version::Tls12, Version::Tls13] {
+            for (delay, reset) in [(0, false), (0, true), (150, false), (300, true), (500, false)] {
+                std::fs::write(node.root.join("a"), OLD).unwrap();
+                let mut client = Client::session(&node, &Tls::new(version));
+                let mut data = client.begin("STOR a");
+                data.handshake().unwrap();
+                data.write(&random_bytes(100_000)).unwrap();
+                // On a record boundary, with nothing announced: by itself this would be an end.
+                data.half_close();
+                std::thread::sleep(std::time::Duration::from_millis(delay));
+                if reset {
+                    client.reset()
+                } else {
+                    drop(client)
+                }
+                kit::eventually(20, "the upload is over", || node.metric("ftps_gateway_transfers_active", &["upload"]) == Some(0.0));
+                only_the_old_file(&node, "a");
+            }
+        }
+        assert_eq!(node.metric("ftps_gateway_uploads_unclean_end_total", &[]), Some(0.0));
+    });
+}
+
+#[test]
+fn a_client_that_speaks_within_a_second_of_a_bare_fin_has_not_ended_with_it() {
+    kit::test(60, || {
+        let node = Node::start();
+        std::fs::write(node.root.join("a"), OLD).unwrap();
+        let mut client = Client::ready(&node);
+        let mut data = client.begin("STOR a");
+        data.handshake().unwrap();
+        data.write(&random_bytes(100_000)).unwrap();
+        data.half_close();
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        client.line("NOOP");
+        client.expect(426);
+        client.expect(200);
+        only_the_old_file(&node, "a");
+    });
+}
+
+#[test]
 fn a_bare_fin_before_the_announced_size_keeps_nothing() {
     kit::test(60, || {
         let node = Node::start();

@@ -44,7 +44,7 @@ pub(super) struct Reception {
     candidates: Vec<Candidate>,
     /// One without proof that may have the transfer, and when.
     held: Option<(Pin<Box<Sleep>>, Box<Finished>)>,
-    /// A refused one of the client itself. It stays open until the reply that says so: curl, whose upload breaks before, never reads the reply.
+    /// A refused one of a client that has no ticket left. It stays open until the reply that says so: curl, whose upload breaks before, never reads the reply.
     refused: Option<Box<Finished>>,
 }
 
@@ -180,9 +180,7 @@ impl Reception {
                 None
             }
             Verdict::Refuse(_) => {
-                let former = if likely { self.refused.replace(Box::new(finished)) } else { Some(Box::new(finished)) };
-                former.into_iter().for_each(|one| handshake::refuse(*one));
-                self.refuse(likely);
+                self.refuse(finished, likely);
                 None
             }
         }
@@ -213,11 +211,14 @@ impl Reception {
     }
 
     /// A finished handshake without the proof that policy demands.
-    fn refuse(&mut self, likely: bool) {
+    fn refuse(&mut self, finished: Finished, likely: bool) {
         self.setup.tell(&Event::DataRefused { refusal: DataRefusal::SessionReuseRequired });
+        let mut gone = Some(Box::new(finished));
         if likely && self.shown(true) == Shown::Withheld {
             self.spends();
+            std::mem::swap(&mut gone, &mut self.refused);
         }
+        gone.into_iter().for_each(|one| handshake::refuse(*one));
         self.doubt(likely, DataRefusal::SessionReuseRequired);
     }
 

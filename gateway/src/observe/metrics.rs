@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ftps_proto::machine::io::{DataRefusal, LoginRefusal};
-use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::Sink;
 use super::event::{
-    Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, Reloadable, Resumed, StreamEnd, Subject,
-    TlsVersion, TransferResult,
+    Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble, Reloadable, Resumed,
+    StreamEnd, Subject, TlsVersion, TransferResult,
 };
 use super::family::{Family, Maker};
+use super::peers::{CallResult, Census, Departure, PeerEvent, PeerRefusal};
 use super::process::Process;
-use super::sets::{Admission, Command, Ending, Operation, ReplyClass, SessionState, Trouble, Verdict, Work};
+use super::sets::{Admission, Command, Ending, NodeState, Operation, ReplyClass, SessionState, Trouble, Verdict, Work};
 
 /// The metrics of one node. Cheap to clone; a [`Sink`].
 #[derive(Clone)]
@@ -116,6 +117,15 @@ impl Metrics {
         counter.inc_by(lines.saturating_sub(counter.get()));
     }
 
+    /// The members of the cluster, when another one last answered, and how far clocks are apart; for [`Metrics::on_scrape`].
+    pub fn set_cluster(&self, census: &Census) {
+        for (state, count) in [(NodeState::Live, census.live), (NodeState::Draining, census.draining), (NodeState::Unreachable, census.unreachable)] {
+            self.0.table.cluster_nodes.at(state).set(gauge(count));
+        }
+        self.0.table.cluster_heartbeat.set(census.heartbeat);
+        self.0.table.cluster_skew.set(census.skew.as_secs_f64());
+    }
+
     /// Whether the node drains; [`Event::Draining`] sets it, this takes it back.
     pub fn set_draining(&self, draining: bool) {
         self.0.table.draining.set(i64::from(draining));
@@ -139,6 +149,7 @@ struct Table {
     draining: IntGauge,
     connections: Family<IntCounter, (Listener, Admission)>,
     accept_errors: Family<IntCounter, Listener>,
+    proxy_errors: Family<IntCounter, ProxyTrouble>,
     sessions: Family<IntGauge, SessionState>,
     sessions_limit: IntGauge,
     session_duration: Histogram,
@@ -152,6 +163,7 @@ struct Table {
     handshake_failures: Family<IntCounter, (Channel, HandshakeFailure)>,
     handshake_duration: Family<Histogram, (Channel, Resumed)>,
     certificate_not_after: IntGauge,
+    pasv_private: IntCounter,
     data_connections: Family<IntCounter, DataOutcome>,
     data_refused: Family<IntCounter, DataRefusal>,
     data_unproven: IntCounter,
@@ -163,6 +175,7 @@ struct Table {
     storage_errors: Family<IntCounter, (Operation, Trouble)>,
     orphans_swept: IntCounter,
     limits_hit: Family<IntCounter, Limit>,
+    addresses_hidden: IntGauge,
     password_queue: IntGauge,
     users_loaded: IntGauge,
     users_invalid: IntGauge,
@@ -170,6 +183,13 @@ struct Table {
     config_successful: IntGauge,
     config_success_time: IntGauge,
     log_dropped: IntCounter,
+    cluster_nodes: Family<IntGauge, NodeState>,
+    cluster_heartbeat: IntGauge,
+    cluster_skew: Gauge,
+    cluster_departures: Family<IntCounter, Departure>,
+    peer_calls: Family<IntCounter, CallResult>,
+    peer_call_duration: Histogram,
+    peer_refused: Family<IntCounter, PeerRefusal>,
     panics: IntCounter,
 }
 
@@ -180,6 +200,7 @@ impl Table {
             draining: make.gauge("draining", "1 while the node drains."),
             connections: make.counters("connections_total", "Connections that came in, by what became of them.", &["listener", "outcome"]),
             accept_errors: make.counters("accept_errors_total", "Failures of accept(2), each followed by another try.", &["listener"]),
+            proxy_errors: make.counters("proxy_protocol_errors_total", "Connections that were refused for their PROXY protocol header.", &["reason"]),
             sessions: make.gauges("sessions", "Sessions on this node by what they do.", &["state"]),
             sessions_limit: make.gauge("sessions_limit", "limits.sessions of this node."),
             session_duration: make.histogram("session_duration_seconds", "Life of sessions.", SESSION_SECONDS),
@@ -193,6 +214,7 @@ impl Table {
             handshake_failures: make.counters("tls_handshake_failures_total", "TLS handshakes that failed.", &["channel", "reason"]),
             handshake_duration: make.histograms("tls_handshake_duration_seconds", "From the first byte of a ClientHello to the end of its handshake.", &["channel", "resumed"], HANDSHAKE_SECONDS),
             certificate_not_after: make.gauge("tls_certificate_not_after_timestamp_seconds", "When the first of the certificates in use expires."),
+            pasv_private: make.counter("pasv_private_address_total", "PASV replies that told a public client a private address."),
             data_connections: make.counters("data_connections_total", "Data connections that came in, by what became of them.", &["outcome"]),
             data_refused: make.counters("data_refused_total", "Data connections that a session refused or missed.", &["reason"]),
             data_unproven: make.counter("data_unproven_total", "Transfers that completed without proof of the TLS session."),
@@ -204,6 +226,7 @@ impl Table {
             storage_errors: make.counters("storage_errors_total", "Errors of the file system that are not the client's doing.", &["op", "kind"]),
             orphans_swept: make.counter("storage_orphans_swept_total", "Left-over uploads of dead nodes that were removed."),
             limits_hit: make.counters("limits_hit_total", "How often each limit was reached.", &["limit"]),
+            addresses_hidden: make.gauge("source_address_hidden", "1 while a balancer hides the addresses of clients, so that limits and rules by address are suspended."),
             password_queue: make.gauge("password_queue_depth", "Password checks that run or wait."),
             users_loaded: make.gauge("users_loaded", "Users of the users files."),
             users_invalid: make.gauge("users_invalid", "Entries of the users files that were skipped."),
@@ -211,6 +234,13 @@ impl Table {
             config_successful: make.gauge("config_last_reload_successful", "1 if the configuration was accepted when it was last read."),
             config_success_time: make.gauge("config_last_reload_success_timestamp_seconds", "When a configuration was last accepted."),
             log_dropped: make.counter("log_dropped_total", "Log lines that were dropped because they were not read fast enough."),
+            cluster_nodes: make.gauges("cluster_nodes", "Members of the cluster, this node among them.", &["state"]),
+            cluster_heartbeat: make.gauge("cluster_heartbeat_timestamp_seconds", "When another member last answered a heartbeat; 0: none has."),
+            cluster_skew: make.real_gauge("cluster_clock_skew_seconds", "The widest difference between the clock of a member and of this node."),
+            cluster_departures: make.counters("cluster_departures_total", "Members that went.", &["reason"]),
+            peer_calls: make.counters("cluster_peer_calls_total", "Calls to other nodes, by how they ended.", &["result"]),
+            peer_call_duration: make.histogram("cluster_peer_call_duration_seconds", "Calls to other nodes that were answered.", COMMAND_SECONDS),
+            peer_refused: make.counters("cluster_peer_refused_total", "Connections to the peer port that proved no secret.", &["reason"]),
             panics: make.counter("panics_total", "Panics; each ended one session."),
         }
     }
@@ -222,6 +252,12 @@ impl Table {
             Event::Draining => self.draining.set(1),
             Event::Accepted { listener } => self.connections.at((listener, Admission::Accepted)).inc(),
             Event::Refused { listener, reason } => self.connections.at((listener, Admission::Refused(reason))).inc(),
+            Event::Probed { listener } => self.connections.at((listener, Admission::Probe)).inc(),
+            Event::ProxyRefused { listener, trouble } => {
+                self.connections.at((listener, Admission::ProxyHeader)).inc();
+                self.proxy_errors.at(trouble).inc();
+            }
+            Event::PrivateAnnounced { .. } => self.pasv_private.inc(),
             Event::AcceptFailed { listener, .. } => self.accept_errors.at(listener).inc(),
             Event::Handshake { channel, version, resumed, took } => {
                 self.handshakes.at((channel, version, resumed)).inc();
@@ -238,7 +274,7 @@ impl Table {
                 self.command_duration.at(Work::of(verb)).observe(took.as_secs_f64());
             }
             Event::DataConnection { outcome } => self.data_connections.at(outcome).inc(),
-            Event::DataRefused { refusal } => self.data_refused.at(refusal).inc(),
+            Event::DataRefused { refusal } => self.data_refused(refusal),
             Event::TransferStarted { direction, .. } => self.transfers_active.at(direction).inc(),
             Event::TransferEnded { direction, result, bytes, took, proven, end, .. } => {
                 self.transfer_ended(direction, result, bytes, took);
@@ -246,13 +282,30 @@ impl Table {
             }
             Event::StorageFailed { operation, kind, .. } => self.storage_errors.at((Operation::of(operation), Trouble::from(kind))).inc(),
             Event::LimitHit { limit } => self.limits_hit.at(limit).inc(),
+            Event::AddressesHidden { addresses } => self.addresses_hidden.set(i64::from(!addresses.is_empty())),
             Event::Closed { reason, took } => {
                 self.sessions_closed.at(reason).inc();
                 self.session_duration.observe(took.as_secs_f64());
             }
             Event::Swept { files } => self.orphans_swept.inc_by(files),
             Event::Reloaded { what, error } => self.reloaded(what, error.is_none()),
+            Event::Peer(ref event) => self.peer(event),
             Event::Panicked => self.panics.inc(),
+        }
+    }
+
+    fn peer(&self, event: &PeerEvent<'_>) {
+        match *event {
+            // Who is there now is `cluster_nodes`.
+            PeerEvent::Joined { .. } | PeerEvent::Trouble { .. } => {}
+            PeerEvent::Left { why, .. } => self.cluster_departures.at(why).inc(),
+            PeerEvent::Called { result, took, .. } => {
+                self.peer_calls.at(result).inc();
+                if result == CallResult::Ok {
+                    self.peer_call_duration.observe(took.as_secs_f64());
+                }
+            }
+            PeerEvent::Refused { reason } => self.peer_refused.at(reason).inc(),
         }
     }
 
@@ -263,7 +316,17 @@ impl Table {
             LoginRefusal::Incorrect | LoginRefusal::Banned | LoginRefusal::TooMany | LoginRefusal::Unavailable => {
                 self.logins.at((LoginMethod::Password, Verdict::Failure)).inc();
                 self.login_failures.at(why).inc();
+                if why == LoginFault::QueueFull {
+                    self.limits_hit.at(Limit::PasswordJobs).inc();
+                }
             }
+        }
+    }
+
+    fn data_refused(&self, refusal: DataRefusal) {
+        self.data_refused.at(refusal).inc();
+        if refusal == DataRefusal::Timeout {
+            self.limits_hit.at(Limit::DataTimeout).inc();
         }
     }
 
@@ -272,6 +335,9 @@ impl Table {
         self.transfers.at((direction, Ending::from(result))).inc();
         self.transfer_bytes.at(direction).inc_by(bytes);
         self.transfer_duration.at(direction).observe(took.as_secs_f64());
+        if result == TransferResult::Stalled {
+            self.limits_hit.at(Limit::StallTimeout).inc();
+        }
     }
 
     fn transfer_manners(&self, direction: Direction, result: TransferResult, proven: bool, end: StreamEnd) {
@@ -439,6 +505,30 @@ mod tests {
         // A transfer without a connection proved nothing and refused nothing.
         say(&metrics, ended(TransferResult::NoConnection(DataRefusal::Timeout), false, StreamEnd::Open));
         assert_eq!(value(&metrics, "ftps_gateway_data_unproven_total"), 1.0);
+    }
+
+    #[test]
+    fn a_limit_whose_reaching_has_an_event_of_its_own_is_counted_as_a_limit_too() {
+        let metrics = fresh();
+        let (id, direction, path) = (TransferId::now(), Direction::Download, b"/a".as_slice());
+        let result = TransferResult::Stalled;
+        say(&metrics, Event::TransferEnded { id, direction, path, result, bytes: 0, took: Duration::ZERO, ascii: false, proven: true, end: StreamEnd::Open });
+        say(&metrics, Event::DataRefused { refusal: DataRefusal::Timeout });
+        say(&metrics, Event::DataRefused { refusal: DataRefusal::Handshake });
+        say(&metrics, Event::LoginRefused { refusal: LoginRefusal::Unavailable, why: LoginFault::QueueFull });
+        say(&metrics, Event::LimitHit { limit: Limit::Line });
+        for limit in ["stall_timeout", "data_timeout", "password_jobs", "line"] {
+            assert_eq!(value(&metrics, &format!("ftps_gateway_limits_hit_total{{limit=\"{limit}\"}}")), 1.0, "{limit}");
+        }
+    }
+
+    #[test]
+    fn hidden_addresses_are_a_gauge() {
+        let metrics = fresh();
+        say(&metrics, Event::AddressesHidden { addresses: &["10.0.0.7".parse().unwrap()] });
+        assert_eq!(value(&metrics, "ftps_gateway_source_address_hidden"), 1.0);
+        say(&metrics, Event::AddressesHidden { addresses: &[] });
+        assert_eq!(value(&metrics, "ftps_gateway_source_address_hidden"), 0.0);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Gets: events, from every room, synchronously. Gives: `/metrics` text, log lines, transfer records.
 //! Never: blocks the caller, loses an event under load, or turns client text into a label.
 
+mod causes;
 pub mod event;
 mod family;
 pub mod id;
@@ -12,6 +13,7 @@ pub mod log;
 pub mod log_sink;
 pub mod metrics;
 mod output;
+pub mod peers;
 mod process;
 pub mod ready;
 mod sets;
@@ -27,6 +29,7 @@ pub use labels::Label;
 pub use log::LogHandle;
 pub use log_sink::LogSink;
 pub use metrics::Metrics;
+pub use peers::PeerEvent;
 pub use ready::Readiness;
 pub use transfer_log::TransferLog;
 

@@ -13,18 +13,32 @@ use super::labels::{Label, Size, closed_set, nested_set};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     Accepted,
+    Probe,
+    ProxyHeader,
     Refused(RefuseReason),
 }
 
 nested_set!(Admission {
     [Accepted] = "accepted",
+    [Probe] = "probe",
+    [ProxyHeader] = "proxy_header",
     [Refused(RefuseReason::NotAllowed)] = "not_allowed",
     [Refused(RefuseReason::Limit)] = "limit",
     [Refused(RefuseReason::Draining)] = "draining",
 });
 impl Size for Admission {
-    const SIZE: usize = 1 + RefuseReason::SIZE;
+    const SIZE: usize = 3 + RefuseReason::SIZE;
 }
+
+/// What a member of the cluster does: `cluster_nodes{state}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NodeState {
+    Live,
+    Draining,
+    Unreachable,
+}
+
+closed_set!(NodeState { Live = "live", Draining = "draining", Unreachable = "unreachable" });
 
 /// A command as a label: a known verb, or `other`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod login;
 mod paced;
 mod parting;
 mod record;
+mod replies;
 mod run;
 mod transfer;
 mod work;
@@ -23,6 +24,7 @@ use arc_swap::ArcSwap;
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
 use crate::auth::{CertificateIdentity, Login};
+use crate::cluster::Cluster;
 use crate::data::Spenders;
 use crate::data::announce::Announcer;
 use crate::data::channel::{Channel, Setup};
@@ -47,6 +49,8 @@ pub struct House {
     pub limits: Limits,
     /// Who is here.
     pub live: Live,
+    /// The other nodes.
+    pub cluster: Cluster,
     /// Users and passwords.
     pub login: Login,
     /// Files.
@@ -92,8 +96,10 @@ pub struct Identity {
     pub id: SessionId,
     /// The client's true address.
     pub peer: SocketAddr,
-    /// The address the client connected to.
+    /// Our own address of its control connection.
     pub local: SocketAddr,
+    /// The address the client connected to, when a balancer has told it.
+    pub destination: Option<SocketAddr>,
     /// Where it came in.
     pub listener: Listener,
     /// When it was accepted.

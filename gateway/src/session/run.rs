@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use ftps_proto::machine::Machine;
 use ftps_proto::machine::io::{Action, CloseCause, DataRefusal, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
-use ftps_proto::verbs::Verb;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
@@ -21,7 +20,7 @@ use super::paced::Speed;
 use super::record::Record;
 use super::transfer::{Opened, Terms};
 use super::work::{Brought, Done, Step, Work};
-use super::{Carried, Ended, files, listing, login, parting, transfer};
+use super::{Carried, Ended, files, listing, login, parting, replies, transfer};
 use crate::data::channel::Channel;
 use crate::data::clients::Client;
 use crate::data::stream::DataStream;
@@ -126,11 +125,14 @@ impl Session {
     fn obey(&mut self) -> Option<CloseCause> {
         while let Some(action) = self.control.next(&mut self.machine) {
             match action {
-                Action::Reply(reply) => self.control.queue(&reply),
+                Action::Reply(reply) => {
+                    replies::note(&self.carried, &reply);
+                    self.control.queue(&reply);
+                }
                 Action::Answered { verb, code } => {
                     verb.into_iter().for_each(|verb| self.channel.note_command(verb));
                     let user = self.account.as_ref().map(|account| account.user.name.as_str());
-                    answered(&self.carried, user, verb, code, self.asked.elapsed());
+                    replies::answered(&self.carried, user, verb, code, self.asked.elapsed());
                 }
                 Action::Run(job) => self.begin(job),
                 Action::AbortTransfer => self.abort(),
@@ -383,12 +385,6 @@ impl Drop for Session {
 
 fn earlier(one: (Instant, Deadline), other: (Instant, Deadline)) -> (Instant, Deadline) {
     if other.0 < one.0 { other } else { one }
-}
-
-/// Says that a command was answered.
-pub(super) fn answered(carried: &Carried, user: Option<&str>, verb: Option<Verb>, code: u16, took: Duration) {
-    let subject = Subject { user, ..carried.subject() };
-    carried.house.observer.event(subject, &Event::Command { verb, code, took });
 }
 
 /// Later than any other deadline.

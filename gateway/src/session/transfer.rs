@@ -5,6 +5,7 @@
 //! Never: says 226 for less than a whole file that has its name.
 
 use std::future::ready;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,6 +23,7 @@ use super::work::{Brought, Done, Work};
 use crate::data::channel::Channel;
 use crate::data::pump::{self, PumpError, Sink, Source};
 use crate::data::stream::{Cut, DataStream, End, Receiver};
+use crate::observe::Event;
 use crate::observe::event::StreamEnd;
 use crate::storage::{self, Reader, StorePlan, Tree, Writer};
 
@@ -58,11 +60,22 @@ impl Opened {
     }
 }
 
+/// What PASV says; a private address for a public client is told all the same, and said to the operator.
+fn announced(carried: &Carried) -> Result<Ipv4Addr, PassiveError> {
+    let (announcer, identity) = (&carried.house.data.announcer, &carried.identity);
+    let announced = announcer.announced(identity.peer.ip(), identity.local, identity.destination)?;
+    if announced.unreachable {
+        let event = Event::PrivateAnnounced { ip: announced.ip, first: announcer.note_unreachable() };
+        carried.house.observer.event(carried.subject(), &event);
+    }
+    Ok(announced.ip)
+}
+
 /// Starts PASV or EPSV: a port is reserved, then the session waits on it.
 pub(super) fn passive(channel: &mut Channel, carried: &Carried, family: Option<Family>, pasv: bool) -> Work {
     let (peer, local) = (carried.identity.peer.ip(), carried.identity.local);
     let address = if pasv {
-        carried.house.data.announcer.announced(peer, local).map(|announced| announced.ip.into())
+        announced(carried).map(IpAddr::V4)
     } else if family.is_some_and(|family| family != Family::of(peer)) {
         Err(PassiveError::Family)
     } else {
