@@ -3,6 +3,7 @@
 //! Gets: [`Input`] (bytes, outcomes, the server's wishes). Gives: [`Action`]s, polled one by one, and what the session may read of its state.
 //! Never: a socket, a file, a clock. One command runs at a time, and only when all actions before it were polled: who does not poll holds it back.
 
+mod digests;
 mod dispatch;
 mod files;
 mod intake;
@@ -22,6 +23,7 @@ use std::net::IpAddr;
 
 use crate::addr::Family;
 use crate::command::{HostName, TransferType, UserName};
+use crate::digest::{Algorithm, Offer, Range};
 use crate::listing::FactSet;
 use crate::path::{VirtualPath, WirePath};
 use crate::reply::{Refusal, Reply, Success};
@@ -65,6 +67,8 @@ pub struct Rules {
     pub active: bool,
     /// A client certificate may log in without PASS: USER asks [`Job::Login`] without a password.
     pub certificate_login: bool,
+    /// Digests before login; afterwards those of the account.
+    pub offer: Offer,
     /// So many failed logins close the session.
     pub failed_logins: u32,
 }
@@ -72,7 +76,7 @@ pub struct Rules {
 impl Rules {
     /// The defaults of the configuration, for a client at this address.
     pub const fn new(peer: IpAddr) -> Self {
-        Self { peer, line_before_login: 4096, line: 8192, active: false, certificate_login: false, failed_logins: 3 }
+        Self { peer, line_before_login: 4096, line: 8192, active: false, certificate_login: false, offer: Offer::ALL, failed_logins: 3 }
     }
 }
 
@@ -123,6 +127,10 @@ struct Settings {
     buffer_size_told: bool,
     private: bool,
     facts: FactSet,
+    /// `OPTS HASH`.
+    hash: Option<Algorithm>,
+    /// RANG: for the next HASH.
+    octets: Option<Range>,
     host: Option<HostName>,
 }
 
@@ -239,7 +247,7 @@ impl Machine {
             return self.watch_transfer();
         }
         if self.pending.is_some() {
-            return false;
+            return self.watch_digest();
         }
         if let Some(queued) = self.intake.next() {
             self.execute(queued);
@@ -367,6 +375,8 @@ impl Settings {
             buffer_size_told: private,
             private,
             facts: FactSet::ALL,
+            hash: None,
+            octets: None,
             host: None,
         }
     }
