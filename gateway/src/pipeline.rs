@@ -18,7 +18,10 @@ use crate::session::{Carried, Greeting, House, Identity};
 pub fn serve(accepted: Accepted, door: &Arc<Admission>, house: &Arc<House>, tasks: &TaskTracker, cut: &CancellationToken) {
     let (door, house, cut) = (door.clone(), house.clone(), cut.clone());
     tasks.spawn(async move {
-        let known = accepted.known();
+        let known = match accepted.known(door.balancers()).await {
+            Ok(known) => known,
+            Err(unknown) => return unknown.say(&house.observer),
+        };
         match known.admit(&door) {
             Ok(admitted) => drop(cut.run_until_cancelled(session(admitted, house)).await),
             Err(refused) => refused.say(&house.observer),
@@ -29,7 +32,8 @@ pub fn serve(accepted: Accepted, door: &Arc<Admission>, house: &Arc<House>, task
 /// An admitted connection, until it is closed.
 async fn session(admitted: Admitted, house: Arc<House>) {
     let Admitted { known, permit } = admitted;
-    let identity = Identity { id: SessionId::now(), peer: known.peer, local: known.local, listener: known.listener, since: known.at };
+    let identity =
+        Identity { id: SessionId::now(), peer: known.peer, local: known.local, destination: known.destination, listener: known.listener, since: known.at };
     let mut closing = Closing::new(&identity, house.observer.clone());
     let (membership, inbox) = house.live.join(identity.id, identity.peer);
     let keys = house.tls.session(identity.id);
@@ -40,6 +44,8 @@ async fn session(admitted: Admitted, house: Arc<House>) {
     let secured = Box::pin(Greeting::new(known.stream, carried).secure()).await;
     closing.reason = match secured {
         Ok(session) => Box::pin(session.run()).await,
+        // A balancer's own connection that came to nothing was a health check, however it ended.
+        Err(_) if known.own => CloseReason::Probe,
         Err(reason) => reason,
     };
 }

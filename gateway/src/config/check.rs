@@ -100,6 +100,7 @@ impl<'a> Reader<'a> {
         conn::Config {
             explicit: self.value("listen.explicit", rules::addresses),
             implicit: self.value("listen.implicit", rules::addresses),
+            proxy_protocol_from: self.value("listen.proxy_protocol_from", forms::networks),
             allow_from: self.value("listen.allow_from", forms::networks),
         }
     }
@@ -154,6 +155,8 @@ impl<'a> Reader<'a> {
             session_max: self.value("limits.session_max", forms::duration(WEEK)),
             line: usize::try_from(self.value("limits.line", forms::size(512, 64 << 10))).unwrap_or(usize::MAX),
             password_jobs: self.value("limits.password_jobs", rules::password_jobs),
+            bandwidth_per_session: self.value("limits.bandwidth_per_session", rules::bandwidth_or_null),
+            bandwidth_per_user: self.value("limits.bandwidth_per_user", rules::bandwidth_or_null),
         }
     }
 

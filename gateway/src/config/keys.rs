@@ -116,6 +116,13 @@ pub const KEYS: &[Key] = &[
     key("listen.implicit", "list of IP:PORT", r#"["[::]:9990"]"#, Restart, "addresses for FTP with TLS from the first byte; [] is off"),
     key("listen.admin", "IP:PORT", r#""127.0.0.1:7122""#, Restart, "address of the admin interface; loopback only"),
     key("listen.metrics", "IP:PORT or null", "null", Restart, "address for /metrics and the probes alone; null: they are on listen.admin"),
+    key(
+        "listen.proxy_protocol_from",
+        "list of networks",
+        "[]",
+        NewSessions,
+        "balancers that say whose connections they bring: a PROXY protocol header (v1, v2) is required from them on every FTP and data port, and refused from others",
+    ),
     key("listen.allow_from", "list of networks", "[]", NewSessions, "networks that may connect at all; [] is any"),
     key(
         "data.ports",
@@ -192,12 +199,26 @@ pub const KEYS: &[Key] = &[
         Restart,
         "password hashes computed at a time; auto: one for each core, as many as fit a quarter of the memory",
     ),
+    key(
+        "limits.bandwidth_per_session",
+        "size or null",
+        "null",
+        NewSessions,
+        "bytes a second of one session, both directions together; null is no limit; a second's worth at once is free",
+    ),
+    key(
+        "limits.bandwidth_per_user",
+        "size or null",
+        "null",
+        NewSessions,
+        "the same for all sessions of a user on this node; those of anonymous are not counted together",
+    ),
     key("log.format", "text or json", "text", Restart, "form of log lines"),
     key("log.level", "level or mapping of rooms", "info", Now, "off, error, warn, info, debug or trace; or by room: { default: info, tls: debug }"),
     key("log.transfer_log", "path or null", "null", Now, "an xferlog(5) file: a line for each file that came, went or was deleted, in UTC"),
     key("drain.delay", "duration", "10s", Now, "how long new sessions are still served after SIGTERM"),
     key("drain.idle", "duration", "10s", Now, "how long a session may be without a command before it is ended with 421"),
-    key("drain.timeout", "duration", "300s", Now, "when what still runs is cut"),
+    key("drain.timeout", "duration", "300s", Now, "when what still runs is cut; in its last quarter every command is answered 421"),
 ];
 
 /// All keys of one user in a users file. `Now`: sessions that run end.
@@ -254,6 +275,13 @@ pub const USER_KEYS: &[Key] = &[
         acts: NewSessions,
         meaning: "sessions of this user, over limits.sessions_per_user",
     },
+    Key {
+        name: "limits.bandwidth",
+        form: "size",
+        default: Default::Found("limits.bandwidth_per_user"),
+        acts: NewSessions,
+        meaning: "bytes a second of all sessions of this user on this node, over limits.bandwidth_per_user",
+    },
     Key { name: "tls_reuse", form: "as data.tls_reuse", default: Default::Found("data.tls_reuse"), acts: NewSessions, meaning: "over data.tls_reuse" },
     Key { name: "upload_end", form: "as data.upload_end", default: Default::Found("data.upload_end"), acts: NewSessions, meaning: "over data.upload_end" },
 ];
@@ -270,7 +298,7 @@ mod tests {
             ("limits.idel_timeout", "did you mean limits.idle_timeout?"),
             ("limits.active", "did you mean data.active?"),
             ("idle_timeout", "did you mean limits.idle_timeout?"),
-            ("limits.bandwidth_per_user", "remove it"),
+            ("limits.bandwith_per_user", "did you mean limits.bandwidth_per_user?"),
             ("bans", "remove it"),
         ] {
             assert_eq!(advice(unknown), format!("unknown key; {meant}"));
@@ -279,7 +307,7 @@ mod tests {
 
     #[test]
     fn the_fields_of_a_user_are_the_names_of_its_keys() {
-        assert_eq!(names_below("limits"), ["sessions"]);
+        assert_eq!(names_below("limits"), ["sessions", "bandwidth"]);
         assert!(names_below("").contains(&"limits") && names_below("").contains(&"password") && !names_below("").contains(&"limits.sessions"));
     }
 

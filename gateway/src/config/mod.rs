@@ -313,7 +313,7 @@ mod tests {
         let address = |text: &str| vec![text.parse().unwrap()];
         let expected = Config {
             node_name: host_name(),
-            conn: conn::Config { explicit: address("[::]:2121"), implicit: address("[::]:9990"), allow_from: vec![] },
+            conn: conn::Config { explicit: address("[::]:2121"), implicit: address("[::]:9990"), proxy_protocol_from: vec![], allow_from: vec![] },
             admin: admin::Config { admin: "127.0.0.1:7122".parse().unwrap(), metrics: None },
             data: data::Config {
                 ports: PortSet::Range(50_000, 50_007),
@@ -352,6 +352,8 @@ mod tests {
                 session_max: seconds(6 * 86_400),
                 line: 8_192,
                 password_jobs: None,
+                bandwidth_per_session: None,
+                bandwidth_per_user: None,
             },
             log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)], transfer_log: None },
             drain: Drain { delay: seconds(10), idle: seconds(10), timeout: seconds(300) },

@@ -58,6 +58,16 @@ pub(super) fn password_jobs(node: &Node) -> Checked<Option<usize>> {
     })
 }
 
+/// Bytes a second. Less than the least would leave a client without a byte for longer than many wait.
+pub(super) fn bandwidth(node: &Node) -> Checked<u64> {
+    forms::size(16 << 10, 1 << 40)(node)
+}
+
+/// `limits.bandwidth_per_session`, `limits.bandwidth_per_user`.
+pub(super) fn bandwidth_or_null(node: &Node) -> Checked<Option<u64>> {
+    if node.value == Value::Null { Ok(None) } else { bandwidth(node).map(Some) }
+}
+
 /// `data.public_address`: a word, an address, a name, or a mapping from networks to addresses and names.
 pub(super) fn public_address(node: &Node) -> Checked<PublicAddress> {
     match &node.value {

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use super::Known;
 use crate::limits::{Limits, Permit};
+use crate::net::origin::Balancers;
 use crate::observe::event::{Listener, RefuseReason};
 use crate::observe::{Event, Observer, Subject};
 
@@ -20,6 +21,7 @@ use crate::observe::{Event, Observer, Subject};
 #[derive(Debug)]
 pub struct Admission {
     allow_from: ArcSwap<Vec<IpNet>>,
+    balancers: Balancers,
     limits: Limits,
     draining: AtomicBool,
 }
@@ -42,8 +44,13 @@ pub struct Refused {
 
 impl Admission {
     /// A door with these rules.
-    pub fn new(allow_from: Vec<IpNet>, limits: Limits) -> Self {
-        Self { allow_from: ArcSwap::from_pointee(allow_from), limits, draining: AtomicBool::new(false) }
+    pub fn new(allow_from: Vec<IpNet>, balancers: Balancers, limits: Limits) -> Self {
+        Self { allow_from: ArcSwap::from_pointee(allow_from), balancers, limits, draining: AtomicBool::new(false) }
+    }
+
+    /// Who has to say by a header whose connections it brings.
+    pub fn balancers(&self) -> &Balancers {
+        &self.balancers
     }
 
     /// From now on these networks may connect; empty: any.

@@ -22,6 +22,8 @@ pub enum Message {
     End(EndReason),
     /// End at the next idle point.
     EndWhenIdle(EndReason),
+    /// Serve no further command.
+    LastOrders(EndReason),
     /// A data connection for this session.
     Data(Box<Arrival>),
 }
@@ -62,6 +64,7 @@ pub struct Entry {
 struct End {
     now: Option<EndReason>,
     when_idle: Option<EndReason>,
+    at_command: Option<EndReason>,
 }
 
 /// What one session was told, ends first.
@@ -128,6 +131,14 @@ impl Live {
         self.entries().iter().filter(|entry| which(entry)).map(|entry| entry.tell(reason, when_idle)).count()
     }
 
+    /// No session serves a further command: its reply is the end. What runs may end.
+    pub fn last_orders(&self, reason: EndReason) {
+        for entry in self.entries() {
+            lock(&entry.end).at_command.get_or_insert(reason);
+            entry.told.notify_one();
+        }
+    }
+
     /// Waits until no session is left.
     pub async fn empty(&self) {
         loop {
@@ -183,7 +194,8 @@ impl Inbox {
 
     fn end(&self) -> Option<Message> {
         let mut end = lock(&self.entry.end);
-        end.now.take().map(Message::End).or_else(|| end.when_idle.take().map(Message::EndWhenIdle))
+        let now = end.now.take().map(Message::End);
+        now.or_else(|| end.at_command.take().map(Message::LastOrders)).or_else(|| end.when_idle.take().map(Message::EndWhenIdle))
     }
 }
 

@@ -11,8 +11,8 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::Sink;
 use super::event::{
-    Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, Reloadable, Resumed, StreamEnd, Subject,
-    TlsVersion, TransferResult,
+    Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble, Reloadable, Resumed,
+    StreamEnd, Subject, TlsVersion, TransferResult,
 };
 use super::family::{Family, Maker};
 use super::process::Process;
@@ -139,6 +139,7 @@ struct Table {
     draining: IntGauge,
     connections: Family<IntCounter, (Listener, Admission)>,
     accept_errors: Family<IntCounter, Listener>,
+    proxy_errors: Family<IntCounter, ProxyTrouble>,
     sessions: Family<IntGauge, SessionState>,
     sessions_limit: IntGauge,
     session_duration: Histogram,
@@ -152,6 +153,7 @@ struct Table {
     handshake_failures: Family<IntCounter, (Channel, HandshakeFailure)>,
     handshake_duration: Family<Histogram, (Channel, Resumed)>,
     certificate_not_after: IntGauge,
+    pasv_private: IntCounter,
     data_connections: Family<IntCounter, DataOutcome>,
     data_refused: Family<IntCounter, DataRefusal>,
     data_unproven: IntCounter,
@@ -180,6 +182,7 @@ impl Table {
             draining: make.gauge("draining", "1 while the node drains."),
             connections: make.counters("connections_total", "Connections that came in, by what became of them.", &["listener", "outcome"]),
             accept_errors: make.counters("accept_errors_total", "Failures of accept(2), each followed by another try.", &["listener"]),
+            proxy_errors: make.counters("proxy_protocol_errors_total", "Connections that were refused for their PROXY protocol header.", &["reason"]),
             sessions: make.gauges("sessions", "Sessions on this node by what they do.", &["state"]),
             sessions_limit: make.gauge("sessions_limit", "limits.sessions of this node."),
             session_duration: make.histogram("session_duration_seconds", "Life of sessions.", SESSION_SECONDS),
@@ -193,6 +196,7 @@ impl Table {
             handshake_failures: make.counters("tls_handshake_failures_total", "TLS handshakes that failed.", &["channel", "reason"]),
             handshake_duration: make.histograms("tls_handshake_duration_seconds", "From the first byte of a ClientHello to the end of its handshake.", &["channel", "resumed"], HANDSHAKE_SECONDS),
             certificate_not_after: make.gauge("tls_certificate_not_after_timestamp_seconds", "When the first of the certificates in use expires."),
+            pasv_private: make.counter("pasv_private_address_total", "PASV replies that told a public client a private address."),
             data_connections: make.counters("data_connections_total", "Data connections that came in, by what became of them.", &["outcome"]),
             data_refused: make.counters("data_refused_total", "Data connections that a session refused or missed.", &["reason"]),
             data_unproven: make.counter("data_unproven_total", "Transfers that completed without proof of the TLS session."),
@@ -222,6 +226,12 @@ impl Table {
             Event::Draining => self.draining.set(1),
             Event::Accepted { listener } => self.connections.at((listener, Admission::Accepted)).inc(),
             Event::Refused { listener, reason } => self.connections.at((listener, Admission::Refused(reason))).inc(),
+            Event::Probed { listener } => self.connections.at((listener, Admission::Probe)).inc(),
+            Event::ProxyRefused { listener, trouble } => {
+                self.connections.at((listener, Admission::ProxyHeader)).inc();
+                self.proxy_errors.at(trouble).inc();
+            }
+            Event::PrivateAnnounced { .. } => self.pasv_private.inc(),
             Event::AcceptFailed { listener, .. } => self.accept_errors.at(listener).inc(),
             Event::Handshake { channel, version, resumed, took } => {
                 self.handshakes.at((channel, version, resumed)).inc();

@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use ftps_proto::machine::io::{Action, CloseCause, EndReason, Input};
 use ftps_proto::machine::{Machine, Mode, Rules};
+use ftps_proto::proxy;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::control::{Control, Turn};
 use super::{Carried, Ended, Session};
 use crate::auth::CertificateIdentity;
 use crate::live::Message;
 use crate::observe::Event;
-use crate::observe::event::{Channel, CloseReason, Limit, Listener};
+use crate::observe::event::{Channel, CloseReason, Limit, Listener, ProxyTrouble};
 use crate::tls::{self, ClientCertificate, Secured};
 
 /// A connection before its TLS handshake.
@@ -57,6 +58,9 @@ impl Greeting {
             }
             return Err(reason);
         }
+        if self.carried.identity.listener == Listener::Implicit {
+            first_byte(control.io(), &self.carried).await?;
+        }
         let Secured { stream, fingerprint, certificate, server_name, .. } = handshake(control.into_inner(), &mut self.carried).await?;
         self.machine.input(Input::Secured);
         self.carried.certificate = certificate.map(identity);
@@ -68,6 +72,7 @@ impl Greeting {
 /// Serves clear text until the machine asks for TLS.
 async fn greet(control: &mut Control<TcpStream>, machine: &mut Machine, carried: &mut Carried) -> Result<(), Ended> {
     let deadline = Instant::now() + carried.until_login();
+    let mut heard = false;
     loop {
         if obey(control, machine, carried).await? {
             return Ok(());
@@ -78,11 +83,16 @@ async fn greet(control: &mut Control<TcpStream>, machine: &mut Machine, carried:
             () = sleep_until(deadline) => Happened::Deadline,
         };
         match happened {
-            Happened::Turn(Turn::Read(bytes)) if bytes.is_empty() => return Err(CloseReason::ClientClosed),
-            Happened::Turn(Turn::Read(bytes)) => machine.input(Input::Bytes(&bytes)),
+            // Whoever says nothing at all only looked whether we listen.
+            Happened::Turn(Turn::Read(bytes)) if bytes.is_empty() => return Err(if heard { CloseReason::ClientClosed } else { CloseReason::Probe }),
+            Happened::Turn(Turn::Read(bytes)) if !heard && proxy::is_header(&bytes) => return Err(unlisted(carried)),
+            Happened::Turn(Turn::Read(bytes)) => {
+                heard = true;
+                machine.input(Input::Bytes(&bytes));
+            }
             Happened::Turn(Turn::Flushed) => {}
-            Happened::Turn(Turn::Failed) => return Err(CloseReason::ConnectionLost),
-            Happened::Message(Message::End(reason) | Message::EndWhenIdle(reason)) => machine.input(Input::End(reason)),
+            Happened::Turn(Turn::Failed) => return Err(if heard { CloseReason::ConnectionLost } else { CloseReason::Probe }),
+            Happened::Message(Message::End(reason) | Message::EndWhenIdle(reason) | Message::LastOrders(reason)) => machine.input(Input::End(reason)),
             // Nobody can have a reason to bring a data connection here; it is closed by being dropped.
             Happened::Message(Message::Data(_)) => {}
             Happened::Deadline => {
@@ -119,6 +129,24 @@ async fn obey(control: &mut Control<TcpStream>, machine: &mut Machine, carried: 
         }
     }
     Ok(false)
+}
+
+/// Waits for the first byte of an implicit connection and leaves it there: without one it was a health check.
+async fn first_byte(stream: &TcpStream, carried: &Carried) -> Result<(), Ended> {
+    let mut first = [0; 16];
+    match timeout(carried.until_login().min(HANDSHAKE), stream.peek(&mut first)).await {
+        Ok(Ok(0) | Err(_)) => Err(CloseReason::Probe),
+        Ok(Ok(count)) if proxy::is_header(&first[..count]) => Err(unlisted(carried)),
+        // The handshake says what is the case.
+        Ok(Ok(_)) | Err(_) => Ok(()),
+    }
+}
+
+/// A PROXY header where none is expected: the balancer's network is not in the configuration.
+fn unlisted(carried: &Carried) -> CloseReason {
+    let event = Event::ProxyRefused { listener: carried.identity.listener, trouble: ProxyTrouble::NotListed };
+    carried.house.observer.event(carried.subject(), &event);
+    CloseReason::Machine(CloseCause::ForeignProtocol)
 }
 
 /// The handshake, unless the session has to end meanwhile. Nothing can be said within one, so that is a close.

@@ -12,7 +12,7 @@ use ftps_proto::machine::io::{Account, FileError, LoginRefusal, Outcome};
 use super::Carried;
 use super::work::{Brought, Done, Work};
 use crate::auth::{Admitted, Attempt, User};
-use crate::limits::UserPermit;
+use crate::limits::{Own, UserPermit};
 use crate::observe::event::{LoginFault, LoginMethod};
 use crate::observe::{Event, Subject};
 use crate::storage::{self, Tree};
@@ -24,8 +24,8 @@ pub struct Admittance {
     pub user: Arc<User>,
     /// The user's files.
     pub tree: Arc<Tree>,
-    /// The share of the user's sessions, given back when the login ends.
-    _permit: UserPermit,
+    /// The share of the user's sessions and of their speed, given back when the login ends.
+    pub permit: UserPermit,
 }
 
 /// Starts the check.
@@ -71,14 +71,15 @@ pub(super) fn host(carried: &Carried, name: &HostName) -> Work {
 
 async fn check(house: &super::House, attempt: Attempt<'_>) -> Result<(Admittance, LoginMethod), (LoginRefusal, LoginFault)> {
     let Admitted { user, method } = house.login.check(attempt).await?;
-    let permit = house.limits.user(user.name.as_str(), user.sessions).map_err(|_limit| (LoginRefusal::TooMany, LoginFault::Limit))?;
+    let own = Own { sessions: user.sessions, bandwidth: user.bandwidth };
+    let permit = house.limits.user(user.name.as_str(), own).map_err(|_limit| (LoginRefusal::TooMany, LoginFault::Limit))?;
     if let Some(tree) = house.storage.tree_now(&user.home) {
-        return Ok((Admittance { user, tree, _permit: permit }, method));
+        return Ok((Admittance { user, tree, permit }, method));
     }
     let (files, home) = (house.storage.clone(), user.home.clone());
     let tree = tokio::time::timeout(HOME, storage::blocking(move || files.tree(&home))).await;
     match tree {
-        Ok(Ok(tree)) => Ok((Admittance { user, tree, _permit: permit }, method)),
+        Ok(Ok(tree)) => Ok((Admittance { user, tree, permit }, method)),
         Ok(Err(_)) | Err(_) => Err((LoginRefusal::Unavailable, LoginFault::HomeUnavailable)),
     }
 }

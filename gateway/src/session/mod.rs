@@ -8,6 +8,7 @@ mod files;
 mod greeting;
 mod listing;
 mod login;
+mod paced;
 mod record;
 mod run;
 mod transfer;
@@ -90,8 +91,10 @@ pub struct Identity {
     pub id: SessionId,
     /// The client's true address.
     pub peer: SocketAddr,
-    /// The address the client connected to.
+    /// Our own address of its control connection.
     pub local: SocketAddr,
+    /// The address the client connected to, when a balancer has told it.
+    pub destination: Option<SocketAddr>,
     /// Where it came in.
     pub listener: Listener,
     /// When it was accepted.

@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::control::{Control, Turn};
 use super::login::Admittance;
+use super::paced::Speed;
 use super::record::Record;
 use super::transfer::{Opened, Terms};
 use super::work::{Brought, Done, Step, Work};
@@ -166,6 +167,7 @@ impl Session {
             Happened::Message(Message::EndWhenIdle(EndReason::Shutdown))
                 if self.account.is_some() && self.active.elapsed() < self.carried.settings.drain_idle => {}
             Happened::Message(Message::EndWhenIdle(reason)) => self.machine.input(Input::EndWhenIdle(reason)),
+            Happened::Message(Message::LastOrders(reason)) => self.machine.input(Input::EndAtCommand(reason)),
             Happened::Message(Message::Data(arrival)) => self.channel.arrive(*arrival),
             Happened::Step(step) => self.advance(step),
             Happened::Deadline(deadline) => return self.expired(deadline),
@@ -235,11 +237,12 @@ impl Session {
     }
 
     fn pump(&mut self, opened: Opened, stream: DataStream) {
-        let Some(record) = &mut self.record else { return };
+        let (Some(record), Some(account)) = (&mut self.record, &self.account) else { return };
         record.proven = stream.proven();
-        let policy = self.account.as_ref().and_then(|account| account.user.upload_end).unwrap_or(self.carried.settings.upload_end);
+        let policy = account.user.upload_end.unwrap_or(self.carried.settings.upload_end);
         let terms = Terms { policy, ended_cleanly_before: self.channel.has_ended_cleanly(), spoken: self.spoken.clone() };
-        self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms);
+        let speed = Speed::new(&self.carried, account.permit.pace());
+        self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms, speed);
     }
 
     /// The file of a transfer is open: `150` is out.

@@ -31,6 +31,8 @@ pub enum Input<'a> {
     End(EndReason),
     /// The server wants the session gone at its next idle point (drain, `limits.session_max`); until then it goes on.
     EndWhenIdle(EndReason),
+    /// Last orders: what runs may end, but the next command is answered with the reply for this reason, then close.
+    EndAtCommand(EndReason),
 }
 
 /// Something the session has to do. Actions are polled in order, none may be skipped.

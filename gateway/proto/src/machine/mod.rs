@@ -14,6 +14,7 @@ mod permissions;
 #[cfg(test)]
 mod random;
 mod service;
+mod settings;
 #[cfg(test)]
 mod transcripts;
 mod transfer;
@@ -22,9 +23,8 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use crate::addr::Family;
-use crate::command::{HostName, TransferType, UserName};
-use crate::digest::{Algorithm, Offer, Range};
-use crate::listing::FactSet;
+use crate::command::{Command, UserName};
+use crate::digest::Offer;
 use crate::path::{VirtualPath, WirePath};
 use crate::reply::{Refusal, Reply, Success};
 use crate::verbs::Verb;
@@ -32,6 +32,7 @@ use crate::verbs::Verb;
 use self::intake::{Intake, Queued};
 use self::io::{Account, Action, CloseCause, EndReason, Input, Job};
 use self::outcome::Pending;
+use self::settings::Settings;
 
 /// One session's knowledge and decisions.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub struct Machine {
     unknown_commands: u32,
     long_lines: u32,
     end: Option<EndReason>,
+    /// No command is served any more.
+    last_orders: Option<EndReason>,
 }
 
 /// What the configuration and the connection say that the machine needs.
@@ -110,30 +113,6 @@ enum Login {
     },
 }
 
-/// What commands have set; all of it is forgotten at AUTH TLS and REIN.
-#[derive(Clone, Debug)]
-struct Settings {
-    cwd: VirtualPath,
-    kind: TransferType,
-    /// REST: for the next transfer.
-    restart: u64,
-    /// RNFR: for the next command, if it is RNTO.
-    rename_from: Option<VirtualPath>,
-    /// ALLO: for the next transfer.
-    announced: Option<u64>,
-    /// PASV, EPSV, PORT or EPRT has got a way for the next transfer.
-    data_port: bool,
-    only_epsv: bool,
-    buffer_size_told: bool,
-    private: bool,
-    facts: FactSet,
-    /// `OPTS HASH`.
-    hash: Option<Algorithm>,
-    /// RANG: for the next HASH.
-    octets: Option<Range>,
-    host: Option<HostName>,
-}
-
 impl Machine {
     /// Bytes to give to one [`Input::Bytes`] at most; more is taken too, but memory is bounded only by what was given.
     pub const READ_MAX: usize = intake::READ_MAX;
@@ -159,6 +138,7 @@ impl Machine {
             unknown_commands: 0,
             long_lines: 0,
             end: None,
+            last_orders: None,
         };
         if mode == Mode::Explicit {
             machine.push(Action::Reply(Reply::Ok(Success::Greeting)));
@@ -185,6 +165,9 @@ impl Machine {
             Input::End(reason) => self.end_now(reason),
             Input::EndWhenIdle(reason) => {
                 self.end.get_or_insert(reason);
+            }
+            Input::EndAtCommand(reason) => {
+                self.last_orders.get_or_insert(reason);
             }
         }
     }
@@ -260,11 +243,25 @@ impl Machine {
 
     /// Runs one command, or answers what is none.
     fn execute(&mut self, queued: Queued) {
+        if let Some(reason) = self.last_orders.filter(|_| !matches!(queued, Queued::Command(Command::Quit))) {
+            return self.too_late(queued, reason);
+        }
         match queued {
             Queued::Command(command) => self.command(command),
             Queued::Fault(fault) => self.fault(fault),
             Queued::TooLong => self.too_long(),
         }
+    }
+
+    /// A command after last orders: 421 is its final reply.
+    fn too_late(&mut self, queued: Queued, reason: EndReason) {
+        self.verb = match queued {
+            Queued::Command(command) => Some(dispatch::verb_of(&command)),
+            Queued::Fault(fault) => fault.verb(),
+            Queued::TooLong => None,
+        };
+        self.answer(Reply::End(reason));
+        self.close(CloseCause::Ended(reason));
     }
 
     /// TLS is up: the greeting now if it came first; else everything said in clear text is forgotten.
@@ -357,27 +354,6 @@ impl Machine {
     fn drop_data_port(&mut self) {
         if std::mem::take(&mut self.settings.data_port) {
             self.push(Action::DropDataPort);
-        }
-    }
-}
-
-impl Settings {
-    fn new(private: bool) -> Self {
-        Self {
-            cwd: VirtualPath::root(),
-            // RFC 959 §3.1.1.1: ASCII until TYPE says otherwise.
-            kind: TransferType::Ascii,
-            restart: 0,
-            rename_from: None,
-            announced: None,
-            data_port: false,
-            only_epsv: false,
-            buffer_size_told: private,
-            private,
-            facts: FactSet::ALL,
-            hash: None,
-            octets: None,
-            host: None,
         }
     }
 }
