@@ -12,6 +12,7 @@ mod wire {
     mod command_line;
     mod control;
     mod data;
+    mod digests;
     mod life;
     mod reload;
     mod secure;

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod data;
+pub mod digest;
 pub mod limits;
 pub mod live;
 pub mod net;

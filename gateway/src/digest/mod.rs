@@ -11,6 +11,8 @@ mod key;
 mod policy;
 mod pool;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use ftps_proto::path::VirtualPath;
 
 pub use hash::{Hashers, Values};
 pub use policy::{CacheConfig, Config, Rule, Who};
+pub use shared::Shared;
 
 use crate::observe::Observer;
 use crate::observe::event::DigestSource;
@@ -29,7 +32,6 @@ use crate::storage::{self, Found, Identity, Tree};
 use cache::{Cache, Remembered};
 use key::Key;
 use pool::{Ask, Pool};
-use shared::Shared;
 
 /// The digests of a node. Cheap to clone.
 #[derive(Clone)]

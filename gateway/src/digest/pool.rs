@@ -118,7 +118,8 @@ impl Pool {
         }
         let Ask { stored, identity, range, algorithms, user } = ask;
         let status = Mutex::new(Status { algorithms, begun: false, waiting: 0 });
-        let flight = Arc::new(Flight { identity, range, user, asked: SystemTime::now(), status, given_up: AtomicBool::new(false), answer: watch::Sender::new(None) });
+        let flight =
+            Arc::new(Flight { identity, range, user, asked: SystemTime::now(), status, given_up: AtomicBool::new(false), answer: watch::Sender::new(None) });
         let waiter = self.waiter(flight.clone(), false);
         flight.status().waiting = 1;
         state.flights.push(flight.clone());

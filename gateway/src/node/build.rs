@@ -18,6 +18,7 @@ use crate::data::announce::Announcer;
 use crate::data::ports::{Ports, PortsError};
 use crate::data::route::{Router, shown_by};
 use crate::data::waits::Waits;
+use crate::digest::{Digests, Shared};
 use crate::limits::Limits;
 use crate::live::Live;
 use crate::net::listener::bind;
@@ -122,6 +123,8 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports:
     let tls = Tls::new(&config.tls, incarnation).map_err(|error| configuration(&error))?;
     let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
+    let digests =
+        Digests::new(config.digests.clone(), Shared::default(), observer.clone()).map_err(|error| Error::Fault(format!("cannot start digests: {error}")))?;
     let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();
     Ok(House {
         settings: ArcSwap::from_pointee(settings(config)),
@@ -129,6 +132,7 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports:
         live: Live::default(),
         login,
         storage,
+        digests,
         tls,
         data: Data { waits: Waits::new(data_ports), spenders: Spenders::default(), announcer: Announcer::new(&config.data.public_address, public.as_deref()) },
         observer: observer.clone(),
@@ -181,6 +185,7 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &Tr
         metrics.set_sessions_limit(house.settings.load().limits.sessions);
         metrics.set_log_dropped(log.dropped() + transfers.dropped());
         metrics.set_password_queue(house.login.waiting());
+        metrics.set_digests(house.digests.waiting(), house.digests.remembered());
     });
 }
 

@@ -6,13 +6,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ftps_proto::digest::Algorithm;
 use ftps_proto::machine::io::{DataRefusal, LoginRefusal};
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::Sink;
 use super::event::{
-    Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble, Reloadable, Resumed,
-    StreamEnd, Subject, TlsVersion, TransferResult,
+    Channel, CloseReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble,
+    Reloadable, Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
 };
 use super::family::{Family, Maker};
 use super::process::Process;
@@ -110,6 +111,12 @@ impl Metrics {
         self.0.table.password_queue.set(gauge(jobs));
     }
 
+    /// Files that are read or wait for a digest, and digests that are remembered; for [`Metrics::on_scrape`].
+    pub fn set_digests(&self, waiting: usize, remembered: usize) {
+        self.0.table.digest_queue.set(gauge(waiting));
+        self.0.table.digest_cache.set(gauge(remembered));
+    }
+
     /// Log lines that found the queue full so far; for [`Metrics::on_scrape`].
     pub fn set_log_dropped(&self, lines: u64) {
         let counter = &self.0.table.log_dropped;
@@ -162,6 +169,11 @@ struct Table {
     transfer_bytes: Family<IntCounter, Direction>,
     transfer_duration: Family<Histogram, Direction>,
     transfers_active: Family<IntGauge, Direction>,
+    digests: Family<IntCounter, (Algorithm, DigestSource, DigestResult)>,
+    digest_bytes: Family<IntCounter, Algorithm>,
+    digest_duration: Family<Histogram, Algorithm>,
+    digest_queue: IntGauge,
+    digest_cache: IntGauge,
     storage_errors: Family<IntCounter, (Operation, Trouble)>,
     orphans_swept: IntCounter,
     limits_hit: Family<IntCounter, Limit>,
@@ -205,6 +217,11 @@ impl Table {
             transfer_bytes: make.counters("transfer_bytes_total", "Bytes on data connections of transfers that ended.", &["direction"]),
             transfer_duration: make.histograms("transfer_duration_seconds", "From 150 to the end of a transfer.", &["direction"], TRANSFER_SECONDS),
             transfers_active: make.gauges("transfers_active", "Transfers that run.", &["direction"]),
+            digests: make.counters("digests_total", "Digests that were asked for.", &["algorithm", "source", "result"]),
+            digest_bytes: make.counters("digest_bytes_total", "Bytes that went through a hash: of files that were read, and of transfers.", &["algorithm"]),
+            digest_duration: make.histograms("digest_duration_seconds", "Time to read a file and compute a digest, without the time it waited.", &["algorithm"], TRANSFER_SECONDS),
+            digest_queue: make.gauge("digest_queue", "Files that are read for a digest, or wait for it."),
+            digest_cache: make.gauge("digest_cache_entries", "Digests that this node remembers."),
             storage_errors: make.counters("storage_errors_total", "Errors of the file system that are not the client's doing.", &["op", "kind"]),
             orphans_swept: make.counter("storage_orphans_swept_total", "Left-over uploads of dead nodes that were removed."),
             limits_hit: make.counters("limits_hit_total", "How often each limit was reached.", &["limit"]),
@@ -253,6 +270,11 @@ impl Table {
             Event::TransferEnded { direction, result, bytes, took, proven, end, .. } => {
                 self.transfer_ended(direction, result, bytes, took);
                 self.transfer_manners(direction, result, proven, end);
+            }
+            Event::Digest { algorithm, source, result, .. } => self.digests.at((algorithm, source, result)).inc(),
+            Event::Hashed { algorithm, bytes, took } => {
+                self.digest_bytes.at(algorithm).inc_by(bytes);
+                took.into_iter().for_each(|took| self.digest_duration.at(algorithm).observe(took.as_secs_f64()));
             }
             Event::StorageFailed { operation, kind, .. } => self.storage_errors.at((Operation::of(operation), Trouble::from(kind))).inc(),
             Event::LimitHit { limit } => self.limits_hit.at(limit).inc(),
@@ -439,8 +461,18 @@ mod tests {
         let (id, direction, path) = (TransferId::now(), Direction::Upload, b"/a".as_slice());
         say(&metrics, Event::TransferStarted { id, direction, path });
         assert_eq!(value(&metrics, "ftps_gateway_transfers_active{direction=\"upload\"}"), 1.0);
-        let ended =
-            |result, proven, end| Event::TransferEnded { id, direction, path, result, bytes: 10, took: Duration::from_secs(2), ascii: false, proven, end };
+        let ended = |result, proven, end| Event::TransferEnded {
+            id,
+            direction,
+            path,
+            result,
+            bytes: 10,
+            took: Duration::from_secs(2),
+            ascii: false,
+            proven,
+            end,
+            digest: None,
+        };
         say(&metrics, ended(TransferResult::Complete, false, StreamEnd::Fin));
         assert_eq!(value(&metrics, "ftps_gateway_transfers_active{direction=\"upload\"}"), 0.0);
         assert_eq!(value(&metrics, "ftps_gateway_transfers_total{direction=\"upload\",result=\"complete\"}"), 1.0);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ftps_proto::digest::DigestFault;
 use ftps_proto::machine::Machine;
 use ftps_proto::machine::io::{Action, DataRefusal, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
 use ftps_proto::verbs::Verb;
@@ -16,12 +17,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
 
 use super::control::{Control, Turn};
+use super::digest::Tap;
 use super::login::Admittance;
 use super::paced::Speed;
 use super::record::Record;
 use super::transfer::{Opened, Terms};
 use super::work::{Brought, Done, Step, Work};
-use super::{Carried, Ended, files, listing, login, transfer};
+use super::{Carried, Ended, digest, files, listing, login, transfer};
 use crate::data::channel::Channel;
 use crate::data::clients::Client;
 use crate::data::stream::DataStream;
@@ -128,6 +130,10 @@ impl Session {
                 }
                 Action::Run(job) => self.begin(job),
                 Action::AbortTransfer => self.abort(),
+                Action::AbortDigest => {
+                    self.work = Work::Idle;
+                    self.machine.input(Input::Done(Outcome::Digest(Err(DigestFault::Aborted))));
+                }
                 Action::DropDataPort => self.channel.close(),
                 Action::LoggedOut => self.log_out(),
                 Action::Close(cause) => return Some(cause),
@@ -186,6 +192,10 @@ impl Session {
             }
             Job::Who => listing::who(&self.carried, self.account.as_deref()),
             Job::Transfer(wanted) => self.open(wanted),
+            Job::Digest { path, algorithm, range } => match &self.account {
+                Some(account) => digest::start(&self.carried, account, path, algorithm, range),
+                None => files::refused(),
+            },
             job => files::start(job, &self.carried, self.account.as_deref()),
         };
     }
@@ -242,7 +252,8 @@ impl Session {
         let policy = account.user.upload_end.unwrap_or(self.carried.settings.upload_end);
         let terms = Terms { policy, ended_cleanly_before: self.channel.has_ended_cleanly(), spoken: self.spoken.clone() };
         let speed = Speed::new(&self.carried, account.permit.pace());
-        self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms, speed);
+        let tap = opened.moves().and_then(|moves| Tap::of(&self.carried, account, record.path(), moves, &record.progress));
+        self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms, (speed, tap));
     }
 
     /// The file of a transfer is open: `150` is out.

@@ -57,7 +57,9 @@ fn write(root: &Beneath, names: &super::temporary::Names) -> Result<(), Errno> {
     }
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
     match openat(temporary.directory(), ID, flags, Mode::RUSR | Mode::WUSR) {
-        Ok(file) => put(&file, &id).inspect_err(|_| drop(unlinkat(temporary.directory(), ID, AtFlags::empty()))),
+        Ok(file) => put(&file, &id).inspect_err(|_| {
+            let _ = unlinkat(temporary.directory(), ID, AtFlags::empty());
+        }),
         Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(errno),
     }

@@ -32,7 +32,7 @@ pub use fault::error_kind;
 pub use plan::StorePlan;
 pub use read::Reader;
 pub use root::{OpenError, Storage};
-pub use stored::{Found, Identity, Landed, Stored};
+pub use stored::{Found, Identity, Landed, Seen, Stored};
 pub use sweep::Sweep;
 pub use tree::Tree;
 pub use write::Writer;

@@ -31,7 +31,7 @@ pub struct Identity {
 }
 
 /// An upload that has its name: what its file was at that moment. Empty when that could not be seen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Landed(pub(super) Option<Version>);
 
 /// An open file.
@@ -39,6 +39,14 @@ pub struct Stored {
     tree: Arc<Tree>,
     file: OwnedFd,
     path: VirtualPath,
+}
+
+/// A file that is read for a download: whether it is still what it was.
+#[derive(Clone)]
+pub struct Seen {
+    pub(super) tree: Arc<Tree>,
+    pub(super) file: Arc<OwnedFd>,
+    pub(super) version: Version,
 }
 
 /// What was found under a name.
@@ -123,6 +131,20 @@ impl Stored {
     }
 }
 
+impl Seen {
+    /// What the file at `path` is, if it is the same as when it was opened. May block.
+    pub fn unchanged(&self, path: &VirtualPath) -> Option<Identity> {
+        let now = fstat(&self.file).ok().map(|stat| Version::of(&stat));
+        (now == Some(self.version)).then(|| self.tree.identify(path, &self.version))
+    }
+}
+
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seen").finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Stored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stored").field("path", &self.path).finish_non_exhaustive()
@@ -192,8 +214,7 @@ mod tests {
         let fifo = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, scratch.at("home/fifo"), fifo, rustix::fs::Mode::RUSR, 0).unwrap();
         let tree = scratch.tree();
-        for (name, error) in
-            [("/sub", FileError::IsADirectory), ("/none", FileError::NotFound), ("/out", FileError::Denied), ("/fifo", FileError::NotRegular)]
+        for (name, error) in [("/sub", FileError::IsADirectory), ("/none", FileError::NotFound), ("/out", FileError::Denied), ("/fifo", FileError::NotRegular)]
         {
             assert_eq!(tree.open_stored(&path(name)).unwrap_err(), error, "{name}");
         }

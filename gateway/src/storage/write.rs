@@ -235,7 +235,11 @@ impl Upload {
                 self.check_unchanged(version)?;
                 self.rename(&stat)?;
             }
-            Landing::New => self.link(&stat)?,
+            Landing::New => {
+                self.link(&stat)?;
+                // Its first name goes at once: that, too, is a change of the file.
+                self.temporary.remove();
+            }
         }
         if let Some(directory) = directory {
             fsync(directory)?;
@@ -274,11 +278,7 @@ impl Upload {
     fn link(&self, stat: &Stat) -> Result<(), Errno> {
         let directory = self.temporary.directory();
         match linkat(directory, self.temporary.name(), directory, &self.name[..], AtFlags::empty()) {
-            // Its first name goes at once: that, too, is a change of the file.
-            Ok(()) => {
-                self.temporary.remove();
-                return Ok(());
-            }
+            Ok(()) => return Ok(()),
             // As with rename: a NFS server whose first answer was lost has given the name to our file already.
             Err(Errno::EXIST) if self.is_named(stat) => return Ok(()),
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::INVAL) => {}
@@ -376,7 +376,7 @@ mod tests {
     }
 
     fn store(tree: &Arc<Tree>, name: &str, mode: StoreMode, bytes: &[u8]) -> Result<(), FileError> {
-        tree.plan_store(&path(name), mode, None)?.store(bytes)
+        tree.plan_store(&path(name), mode, None)?.store(bytes).map(drop)
     }
 
     /// Waits until only these names are in the directory: what a dropped writer leaves is removed on the pool.

@@ -107,7 +107,13 @@ impl Machine {
                     Form::Checksum(_) => Reply::Checksum(digest),
                     Form::Md5 => Reply::Md5(wire, digest),
                     // As it was asked for: without RANG up to the size (ProFTPD), with it both ends included (the draft).
-                    Form::Hash => Reply::Hash { algorithm, start: range.map_or(0, |range| range.start), end: range.map_or(end, |range| range.end - 1), digest, path: wire },
+                    Form::Hash => Reply::Hash {
+                        algorithm,
+                        start: range.map_or(0, |range| range.start),
+                        end: range.map_or(end, |range| range.end - 1),
+                        digest,
+                        path: wire,
+                    },
                 };
                 return self.answer(reply);
             }
