@@ -5,16 +5,18 @@
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::kit::{self, Client, Node, Options, Run, eventually, random_bytes, users_file};
+use crate::kit::{self, Client, Node, Options, Run, random_bytes, users_file};
 use crate::need;
 
 /// Verbs and Python's names.
 const CHECKSUMS: [(&str, &str); 6] = [("XCRC", "crc32"), ("XMD5", "md5"), ("XSHA", "sha1"), ("XSHA1", "sha1"), ("XSHA256", "sha256"), ("XSHA512", "sha512")];
 const HASHES: [(&str, &str); 5] = [("CRC32", "crc32"), ("MD5", "md5"), ("SHA-1", "sha1"), ("SHA-256", "sha256"), ("SHA-512", "sha512")];
+
+/// Starts and ends.
+type Ranges = Vec<(u64, u64)>;
 
 /// All digests of `start..end` of a file, by Python.
 const PYTHON: &str = "
@@ -38,23 +40,24 @@ for question in json.load(sys.stdin):
 print(json.dumps(out))
 ";
 
-fn expected(questions: &[(&Path, u64, u64)]) -> Vec<Value> {
+/// What Python computes of parts of files.
+pub(super) fn expected(questions: &[(&Path, u64, u64)]) -> Vec<Value> {
     let questions: Vec<Value> = questions.iter().map(|(file, start, end)| serde_json::json!({ "file": file, "start": start, "end": end })).collect();
     let out = Run::new("python3", ["-c", PYTHON]).input(serde_json::to_vec(&questions).unwrap()).seconds(300).run().ok();
     serde_json::from_slice(&out.stdout).unwrap()
 }
 
-fn session(node: &Node) -> Client {
+pub(super) fn session(node: &Node) -> Client {
     Client::ready(node)
 }
 
 /// The reply without its code.
-fn text(client: &mut Client, command: &str) -> String {
+pub(super) fn text(client: &mut Client, command: &str) -> String {
     client.command(command).text
 }
 
 /// A file with a byte here and there, and holes between.
-fn sparse(path: &Path, size: u64) {
+pub(super) fn sparse(path: &Path, size: u64) {
     let mut file = std::fs::File::create(path).unwrap();
     file.set_len(size).unwrap();
     for (at, bytes) in [(0, &b"begin"[..]), (size / 2, b"middle"), (size - 3, b"end")] {
@@ -79,7 +82,7 @@ fn every_digest_of_every_file_is_pythons() {
         sparse(&at("sparse"), large);
         std::os::unix::fs::symlink("twelve.txt", at("link")).unwrap();
         // Name on the disk, name in a quoted command, ranges.
-        let files: [(&str, &str, Vec<(u64, u64)>); 7] = [
+        let files: [(&str, &str, Ranges); 7] = [
             ("empty", "empty", vec![]),
             ("one", "/one", vec![(0, 1)]),
             ("twelve.txt", "./twelve.txt", vec![(0, 12), (0, 1), (11, 12), (4, 9)]),
@@ -105,26 +108,26 @@ fn every_digest_of_every_file_is_pythons() {
             }
             for (start, end) in ranges {
                 let part = answers.next().unwrap();
-                for (verb, algorithm) in CHECKSUMS {
-                    let value = part[algorithm].as_str().unwrap();
-                    assert_eq!(
-                        text(&mut client, &format!("{verb} \"{quoted}\" {start} {end}")),
-                        format!("213 {}", value.to_uppercase()),
-                        "{verb} {name} {start} {end}"
-                    );
-                }
-                for (word, algorithm) in HASHES {
-                    client.command(&format!("OPTS HASH {word}")).is(200);
-                    client.command(&format!("RANG {start} {}", end - 1)).is(350);
-                    let value = part[algorithm].as_str().unwrap();
-                    assert_eq!(text(&mut client, &format!("HASH {name}")), format!("213 {word} {start}-{} {value} {name}", end - 1));
-                }
+                every_part(&mut client, name, quoted, (start, end), &part);
             }
         }
         // Whatever was asked for twice was read once, but for what was too young at first.
         let computed = node.metric("ftps_gateway_digests_total", &["source=\"cache\"", "result=\"done\""]).unwrap();
         assert!(computed > 20.0, "{computed}");
     });
+}
+
+fn every_part(client: &mut Client, name: &str, quoted: &str, (start, end): (&u64, &u64), part: &Value) {
+    for (verb, algorithm) in CHECKSUMS {
+        let value = part[algorithm].as_str().unwrap().to_uppercase();
+        assert_eq!(text(client, &format!("{verb} \"{quoted}\" {start} {end}")), format!("213 {value}"), "{verb} {name} {start} {end}");
+    }
+    for (word, algorithm) in HASHES {
+        client.command(&format!("OPTS HASH {word}")).is(200);
+        client.command(&format!("RANG {start} {}", end - 1)).is(350);
+        let value = part[algorithm].as_str().unwrap();
+        assert_eq!(text(client, &format!("HASH {name}")), format!("213 {word} {start}-{} {value} {name}", end - 1));
+    }
 }
 
 fn every_way(client: &mut Client, name: &str, quoted: &str, size: u64, whole: &Value) {
@@ -219,193 +222,5 @@ fn digests_that_are_off_do_not_exist() {
         assert!(!client.command("FEAT").text.contains("HASH"));
         client.put("STOR upload", b"bytes").is(226);
         assert_eq!(node.metric("ftps_gateway_digest_bytes_total", &[]), Some(0.0), "nothing is computed of uploads either");
-    });
-}
-
-/// Bytes that went through SHA-256.
-fn hashed(node: &Node) -> f64 {
-    node.metric("ftps_gateway_digest_bytes_total", &["algorithm=\"sha256\""]).unwrap()
-}
-
-#[test]
-fn what_came_and_went_is_known_without_reading_it() {
-    need!("python3");
-    kit::test(120, || {
-        let node = Node::with(Options::default().set("digests", "{ at_upload: [sha256], at_download: [md5, sha512] }"));
-        let mut client = session(&node);
-        let bytes = random_bytes(3_000_000);
-        let lines = b"one\r\ntwo\r\nthree".repeat(1000);
-        client.put("STOR image", &bytes).is(226);
-        client.put("APPE new", &bytes).is(226);
-        client.command("TYPE A").is(200);
-        client.put("STOR text", &lines).is(226);
-        client.command("TYPE I").is(200);
-        let read = hashed(&node);
-        let stored = std::fs::metadata(node.root.join("text")).unwrap().len() as f64;
-        assert_eq!(read, 6_000_000.0 + stored, "only what came, as it is stored");
-        let names = ["image", "new", "text"];
-        let paths = names.map(|name| node.root.join(name));
-        let questions: Vec<_> = paths.iter().map(|path| (path.as_path(), 0, std::fs::metadata(path).unwrap().len())).collect();
-        let answers = expected(&questions);
-        for (name, answer) in names.iter().zip(&answers) {
-            assert_eq!(text(&mut client, &format!("XSHA256 {name}")), format!("213 {}", answer["sha256"].as_str().unwrap().to_uppercase()));
-            // It stays known under another name, with another mode and another time.
-            client.command(&format!("RNFR {name}")).is(350);
-            client.command(&format!("RNTO {name}2")).is(250);
-            client.command(&format!("SITE CHMOD 600 {name}2")).is(200);
-            client.command(&format!("MFMT 20200102030405 {name}2")).is(213);
-            client.command(&format!("MFF Modify=20200102030405;UNIX.mode=0640; {name}2")).is(213);
-            client.command(&format!("SITE UTIME 202001020304 {name}2")).is(200);
-            assert_eq!(text(&mut client, &format!("XSHA256 {name}2")), format!("213 {}", answer["sha256"].as_str().unwrap().to_uppercase()));
-        }
-        assert_eq!(hashed(&node), read, "no file was read");
-        let line = node.logged(&["transfer_ended", "/image", answers[0]["sha256"].as_str().unwrap()]);
-        assert!(line.contains("\"algorithm\":\"sha256\""), "{line}");
-
-        // Downloads, of a state that has stood for a while.
-        std::thread::sleep(Duration::from_millis(2100));
-        assert!(client.get("RETR image2") == bytes);
-        client.command("TYPE A").is(200);
-        client.get("RETR text2");
-        client.command("TYPE I").is(200);
-        for (name, answer) in [("image2", &answers[0]), ("text2", &answers[2])] {
-            for (verb, algorithm) in [("XMD5", "md5"), ("XSHA512", "sha512")] {
-                assert_eq!(text(&mut client, &format!("{verb} {name}")), format!("213 {}", answer[algorithm].as_str().unwrap().to_uppercase()));
-            }
-        }
-        let cached = node.metric("ftps_gateway_digests_total", &["source=\"computed\"", "result=\"done\""]);
-        assert_eq!(cached, Some(0.0), "every question was answered from memory");
-    });
-}
-
-#[test]
-fn what_came_in_parts_is_read_afterwards() {
-    need!("python3");
-    kit::test(60, || {
-        let node = Node::start();
-        let mut client = session(&node);
-        let bytes = random_bytes(1_000_000);
-        for (name, second) in [("appended", "APPE appended"), ("resumed", "STOR resumed")] {
-            client.put(&format!("STOR {name}"), &bytes[..400_000]).is(226);
-            let before = hashed(&node);
-            if name == "resumed" {
-                client.command("REST 400000").is(350);
-            }
-            client.put(second, &bytes[400_000..]).is(226);
-            eventually(20, "the whole file is read", || hashed(&node) >= before + 1_000_000.0);
-            let path = node.root.join(name);
-            let answer = &expected(&[(&path, 0, 1_000_000)])[0];
-            assert_eq!(text(&mut client, &format!("XSHA256 {name}")), format!("213 {}", answer["sha256"].as_str().unwrap().to_uppercase()));
-        }
-    });
-}
-
-#[test]
-fn a_changed_file_has_another_digest() {
-    kit::test(60, || {
-        let node = Node::start();
-        let mut client = session(&node);
-        let path = node.root.join("file");
-        client.put("STOR file", b"first").is(226);
-        let mut last = text(&mut client, "XSHA256 file");
-        for index in 0..20 {
-            // In place, of the same size, mostly within the same second.
-            std::fs::write(&path, format!("{index:05}")).unwrap();
-            let now = text(&mut client, "XSHA256 file");
-            assert_ne!(now, last);
-            assert_eq!(text(&mut client, "XSHA256 file"), now);
-            last = now;
-        }
-        client.put("STOR file", b"first").is(226);
-        assert_ne!(text(&mut client, "XSHA256 file"), last);
-    });
-}
-
-#[test]
-fn abor_and_a_disconnect_stop_a_digest() {
-    kit::test(60, || {
-        let node = Node::start();
-        std::fs::File::create(node.root.join("huge")).unwrap().set_len(9 << 30).unwrap();
-        let mut client = session(&node);
-        client.send(b"XSHA512 huge\r\nNOOP\r\n").unwrap();
-        assert!(client.silent(Duration::from_millis(300)));
-        client.send(b"ABOR\r\n").unwrap();
-        let replies: Vec<String> = (0..3).map(|_| client.reply().text).collect();
-        assert_eq!(replies, ["426 Digest aborted", "200 NOOP ok", "226 Abort successful"]);
-        quiet(&node);
-        client.send(b"XSHA512 huge\r\n").unwrap();
-        eventually(10, "it is computed", || node.metric("ftps_gateway_digest_queue", &[]) == Some(1.0));
-        drop(client);
-        let left = Instant::now();
-        quiet(&node);
-        eprintln!("NOTE digest: all work gone {:?} after the disconnect", left.elapsed());
-        assert_eq!(node.metric("ftps_gateway_digests_total", &["result=\"cancelled\""]), Some(2.0));
-    });
-}
-
-fn quiet(node: &Node) {
-    eventually(10, "nothing is computed any more", || node.metric("ftps_gateway_digest_queue", &[]) == Some(0.0));
-}
-
-#[test]
-fn many_who_ask_for_one_file_wait_for_one_reading() {
-    kit::test(300, || {
-        let node = Node::start();
-        let size: u64 = if kit::full() { 1 << 30 } else { 300 << 20 };
-        sparse(&node.root.join("large"), size);
-        let mut others = session(&node);
-        let mut clients: Vec<Client> = (0..24).map(|_| session(&node)).collect();
-        clients.iter_mut().for_each(|client| client.send(b"XSHA512 large\r\n").unwrap());
-        let mut waits = Vec::new();
-        let mut first = None;
-        while first.is_none() {
-            let asked = Instant::now();
-            others.command("NOOP").is(200);
-            waits.push(asked.elapsed());
-            std::thread::sleep(Duration::from_millis(5));
-            if node.metric("ftps_gateway_digest_queue", &[]) == Some(0.0) && waits.len() > 10 {
-                first = Some(clients[0].reply());
-            }
-        }
-        let first = first.unwrap();
-        first.is(213);
-        for client in &mut clients[1..] {
-            assert_eq!(client.reply(), first);
-        }
-        waits.sort();
-        eprintln!("NOTE digest: NOOP of others p50 {:?}, p99 {:?}, {} asked", waits[waits.len() / 2], waits[waits.len() * 99 / 100], waits.len());
-        let read = node.metric("ftps_gateway_digest_bytes_total", &["algorithm=\"sha512\""]).unwrap();
-        assert_eq!(read, size as f64, "read once");
-        let of = |source: &str| node.metric("ftps_gateway_digests_total", &[&format!("source=\"{source}\""), "algorithm=\"sha512\""]).unwrap();
-        assert_eq!((of("computed"), of("computed") + of("coalesced") + of("cache")), (1.0, 24.0));
-        // Twenty-four that leave while they wait for different parts.
-        for (index, client) in clients.iter_mut().enumerate() {
-            client.send(format!("XSHA512 large {index} {}\r\n", size - 1).as_bytes()).unwrap();
-        }
-        eventually(10, "they wait", || node.metric("ftps_gateway_digest_queue", &[]) > Some(10.0));
-        drop(clients);
-        let left = Instant::now();
-        quiet(&node);
-        eprintln!("NOTE digest: 24 clients' work gone {:?} after they left", left.elapsed());
-    });
-}
-
-#[test]
-fn a_small_cache_refuses_nothing() {
-    kit::test(if kit::full() { 900 } else { 120 }, || {
-        let node = Node::with(Options::default().set("digests", "{ cache: { entries: 100 } }"));
-        let files = if kit::full() { 10_000 } else { 1_000 };
-        let mut client = session(&node);
-        for index in 0..files {
-            std::fs::write(node.root.join(format!("f{index}")), format!("{index}")).unwrap();
-        }
-        std::thread::sleep(Duration::from_millis(2100));
-        for index in 0..files {
-            client.command(&format!("XCRC f{index}")).is(213);
-        }
-        assert_eq!(node.metric("ftps_gateway_digest_cache_entries", &[]), Some(100.0));
-        let before = node.metric("ftps_gateway_digests_total", &["source=\"cache\""]);
-        client.command(&format!("XCRC f{}", files - 1)).is(213);
-        assert_eq!(node.metric("ftps_gateway_digests_total", &["source=\"cache\""]), before.map(|count| count + 1.0));
     });
 }

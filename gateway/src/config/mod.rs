@@ -311,6 +311,20 @@ mod tests {
         compare("tests/broken-users", 20, |file| Problems::of(users_of(&[file.to_owned()]).1).expect("it is broken").to_string());
     }
 
+    fn digest_defaults() -> digest::Config {
+        digest::Config {
+            enabled: true,
+            algorithms: Algorithms::ALL,
+            preferred: Algorithm::Sha256,
+            max_size: 10 << 30,
+            cache: digest::CacheConfig { entries: 10_000, max_age: Duration::from_secs(30 * 86_400) },
+            at_upload: Algorithms::NONE.with(Algorithm::Sha256),
+            at_download: Algorithms::NONE,
+            jobs: None,
+            rules: Vec::new(),
+        }
+    }
+
     #[test]
     fn defaults_are_those_of_the_reference() {
         let seconds = Duration::from_secs;
@@ -345,17 +359,7 @@ mod tests {
                 stable_inodes: true,
                 sweep_after: seconds(86_400),
             },
-            digests: digest::Config {
-                enabled: true,
-                algorithms: Algorithms::ALL,
-                preferred: Algorithm::Sha256,
-                max_size: 10 << 30,
-                cache: digest::CacheConfig { entries: 10_000, max_age: seconds(30 * 86_400) },
-                at_upload: Algorithms::NONE.with(Algorithm::Sha256),
-                at_download: Algorithms::NONE,
-                jobs: None,
-                rules: Vec::new(),
-            },
+            digests: digest_defaults(),
             limits: limits::Config {
                 sessions: 10_000,
                 sessions_per_ip: 50,

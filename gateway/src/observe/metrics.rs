@@ -504,7 +504,21 @@ mod tests {
         let metrics = fresh();
         let (id, direction, path) = (TransferId::now(), Direction::Download, b"/a".as_slice());
         let result = TransferResult::Stalled;
-        say(&metrics, Event::TransferEnded { id, direction, path, result, bytes: 0, took: Duration::ZERO, ascii: false, proven: true, end: StreamEnd::Open });
+        say(
+            &metrics,
+            Event::TransferEnded {
+                id,
+                direction,
+                path,
+                result,
+                bytes: 0,
+                took: Duration::ZERO,
+                ascii: false,
+                proven: true,
+                end: StreamEnd::Open,
+                digest: None,
+            },
+        );
         say(&metrics, Event::DataRefused { refusal: DataRefusal::Timeout });
         say(&metrics, Event::DataRefused { refusal: DataRefusal::Handshake });
         say(&metrics, Event::LoginRefused { refusal: LoginRefusal::Unavailable, why: LoginFault::QueueFull });

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use ftps_proto::digest::{Algorithm, Algorithms, DigestFault, Range};
-use ftps_proto::machine::io::{FileError, Outcome};
+use ftps_proto::machine::io::{FileError, Input, Outcome};
 use ftps_proto::path::VirtualPath;
 
-use super::Carried;
 use super::login::Admittance;
 use super::record::Progress;
 use super::work::Work;
+use super::{Carried, files};
 use crate::auth::User;
 use crate::data::pump::{Sink, Source};
 use crate::digest::{Digests, Hashers, Question, Values, Who};
@@ -22,7 +22,8 @@ use crate::observe::{Event, Observer, Subject};
 use crate::storage::{self, Landed, Seen, Tree};
 
 /// Starts a digest. Dropping the work stops it.
-pub(super) fn start(carried: &Carried, account: &Admittance, path: VirtualPath, algorithm: Algorithm, range: Option<Range>) -> Work {
+pub(super) fn start(carried: &Carried, account: Option<&Admittance>, path: VirtualPath, algorithm: Algorithm, range: Option<Range>) -> Work {
+    let Some(account) = account else { return files::refused() };
     let digests = carried.house.digests.clone();
     let user = &account.user;
     let question = Question { tree: account.tree.clone(), path, algorithm, range, user: user.name.as_str().into(), class: user.class.clone() };
@@ -35,7 +36,13 @@ pub(super) fn start(carried: &Carried, account: &Admittance, path: VirtualPath, 
     }))
 }
 
-/// What the session offers; for the login.
+/// ABOR: nobody waits for it any more.
+pub(super) fn stop(work: &mut Work) -> Input<'static> {
+    *work = Work::Idle;
+    Input::Done(Outcome::Digest(Err(DigestFault::Aborted)))
+}
+
+/// Whose rules hold for this user.
 pub(super) fn who(user: &User) -> Who<'_> {
     Who { user: Some(user.name.as_str()), class: user.class.as_deref() }
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ftps_proto::digest::DigestFault;
 use ftps_proto::machine::Machine;
 use ftps_proto::machine::io::{Action, DataRefusal, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
 use ftps_proto::reply::{Refusal, Reply};
@@ -134,10 +133,7 @@ impl Session {
                 }
                 Action::Run(job) => self.begin(job),
                 Action::AbortTransfer => self.abort(),
-                Action::AbortDigest => {
-                    self.work = Work::Idle;
-                    self.machine.input(Input::Done(Outcome::Digest(Err(DigestFault::Aborted))));
-                }
+                Action::AbortDigest => self.machine.input(digest::stop(&mut self.work)),
                 Action::DropDataPort => self.channel.close(),
                 Action::LoggedOut => self.log_out(),
                 Action::Close(cause) => return Some(cause),
@@ -196,10 +192,7 @@ impl Session {
             }
             Job::Who => listing::who(&self.carried, self.account.as_deref()),
             Job::Transfer(wanted) => self.open(wanted),
-            Job::Digest { path, algorithm, range } => match &self.account {
-                Some(account) => digest::start(&self.carried, account, path, algorithm, range),
-                None => files::refused(),
-            },
+            Job::Digest { path, algorithm, range } => digest::start(&self.carried, self.account.as_deref(), path, algorithm, range),
             job => files::start(job, &self.carried, self.account.as_deref()),
         };
     }

@@ -196,7 +196,7 @@ mod tests {
         let tree = scratch.tree();
         let (stored, first) = found(&tree, "/file");
         std::thread::sleep(std::time::Duration::from_millis(20));
-        tree.set_mode(&path("/file"), 0o600).unwrap();
+        tree.set_facts(&path("/file"), &[ftps_proto::command::SetFact::UnixMode(0o600)]).unwrap();
         let second = stored.identity().unwrap();
         assert!(second.changed > first.changed && second.modified == first.modified);
         tree.rename(&path("/file"), &path("/other")).unwrap();

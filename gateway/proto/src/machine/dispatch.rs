@@ -45,6 +45,9 @@ impl Machine {
         if self.range_with_transfer(verb, prepared.octets) {
             return;
         }
+        if self.unoffered(verb) {
+            return self.refuse(Refusal::UnknownCommand);
+        }
         self.dispatch(command, prepared);
     }
 
@@ -121,9 +124,6 @@ impl Machine {
     }
 
     fn dispatch(&mut self, command: Command, prepared: Prepared) {
-        if self.unoffered(verb_of(&command)) {
-            return self.refuse(Refusal::UnknownCommand);
-        }
         match command {
             Command::User(name) => self.user(name),
             Command::Pass(password) => self.password(password),
