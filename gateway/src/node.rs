@@ -7,6 +7,7 @@ mod build;
 mod descriptors;
 mod drain;
 mod reload;
+mod stores;
 mod users;
 mod watch;
 
@@ -176,6 +177,11 @@ async fn serve_admin(listeners: (tokio::net::TcpListener, Option<tokio::net::Tcp
         }
     };
     tokio::join!(admin::serve(api, state.clone(), ends.clone()), metrics);
+}
+
+/// Learns what other nodes cleared, and says how the stores are.
+async fn keep_stores(stores: stores::Stores, readiness: crate::observe::Readiness, stop: CancellationToken) {
+    stop.run_until_cancelled(stores.keep(&readiness)).await;
 }
 
 /// What has to be done now and then: ticket keys, names to announce, left-over uploads.

@@ -14,6 +14,7 @@ mod problem;
 #[cfg(test)]
 mod reference;
 mod rules;
+mod stores;
 mod tree;
 mod users;
 
@@ -26,6 +27,7 @@ use sha2::{Digest, Sha256};
 
 pub use marks::Marks;
 pub use problem::{Problem, Problems};
+pub use stores::{StoreTls, Stores};
 pub use users::{load_users, skipped};
 
 use crate::data::PortSet;
@@ -44,6 +46,8 @@ pub struct Config {
     pub conn: conn::Config,
     /// `listen`, the HTTP part.
     pub admin: admin::Config,
+    /// `store`, and `node.state_dir`.
+    pub stores: Stores,
     /// `data`.
     pub data: data::Config,
     /// `tls`.
@@ -160,7 +164,8 @@ impl Config {
         let certificates = self.tls.certificates.iter_mut().flat_map(|pair| [&mut pair.cert, &mut pair.key]);
         let log = self.log.transfer_log.iter_mut();
         let clients = self.tls.client_auth.ca.iter_mut().chain(&mut self.tls.client_auth.crl);
-        let paths = self.auth.files.iter_mut().chain(certificates).chain(clients).chain(log).chain([&mut self.storage.root]);
+        let stores = self.stores.tls.files_mut().chain([&mut self.stores.state_dir]);
+        let paths = self.auth.files.iter_mut().chain(certificates).chain(clients).chain(log).chain(stores).chain([&mut self.storage.root]);
         for path in paths.filter(|path| !path.as_os_str().is_empty()) {
             *path = directory.join(&path);
         }
@@ -315,6 +320,17 @@ mod tests {
             node_name: host_name(),
             conn: conn::Config { explicit: address("[::]:2121"), implicit: address("[::]:9990"), proxy_protocol_from: vec![], allow_from: vec![] },
             admin: admin::Config { admin: "127.0.0.1:7122".parse().unwrap(), metrics: None },
+            stores: Stores {
+                state_dir: "/dev/shm/ftps-gateway".into(),
+                url: ftps_store::location::Location::parse("shm:?size=16MiB").unwrap(),
+                tls: StoreTls::default(),
+                sessions: None,
+                staples: None,
+                bans: None,
+                digests: None,
+                fallback: ftps_store::location::Location::parse("shm:?size=16MiB").unwrap(),
+                timeout: Duration::from_millis(200),
+            },
             data: data::Config {
                 ports: PortSet::Range(50_000, 50_007),
                 public_address: PublicAddress::Auto,

@@ -6,8 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use ftps_store::report::Report;
+use ftps_store::vault::Crypto;
 use tokio::net::TcpListener;
 
+use super::stores::{self, Stores};
 use super::{Error, Plan, Ready, descriptors, users};
 use crate::admin;
 use crate::auth::Login;
@@ -28,6 +31,7 @@ use crate::observe::log::{self, LogHandle};
 use crate::observe::log_sink::LogSink;
 use crate::observe::metrics::{Build, Metrics};
 use crate::observe::ready::{Latch, Readiness};
+use crate::observe::stores::StoreReport;
 use crate::observe::transfer_log::{self, TransferLog};
 use crate::session::{Data, House, Settings};
 use crate::storage::Storage;
@@ -36,7 +40,11 @@ use crate::tls::Tls;
 /// A node that only has to be started.
 pub(super) struct Built {
     pub(super) name: String,
+    /// Holds the name among the processes of this host.
+    _name: Option<std::fs::File>,
     pub(super) house: Arc<House>,
+    /// What the cluster shares.
+    pub(super) stores: Stores,
     pub(super) door: Arc<Admission>,
     pub(super) listeners: Listeners,
     pub(super) admin: (TcpListener, Option<TcpListener>),
@@ -73,6 +81,8 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     users::begin(&plan, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
 
+    let (name, claim, stores) = shared(config, &metrics, &readiness)?;
+
     let explicit = listen("listen.explicit", &config.conn.explicit)?;
     let implicit = listen("listen.implicit", &config.conn.implicit)?;
     let data = ports(config, explicit.iter().chain(&implicit))?;
@@ -99,8 +109,10 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let admin_state = admin::State { metrics: metrics.clone(), readiness };
     let drain = Arc::new(ArcSwap::from_pointee(config.drain));
     Ok(Built {
-        name: config.node_name.clone(),
+        name,
+        _name: claim,
         house,
+        stores,
         door,
         listeners,
         admin: (admin, metrics_listener),
@@ -113,6 +125,18 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         ready,
         fingerprint,
     })
+}
+
+/// What this host keeps and the cluster shares: the name of the node, its secrets, its stores.
+fn shared(config: &Config, metrics: &Metrics, readiness: &Readiness) -> Result<(String, Option<std::fs::File>, Stores), Error> {
+    let directory = &config.stores.state_dir;
+    stores::state_dir(directory)?;
+    let (name, claim) = stores::claim_name(directory, &config.node_name);
+    let crypto = Crypto::new(CLUSTER, &stores::own_secrets(directory)?).map_err(|error| Error::Configuration(error.to_string()))?;
+    let report: Arc<dyn Report> = Arc::new(StoreReport::new(metrics.clone()));
+    let stores = stores::open(&config.stores, &crypto, &report)?;
+    stores.watch(metrics, readiness);
+    Ok((name, claim, stores))
 }
 
 /// What sessions share.
@@ -208,6 +232,8 @@ fn local(listener: &TcpListener, wanted: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(wanted)
 }
 
+/// `cluster.name`, whose default is this.
+const CLUSTER: &str = "default";
 const SELF_SIGNED: &str = "self-signed and new at each start: no client can verify it; name one in tls.certificates";
 /// Connections that the kernel holds for us between two turns of the accept loop.
 const BACKLOG: u32 = 1024;

@@ -16,6 +16,7 @@ mod output;
 mod process;
 pub mod ready;
 mod sets;
+pub mod stores;
 mod trace;
 pub mod transfer_log;
 pub mod utc;
