@@ -7,6 +7,7 @@ mod build;
 mod descriptors;
 mod drain;
 mod reload;
+mod stores;
 mod users;
 mod watch;
 
@@ -105,6 +106,7 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     let stop = Stop::default();
     let reloader = source.map(|(file, marks)| reload::Reloader::new(file, marks, &built));
     start(&built.house, built.listeners, &built.door, &stop);
+    stop.tasks.spawn(keep_stores(built.common.stores.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
     stop.tasks.spawn(maintain(built.house.clone(), built.metrics.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
     if let (Some(reloader), Some(hangups)) = (reloader, hangups) {
         stop.tasks.spawn(reloader.run(hangups, stop.all.clone()));
@@ -116,7 +118,7 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     built.latch.release();
     built.house.observer.event(Subject::default(), &Event::Ready);
     let (explicit, implicit, data_ports) = (&ready.explicit, &ready.implicit, &ready.data_ports);
-    built.log.ready(&log::Ready { node: &built.name, explicit, implicit, admin: ready.admin, metrics: ready.metrics, peer: ready.peer, data_ports });
+    built.log.ready(&log::Ready { node: &built.common.name, explicit, implicit, admin: ready.admin, metrics: ready.metrics, peer: ready.peer, data_ports });
     if let Some(banner) = banner {
         built.log.say(&banner(&ready, &built.fingerprint));
     }
@@ -182,6 +184,11 @@ async fn serve_admin(listeners: (tokio::net::TcpListener, Option<tokio::net::Tcp
         }
     };
     tokio::join!(admin::serve(api, state.clone(), ends.clone()), metrics);
+}
+
+/// Learns what other nodes cleared, and says how the stores are.
+async fn keep_stores(stores: stores::Stores, readiness: crate::observe::Readiness, stop: CancellationToken) {
+    stop.run_until_cancelled(stores.keep(&readiness)).await;
 }
 
 /// What has to be done now and then: ticket keys, names to announce, left-over uploads.

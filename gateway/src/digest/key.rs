@@ -22,7 +22,6 @@ impl Key {
     }
 
     /// As bytes, for the store; every part has its length or a fixed one, so no two keys give the same.
-    #[cfg(test)]
     pub(super) fn to_bytes(&self, storage: &str) -> Vec<u8> {
         let Identity { path, inode, size, modified, changed } = &self.identity;
         let mut bytes = Vec::with_capacity(128 + path.as_bytes().len());

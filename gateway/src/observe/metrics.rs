@@ -15,36 +15,16 @@ use super::event::{
     Channel, CloseReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble,
     Reloadable, Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
 };
-use super::family::{Family, Maker};
+use super::family::{COMMAND_SECONDS, Family, HANDSHAKE_SECONDS, Maker, SESSION_SECONDS, TRANSFER_SECONDS};
 use super::peers::{CallResult, Census, Departure, PeerEvent, PeerRefusal};
+pub use super::process::Build;
 use super::process::Process;
 use super::sets::{Admission, Command, Ending, NodeState, Operation, ReplyClass, SessionState, Trouble, Verdict, Work};
+use super::stores::{Function, StoreTable};
 
 /// The metrics of one node. Cheap to clone; a [`Sink`].
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
-
-/// What `build_info` says.
-#[derive(Clone, Copy, Debug)]
-pub struct Build<'a> {
-    /// The version of the program.
-    pub version: &'a str,
-    /// The revision it was built from, or `unknown`.
-    pub revision: &'a str,
-    /// The compiler it was built with, or `unknown`.
-    pub rustc: &'a str,
-}
-
-impl Default for Build<'static> {
-    /// What was said when this crate was compiled: `FTPS_GATEWAY_REVISION` and `FTPS_GATEWAY_RUSTC` in its environment.
-    fn default() -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            revision: option_env!("FTPS_GATEWAY_REVISION").unwrap_or("unknown"),
-            rustc: option_env!("FTPS_GATEWAY_RUSTC").unwrap_or("unknown"),
-        }
-    }
-}
 
 /// A closure that sets gauges at each scrape.
 type Hook = Box<dyn Fn(&Metrics) + Send>;
@@ -53,6 +33,7 @@ struct Inner {
     registry: Registry,
     hooks: Mutex<Vec<Hook>>,
     process: Process,
+    stores: StoreTable,
     table: Table,
 }
 
@@ -62,9 +43,9 @@ impl Metrics {
         let registry = Registry::new();
         let make = Maker { registry: &registry };
         make.info("build_info", "The running program; always 1.", &[("version", build.version), ("revision", build.revision), ("rustc", build.rustc)]);
-        let (process, table) = (Process::new(&make), Table::new(&make));
+        let (process, stores, table) = (Process::new(&make), StoreTable::new(&make), Table::new(&make));
         table.reloaded(Reloadable::Config, true);
-        Self(Arc::new(Inner { registry, hooks: Mutex::default(), process, table }))
+        Self(Arc::new(Inner { registry, hooks: Mutex::default(), process, stores, table }))
     }
 
     /// Asks `hook` at each scrape, before the text is made: it sets the gauges that only another room knows. It must not wait, nor call [`Metrics::render`].
@@ -122,6 +103,27 @@ impl Metrics {
     pub fn set_log_dropped(&self, lines: u64) {
         let counter = &self.0.table.log_dropped;
         counter.inc_by(lines.saturating_sub(counter.get()));
+    }
+
+    /// An operation on a store ended.
+    pub(super) fn store_operation(&self, finished: &ftps_store::report::Finished) {
+        self.0.stores.operation(finished);
+    }
+
+    /// A server of a store went away.
+    pub(super) fn store_lost(&self, backend: ftps_store::report::BackendKind) {
+        self.0.stores.lost(backend);
+    }
+
+    /// A value of a store did not open.
+    pub(super) fn store_rejected(&self, kind: ftps_store::key::Kind, reason: ftps_store::seal::OpenError) {
+        self.0.stores.rejected(kind, reason);
+    }
+
+    /// Which functions have their store, whether one stands in for another, and how many writes wait; for [`Metrics::on_scrape`].
+    pub fn set_stores(&self, up: &[(Function, bool)], degraded: bool, waiting: usize) {
+        up.iter().for_each(|(function, up)| self.0.stores.set(*function, *up));
+        self.0.stores.set_whole(degraded, waiting);
     }
 
     /// The members of the cluster, when another one last answered, and how far clocks are apart; for [`Metrics::on_scrape`].
@@ -390,15 +392,6 @@ fn unix_seconds() -> i64 {
     let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(age.as_secs()).unwrap_or(i64::MAX)
 }
-
-/// A resumed handshake takes half a millisecond, one over a bad line a second.
-const HANDSHAKE_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
-/// 1 ms to 10 s.
-const COMMAND_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// 0.1 s to 1 h.
-const TRANSFER_SECONDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
-/// One second (a script) to six days (`limits.session_max`).
-const SESSION_SECONDS: &[f64] = &[1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0, 518_400.0];
 
 #[cfg(test)]
 mod tests {

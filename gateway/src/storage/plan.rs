@@ -56,7 +56,7 @@ pub(super) struct Keep {
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Version {
-    device: u64,
+    pub(super) device: u64,
     pub(super) inode: u64,
     pub(super) size: u64,
     pub(super) modified: (i64, u64),

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use ftps_proto::machine::io::FileError;
 use ftps_proto::path::VirtualPath;
-use rustix::fs::{FileType, OFlags, Stat, fstat};
+use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, fstat, makedev, statx};
+use rustix::io::Errno;
 
 use super::plan::Version;
 use super::read::read_at;
@@ -74,11 +75,8 @@ impl Tree {
                 FileType::Fifo | FileType::Socket | FileType::Symlink | FileType::Unknown => return Err(FileError::NotRegular.into()),
             }
             let file = home.open(visible(path)?, OFlags::RDONLY)?;
-            let stat = fstat(&file)?;
-            if !FileType::from_raw_mode(stat.st_mode).is_file() {
-                return Err(FileError::NotRegular.into());
-            }
-            let identity = self.identify(path, &Version::of(&stat));
+            let Some(version) = Version::now(&file)? else { return Err(FileError::NotRegular.into()) };
+            let identity = self.identify(path, &version);
             Ok(Found::File(Stored { tree: self.clone(), file, path: path.clone() }, identity))
         })
     }
@@ -86,8 +84,7 @@ impl Tree {
     /// What the regular file at `path` is now; `None` when there is none, or it cannot be seen. May block.
     pub fn identity(&self, path: &VirtualPath) -> Option<Identity> {
         let file = self.home().open(visible(path).ok()?, OFlags::PATH).ok()?;
-        let stat: Stat = fstat(&file).ok()?;
-        FileType::from_raw_mode(stat.st_mode).is_file().then(|| self.identify(path, &Version::of(&stat)))
+        Version::now(&file).ok()?.map(|version| self.identify(path, &version))
     }
 
     /// What an upload to `path` has become.
@@ -112,14 +109,30 @@ impl Tree {
     }
 }
 
+impl Version {
+    /// What a regular file is now, for its server and not for this kernel's memory (FUSE and NFS keep attributes for a second and more). `None`: it is not
+    /// regular.
+    pub(super) fn now(file: &OwnedFd) -> Result<Option<Self>, Errno> {
+        let stat = statx(file, "", AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS)?;
+        let version = Self {
+            device: makedev(stat.stx_dev_major, stat.stx_dev_minor),
+            inode: stat.stx_ino,
+            size: stat.stx_size,
+            modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec.into()),
+            changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec.into()),
+        };
+        Ok(FileType::from_raw_mode(stat.stx_mode.into()).is_file().then_some(version))
+    }
+}
+
 impl Stored {
     /// What the file is now, by its descriptor: also after another one took its name. May block.
     ///
     /// # Errors
     /// What the system says.
     pub fn identity(&self) -> Result<Identity, FileError> {
-        let stat = fstat(&self.file).map_err(|errno| self.tree.tell("stat", errno))?;
-        Ok(self.tree.identify(&self.path, &Version::of(&stat)))
+        let version = Version::now(&self.file).map_err(|errno| self.tree.tell("stat", errno))?.ok_or(FileError::NotRegular)?;
+        Ok(self.tree.identify(&self.path, &version))
     }
 
     /// Reads once; 0 at the end. May block.
@@ -134,7 +147,7 @@ impl Stored {
 impl Seen {
     /// What the file at `path` is, if it is the same as when it was opened. May block.
     pub fn unchanged(&self, path: &VirtualPath) -> Option<Identity> {
-        let now = fstat(&self.file).ok().map(|stat| Version::of(&stat));
+        let now = Version::now(&self.file).ok().flatten();
         (now == Some(self.version)).then(|| self.tree.identify(path, &self.version))
     }
 }

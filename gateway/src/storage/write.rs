@@ -211,7 +211,7 @@ impl Upload {
     pub(super) fn commit(&self) -> Result<Landed, FileError> {
         self.finish().map_err(|fault| self.tree.tell("commit", fault))?;
         // What it is under its name: a rename changes the time of the last change.
-        Ok(Landed(fstat(self.temporary.file()).ok().map(|stat| Version::of(&stat))))
+        Ok(Landed(Version::now(self.temporary.file()).ok().flatten()))
     }
 
     fn finish(&self) -> Result<(), Fault> {
