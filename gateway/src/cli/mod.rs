@@ -10,6 +10,7 @@ mod hash;
 mod health;
 pub mod quick;
 mod serve;
+mod token;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
-pub use arguments::{Arguments, Command, Health, Serve};
+pub use arguments::{Arguments, Command, Health, NewToken, Serve};
 
 /// Understands the command line. Help and version are printed here.
 ///
@@ -42,6 +43,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Serve(serve) => serve::run(serve).await,
         Command::CheckConfig { file } => check::run(&file),
         Command::HashPassword => hash::run(),
+        Command::NewToken(wanted) => token::run(&wanted),
         Command::Healthcheck(health) => health::run(&health).await,
         Command::Doctor(doctor) => doctor::run(doctor).await,
         Command::Completions { shell } => completions(shell),

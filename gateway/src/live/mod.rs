@@ -13,6 +13,7 @@ use ftps_proto::machine::io::EndReason;
 use tokio::sync::{Notify, mpsc};
 
 use crate::net::Arrival;
+use crate::observe::event::{Resumed, TlsVersion};
 use crate::observe::id::SessionId;
 
 /// What a session is told.
@@ -50,13 +51,25 @@ pub struct Entry {
     pub since: Instant,
     /// Whether a transfer runs.
     pub transferring: AtomicBool,
-    /// Bytes on its data connections so far.
+    /// Bytes of its transfers that have ended.
     pub bytes: AtomicU64,
     user: Mutex<Option<Arc<str>>>,
+    shown: Mutex<Shown>,
     arrivals: mpsc::Sender<Box<Arrival>>,
     /// A place of its own: however many data connections wait, an end is never lost.
     end: Mutex<End>,
     told: Notify,
+}
+
+/// What a client has shown of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Its control handshake; `None` before it.
+    pub tls: Option<(TlsVersion, Resumed)>,
+    /// The subject of its certificate, or its fingerprint if it has none.
+    pub certificate: Option<Arc<str>>,
+    /// The class of its user.
+    pub class: Option<Arc<str>>,
 }
 
 /// What a session was told about its end and has not taken yet.
@@ -92,6 +105,7 @@ impl Live {
             transferring: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             user: Mutex::default(),
+            shown: Mutex::default(),
             arrivals: sender,
             end: Mutex::default(),
             told: Notify::new(),
@@ -157,6 +171,11 @@ impl Entry {
         lock(&self.user).clone()
     }
 
+    /// What the client has shown so far.
+    pub fn shown(&self) -> Shown {
+        lock(&self.shown).clone()
+    }
+
     /// The first reason stays; it is what the session says to its client.
     fn tell(&self, reason: EndReason, when_idle: bool) {
         let mut end = lock(&self.end);
@@ -208,6 +227,16 @@ impl Membership {
     /// Logged in, or (with `None`) back to the start.
     pub fn set_user(&self, user: Option<&str>) {
         *lock(&self.entry.user) = user.map(Arc::from);
+    }
+
+    /// The client has shown more of itself.
+    pub fn show(&self, change: impl FnOnce(&mut Shown)) {
+        change(&mut lock(&self.entry.shown));
+    }
+
+    /// A transfer has moved so many bytes.
+    pub fn moved(&self, bytes: u64) {
+        self.entry.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// A transfer begins or ends.

@@ -11,9 +11,9 @@ use ftps_store::seal::Secrets;
 use ftps_store::vault::Crypto;
 use tokio::net::TcpListener;
 
+use super::sidecar::{self, Sidecar, Witnesses};
 use super::stores::{self, Stores};
 use super::{Error, Plan, Ready, descriptors, users};
-use crate::admin;
 use crate::auth::Login;
 use crate::cluster::{self, Cluster, Handlers};
 use crate::config::{Config, Drain};
@@ -31,7 +31,6 @@ use crate::net::origin::Balancers;
 use crate::observe::Observer;
 use crate::observe::id::Incarnation;
 use crate::observe::log::{self, LogHandle};
-use crate::observe::log_sink::LogSink;
 use crate::observe::metrics::{Build, Metrics};
 use crate::observe::ready::{Latch, Readiness};
 use crate::observe::stores::StoreReport;
@@ -47,7 +46,7 @@ pub(super) struct Built {
     pub(super) door: Arc<Admission>,
     pub(super) listeners: Listeners,
     pub(super) admin: (TcpListener, Option<TcpListener>),
-    pub(super) admin_state: admin::State,
+    pub(super) sidecar: Sidecar,
     /// `None`: a cluster of one.
     pub(super) peers: Option<Peers>,
     pub(super) metrics: Metrics,
@@ -96,8 +95,8 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let metrics = Metrics::new(Build::default());
     let transfers = transfer_log(config)?;
     let readiness = Readiness::new();
-    let observer =
-        Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone())), Arc::new(transfers.clone()), Arc::new(readiness.clone())]);
+    let witnesses = Witnesses::new(&metrics, &readiness, &log, config.history);
+    let observer = witnesses.observer(&transfers);
     let latch = readiness.latch("listeners");
     users::begin(&plan, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
@@ -110,7 +109,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let metrics_listener = config.admin.metrics.map(|address| listen_one("listen.metrics", address)).transpose()?;
 
     let incarnation = Incarnation::now();
-    let (cluster, peers) = cluster(config, &common, incarnation, &observer)?;
+    let (cluster, mut peers) = cluster(config, &common, incarnation, &observer)?;
     let house = Arc::new(house(&plan, &common, cluster, incarnation, &observer, data.numbers())?);
     scrape(&metrics, &house, &log, &transfers);
     if !plan.hash.is_empty() {
@@ -129,24 +128,9 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         data_ports: data.numbers(),
     };
     let listeners = Listeners { explicit, implicit, data, router };
-    let admin_state = admin::State { metrics: metrics.clone(), readiness };
+    let sidecar = sidecar::build(&plan, &house, witnesses, peers.as_mut().map(|peers| &mut peers.handlers))?;
     let drain = Arc::new(ArcSwap::from_pointee(config.drain));
-    Ok(Built {
-        common,
-        house,
-        door,
-        listeners,
-        admin: (admin, metrics_listener),
-        admin_state,
-        peers,
-        metrics,
-        log,
-        transfers,
-        drain,
-        latch,
-        ready,
-        fingerprint,
-    })
+    Ok(Built { common, house, door, listeners, admin: (admin, metrics_listener), sidecar, peers, metrics, log, transfers, drain, latch, ready, fingerprint })
 }
 
 /// What everything else stands on.

@@ -310,6 +310,7 @@ impl Event<'_> {
             Self::Closed { .. } => "closed",
             Self::Swept { .. } => "swept",
             Self::Reloaded { .. } => "reloaded",
+            Self::Sidecar(sidecar) => sidecar.name(),
             Self::Peer(peer) => peer.name(),
             Self::Panicked => "panicked",
         }

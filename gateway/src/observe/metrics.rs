@@ -3,6 +3,8 @@
 //! Gets: events, synchronously; gauges from closures asked at each scrape. Gives: the text of `/metrics`, at most 2,500 series.
 //! Never: a global registry, a label that a client can choose, a lock or a look-up by name while an event is counted.
 
+mod counts;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +12,7 @@ use ftps_proto::digest::Algorithm;
 use ftps_proto::machine::io::{DataRefusal, LoginRefusal};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+pub use self::counts::Counts;
 use super::Sink;
 use super::event::{
     Channel, CloseReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble,
@@ -20,6 +23,7 @@ use super::peers::{CallResult, Census, Departure, PeerEvent, PeerRefusal};
 pub use super::process::Build;
 use super::process::Process;
 use super::sets::{Admission, Command, Ending, NodeState, Operation, ReplyClass, SessionState, Trouble, Verdict, Work};
+use super::sidecar;
 use super::stores::{Function, StoreTable};
 
 /// The metrics of one node. Cheap to clone; a [`Sink`].
@@ -197,6 +201,7 @@ struct Table {
     config_successful: IntGauge,
     config_success_time: IntGauge,
     log_dropped: IntCounter,
+    sidecar: sidecar::Table,
     cluster_nodes: Family<IntGauge, NodeState>,
     cluster_heartbeat: IntGauge,
     cluster_skew: Gauge,
@@ -253,6 +258,7 @@ impl Table {
             config_successful: make.gauge("config_last_reload_successful", "1 if the configuration was accepted when it was last read."),
             config_success_time: make.gauge("config_last_reload_success_timestamp_seconds", "When a configuration was last accepted."),
             log_dropped: make.counter("log_dropped_total", "Log lines that were dropped because they were not read fast enough."),
+            sidecar: sidecar::Table::new(make),
             cluster_nodes: make.gauges("cluster_nodes", "Members of the cluster, this node among them.", &["state"]),
             cluster_heartbeat: make.gauge("cluster_heartbeat_timestamp_seconds", "When another member last answered a heartbeat; 0: none has."),
             cluster_skew: make.real_gauge("cluster_clock_skew_seconds", "The widest difference between the clock of a member and of this node."),
@@ -313,6 +319,7 @@ impl Table {
             }
             Event::Swept { files } => self.orphans_swept.inc_by(files),
             Event::Reloaded { what, error } => self.reloaded(what, error.is_none()),
+            Event::Sidecar(ref event) => self.sidecar.count(event),
             Event::Peer(ref event) => self.peer(event),
             Event::Panicked => self.panics.inc(),
         }

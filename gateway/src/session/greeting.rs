@@ -66,6 +66,8 @@ impl Greeting {
         let Secured { stream, fingerprint, certificate, server_name, .. } = handshake(control.into_inner(), &mut self.carried).await?;
         self.machine.input(Input::Secured);
         self.carried.certificate = certificate.map(identity);
+        let named = self.carried.certificate.as_deref().map(|certificate| certificate.to_string().into());
+        self.carried.membership.show(|shown| shown.certificate = named);
         self.carried.server_name = server_name;
         Ok(Box::new(Session::new(Control::new(stream), self.machine, self.carried, fingerprint)))
     }
@@ -166,6 +168,7 @@ async fn handshake(stream: TcpStream, carried: &mut Carried) -> Result<Secured<T
     let event = match &secured {
         Ok(secured) => {
             let tls::Facts { version, resumed, .. } = secured.facts;
+            carried.membership.show(|shown| shown.tls = Some((version, resumed)));
             Event::Handshake { channel: Channel::Control, version, resumed, took: began.elapsed() }
         }
         Err(error) => Event::HandshakeFailed { channel: Channel::Control, reason: error.failure, detail: &error.detail },

@@ -273,6 +273,7 @@ impl Session {
     fn close_record(&mut self, end: TransferEnd) {
         self.carried.membership.set_transferring(false);
         let Some(record) = self.record.take() else { return };
+        self.carried.membership.moved(record.progress.bytes.load(Ordering::Relaxed));
         if let Some(event) = record.ended(end) {
             self.event(&event);
         }
@@ -296,6 +297,7 @@ impl Session {
     fn log_in(&mut self, admittance: Box<Admittance>) {
         self.carried.permit.logged_in();
         self.carried.membership.set_user(Some(admittance.user.name.as_str()));
+        self.carried.membership.show(|shown| shown.class = admittance.user.class.as_deref().map(Arc::from));
         let policy = admittance.user.tls_reuse.unwrap_or(self.carried.settings.tls_reuse);
         let client = Client {
             user: admittance.user.name.to_string(),
@@ -316,6 +318,7 @@ impl Session {
     fn log_out(&mut self) {
         self.carried.permit.logged_out();
         self.carried.membership.set_user(None);
+        self.carried.membership.show(|shown| shown.class = None);
         self.channel.log_out();
         self.account = None;
         self.nameless = Instant::now();

@@ -13,6 +13,7 @@ mod der;
 mod error;
 mod handshake;
 mod sessions;
+mod sidecar;
 mod terms;
 mod tickets;
 
@@ -39,6 +40,7 @@ pub use error::{FileFault, TlsError};
 use handshake::{Attempt, Control, Data, TicketRenewal};
 use sessions::Registry;
 pub use sessions::{Family, SessionKeys};
+pub use sidecar::{Sidecar, SidecarFiles, client_certificate};
 pub use terms::Renewal;
 use terms::Terms;
 use tickets::{Epochs, Ticket};
