@@ -91,7 +91,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let metrics_listener = config.admin.metrics.map(|address| listen_one("listen.metrics", address)).transpose()?;
 
     let incarnation = Incarnation::now();
-    let house = Arc::new(house(&plan, incarnation, &observer, data.numbers())?);
+    let house = Arc::new(house(&plan, incarnation, &observer, data.numbers(), &stores)?);
     scrape(&metrics, &house, &log, &transfers);
     if !plan.hash.is_empty() {
         note_self_signed(&house.tls, &readiness);
@@ -142,10 +142,10 @@ fn shared(config: &Config, metrics: &Metrics, readiness: &Readiness) -> Result<(
 }
 
 /// What sessions share.
-fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>) -> Result<House, Error> {
+fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>, stores: &Stores) -> Result<House, Error> {
     let config = &plan.config;
     let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
-    let tls = Tls::new(&config.tls, incarnation).map_err(|error| configuration(&error))?;
+    let tls = Tls::new(&config.tls, incarnation, stores.sessions.clone()).map_err(|error| configuration(&error))?;
     let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
     let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();

@@ -7,12 +7,14 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use zeroize::Zeroizing;
+
 use crate::backend::{Capabilities, Message, Subscription};
 use crate::error::StoreError;
 use crate::generation::{Cache, Generations, Seal};
 use crate::key::{Kind, Names, NamesError};
 use crate::report::Report;
-use crate::seal::{Keyring, Purpose, Secrets};
+use crate::seal::{KEY, Keyring, Purpose, Secrets};
 use crate::stats::Statistics;
 use crate::tiers::{Reach, Tiers};
 
@@ -27,6 +29,7 @@ struct Shared {
 
 /// What follows from one set of secrets.
 struct Pair {
+    secrets: Secrets,
     names: Names,
     keyring: Keyring,
 }
@@ -37,7 +40,7 @@ impl Crypto {
     /// # Errors
     /// A name that does not fit into keys.
     pub fn new(name: &str, secrets: &Secrets) -> Result<Self, NamesError> {
-        let pair = Pair { names: Names::new(name, secrets)?, keyring: Keyring::new(secrets) };
+        let pair = Pair { secrets: secrets.clone(), names: Names::new(name, secrets)?, keyring: Keyring::new(secrets) };
         Ok(Self(Arc::new(Shared { cluster: name.to_owned(), now: RwLock::new(Arc::new(pair)) })))
     }
 
@@ -45,13 +48,18 @@ impl Crypto {
     pub fn replace(&self, secrets: &Secrets) {
         // The cluster's name was good before.
         if let Ok(names) = Names::new(&self.0.cluster, secrets) {
-            *self.0.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Pair { names, keyring: Keyring::new(secrets) });
+            *self.0.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Pair { secrets: secrets.clone(), names, keyring: Keyring::new(secrets) });
         }
     }
 
     /// The keys of now, for what is sealed elsewhere than in a store.
     pub fn keyring(&self) -> Keyring {
         self.pair().keyring.clone()
+    }
+
+    /// One derived key for each secret, the sealing one first.
+    pub fn derive_all(&self, info: &[&[u8]]) -> Vec<Zeroizing<[u8; KEY]>> {
+        self.pair().secrets.derive_all(info)
     }
 
     fn pair(&self) -> Arc<Pair> {
@@ -127,6 +135,37 @@ impl Vault {
         (plain.filter(|_| reach != Reach::Nowhere), reach)
     }
 
+    /// The values under all secrets: while nodes seal under different ones, each has written its own.
+    pub async fn all(&self, kind: Kind, id: &[u8]) -> Vec<Vec<u8>> {
+        let pair = self.crypto.pair();
+        let names = pair.names.read(kind, self.generation(kind), id);
+        let found = self.tiers.all_of(&names).await;
+        names.iter().zip(found).filter_map(|(name, value)| self.open(&pair, kind, name, &value?)).collect()
+    }
+
+    /// Like [`Vault::update`], decided by the configured store or not at all; this host keeps a copy. Values under older secrets are not looked at
+    /// ([`Vault::all`] has them).
+    ///
+    /// # Errors
+    /// As every operation; [`crate::error::Failure::Conflict`] when other nodes were faster again and again.
+    pub async fn agree<F>(&self, kind: Kind, id: &[u8], ttl: Option<Duration>, mut change: F) -> Result<Option<Vec<u8>>, StoreError>
+    where
+        F: FnMut(Option<&[u8]>) -> Option<Vec<u8>> + Send,
+    {
+        let pair = self.crypto.pair();
+        let name = pair.names.write(kind, self.generation(kind), id);
+        let mut plain = None;
+        let changed = |sealed: Option<&[u8]>| {
+            let current = sealed.and_then(|sealed| self.open(&pair, kind, &name, sealed));
+            let next = change(current.as_deref());
+            let sealed = next.as_deref().and_then(|next| seal(&pair, kind, &name, next));
+            plain = next.or(current);
+            sealed
+        };
+        self.tiers.agree(&name, life(kind, ttl), changed).await?;
+        Ok(plain)
+    }
+
     /// Deletes it, under all secrets.
     pub async fn delete(&self, kind: Kind, id: &[u8]) -> Reach {
         let names = self.crypto.pair().names.read(kind, self.generation(kind), id);
@@ -192,7 +231,13 @@ impl Vault {
         &self.tiers
     }
 
-    fn generation(&self, kind: Kind) -> u64 {
+    /// The names and keys.
+    pub fn crypto(&self) -> &Crypto {
+        &self.crypto
+    }
+
+    /// Rises when the cache with values of this kind is cleared, on this node or another one.
+    pub fn generation(&self, kind: Kind) -> u64 {
         let cache = Cache::ALL.into_iter().find(|cache| cache.kind() == kind);
         cache.map_or(0, |cache| self.generations.of(cache))
     }
