@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zeroize::Zeroizing;
 
 use crate::backend::{Capabilities, Message, Subscription};
-use crate::error::StoreError;
+use crate::error::{Failure, StoreError};
 use crate::generation::{Cache, Generations, Seal};
 use crate::key::{Kind, Names, NamesError};
-use crate::report::Report;
+use crate::report::{Operation, Outcome, Report};
 use crate::seal::{KEY, Keyring, Purpose, Secrets};
-use crate::stats::Statistics;
+use crate::stats::{Counters, Statistics};
 use crate::tiers::{Reach, Tiers};
 
 /// The names and keys of a cluster, which change when its secrets do. Cheap to clone; all clones change together.
@@ -74,16 +74,23 @@ pub struct Vault {
     crypto: Crypto,
     generations: Arc<Generations>,
     report: Arc<dyn Report>,
+    counters: Arc<[Counters; Kind::ALL.len()]>,
 }
 
 impl Vault {
     /// A vault over these tiers.
     pub fn new(tiers: Arc<Tiers>, crypto: Crypto, report: Arc<dyn Report>) -> Self {
-        Self { tiers, crypto, generations: Arc::default(), report }
+        Self { tiers, crypto, generations: Arc::default(), report, counters: Arc::default() }
     }
 
     /// The value, if the store has one that this cluster sealed. One read, also when several secrets are live.
     pub async fn get(&self, kind: Kind, id: &[u8]) -> Option<Vec<u8>> {
+        let found = self.find(kind, id).await;
+        self.counters(kind).count(Operation::Get, if found.is_some() { Outcome::Hit } else { Outcome::Miss });
+        found
+    }
+
+    async fn find(&self, kind: Kind, id: &[u8]) -> Option<Vec<u8>> {
         let pair = self.crypto.pair();
         let names = pair.names.read(kind, self.generation(kind), id);
         if let [name] = names.as_slice() {
@@ -98,10 +105,12 @@ impl Vault {
     pub async fn put(&self, kind: Kind, id: &[u8], body: &[u8], ttl: Option<Duration>) -> Reach {
         let pair = self.crypto.pair();
         let name = pair.names.write(kind, self.generation(kind), id);
-        match seal(&pair, kind, &name, body) {
+        let reach = match seal(&pair, kind, &name, body) {
             Some(sealed) => self.tiers.put(&name, &sealed, life(kind, ttl)).await,
             None => Reach::Nowhere,
-        }
+        };
+        self.counters(kind).count(Operation::Put, ended(reach));
+        reach
     }
 
     /// Writes if nothing is there. Says whether it wrote, and for whom that is true.
@@ -174,6 +183,7 @@ impl Vault {
             let reached = self.tiers.delete(&name).await;
             reach = if reach == Reach::Everywhere { reached } else { reach };
         }
+        self.counters(kind).count(Operation::Delete, ended(reach));
         reach
     }
 
@@ -186,7 +196,7 @@ impl Vault {
         let channel = pair.names.write(kind, 0, CHANNEL);
         match seal(&pair, kind, &channel, body) {
             Some(sealed) => self.tiers.main().publish(&channel, &sealed).await,
-            None => Err(crate::error::Failure::Size.into()),
+            None => Err(Failure::Size.into()),
         }
     }
 
@@ -209,6 +219,12 @@ impl Vault {
     pub async fn refresh(&self) {
         let pair = self.crypto.pair();
         self.generations.refresh(&self.tiers, pair.seal()).await;
+    }
+
+    /// What this node asked for values of one kind, and what came of it. A store cannot tell its entries of one kind from others without a walk through all of
+    /// them: entries, and those that ended or made room, are `None`.
+    pub fn statistics_of(&self, kind: Kind) -> Statistics {
+        self.counters(kind).snapshot()
     }
 
     /// What the configured store and the local one did so far, for all functions that share them.
@@ -242,10 +258,17 @@ impl Vault {
         cache.map_or(0, |cache| self.generations.of(cache))
     }
 
+    fn counters(&self, kind: Kind) -> &Counters {
+        let place = Kind::ALL.into_iter().position(|known| known == kind);
+        // Every kind is in the list; `key` has a test for that.
+        &self.counters[place.unwrap_or_default()]
+    }
+
     fn open(&self, pair: &Pair, kind: Kind, name: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         match pair.keyring.open(Purpose::Stored(kind), name.as_bytes(), sealed) {
             Ok(plain) => Some(plain),
             Err(reason) => {
+                self.counters(kind).count_error();
                 self.report.rejected(kind, reason);
                 None
             }
@@ -296,6 +319,11 @@ impl Pair {
 /// `None`: too long, or the system gives no randomness; then nothing is written.
 fn seal(pair: &Pair, kind: Kind, name: &str, body: &[u8]) -> Option<Vec<u8>> {
     pair.keyring.seal(Purpose::Stored(kind), today(), name.as_bytes(), body).ok()
+}
+
+/// A write that reached nobody failed.
+fn ended(reach: Reach) -> Outcome {
+    if reach == Reach::Nowhere { Outcome::Failed(Failure::Absent) } else { Outcome::Done }
 }
 
 fn life(kind: Kind, wanted: Option<Duration>) -> Option<Duration> {
