@@ -105,6 +105,7 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     let reloader = source.map(|(file, marks)| reload::Reloader::new(file, marks, &built));
     first_keys(&built).await;
     start(&built.house, built.listeners, &built.door, &stop);
+    stop.tasks.spawn(keep_stores(built.stores.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
     stop.tasks.spawn(maintain(built.house.clone(), built.metrics.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
     if let (Some(reloader), Some(hangups)) = (reloader, hangups) {
         stop.tasks.spawn(reloader.run(hangups, stop.all.clone()));

@@ -185,8 +185,8 @@ pub const KEYS: &[Key] = &[
         "where the cluster shares what it knows: redis[s]://USER:PASSWORD@HOST:PORT/DB, unix:///PATH, redis[s]+sentinel://A,B/PRIMARY, redis[s]+cluster://A,B, \
          memcached://A:PORT,B:PORT; shm: this host alone, memory: this process alone",
     ),
-    key("store.tls", "mapping or null", "null", Restart, "for rediss: URLs; null: the authorities of this machine"),
-    key("store.tls.ca", "path or null", "null", Restart, "PEM file with the authorities of the store's certificate"),
+    key("store.tls", "mapping", "{}", Restart, "for rediss: URLs"),
+    key("store.tls.ca", "path or null", "null", Restart, "PEM file with the authorities of the store's certificate; null: those of this machine"),
     key("store.tls.cert", "path or null", "null", Restart, "PEM file with this node's certificate for the store"),
     key("store.tls.key", "path or null", "null", Restart, "PEM file with its key"),
     key("store.sessions", "URL or null", "null", Restart, "a store of its own for TLS sessions and ticket keys; null: store.url"),
@@ -324,7 +324,8 @@ mod tests {
             ("limits.active", "did you mean data.active?"),
             ("idle_timeout", "did you mean limits.idle_timeout?"),
             ("limits.bandwith_per_user", "did you mean limits.bandwidth_per_user?"),
-            ("bans", "remove it"),
+            ("bans", "did you mean store.bans?"),
+            ("hovercraft", "remove it"),
         ] {
             assert_eq!(advice(unknown), format!("unknown key; {meant}"));
         }

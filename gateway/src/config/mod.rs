@@ -298,6 +298,20 @@ mod tests {
         }
     }
 
+    fn default_stores() -> Stores {
+        Stores {
+            state_dir: "/dev/shm/ftps-gateway".into(),
+            url: ftps_store::location::Location::parse("shm:?size=16MiB").unwrap(),
+            tls: StoreTls::default(),
+            sessions: None,
+            staples: None,
+            bans: None,
+            digests: None,
+            fallback: ftps_store::location::Location::parse("shm:?size=16MiB").unwrap(),
+            timeout: Duration::from_millis(200),
+        }
+    }
+
     fn users_of(files: &[PathBuf]) -> (auth::Users, Vec<Problem>) {
         load_users(&auth::Config { files: files.to_vec(), anonymous: None })
     }
@@ -320,17 +334,7 @@ mod tests {
             node_name: host_name(),
             conn: conn::Config { explicit: address("[::]:2121"), implicit: address("[::]:9990"), proxy_protocol_from: vec![], allow_from: vec![] },
             admin: admin::Config { admin: "127.0.0.1:7122".parse().unwrap(), metrics: None },
-            stores: Stores {
-                state_dir: "/dev/shm/ftps-gateway".into(),
-                url: ftps_store::location::Location::parse("shm:?size=16MiB").unwrap(),
-                tls: StoreTls::default(),
-                sessions: None,
-                staples: None,
-                bans: None,
-                digests: None,
-                fallback: ftps_store::location::Location::parse("shm:?size=16MiB").unwrap(),
-                timeout: Duration::from_millis(200),
-            },
+            stores: default_stores(),
             data: data::Config {
                 ports: PortSet::Range(50_000, 50_007),
                 public_address: PublicAddress::Auto,

@@ -106,9 +106,6 @@ pub(super) fn fallback(node: &Node) -> Checked<Location> {
 
 /// `store.tls`.
 pub(super) fn tls(node: &Node) -> Checked<StoreTls> {
-    if node.value == Value::Null {
-        return Ok(StoreTls::default());
-    }
     let mut fields = Fields::of(node, &["ca", "cert", "key"], "is not a mapping; write { ca: redis-ca.pem }")?;
     let ca = fields.optional("ca", forms::path_or_null).flatten();
     let cert = fields.optional("cert", forms::path_or_null).flatten();
