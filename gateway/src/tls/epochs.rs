@@ -46,6 +46,8 @@ pub(super) struct Epochs {
     rotation: AtomicU64,
     /// In ms.
     keep: AtomicU64,
+    /// When an unknown epoch was looked for last, in Unix ms.
+    learned: AtomicU64,
 }
 
 #[derive(Default)]
@@ -72,7 +74,7 @@ struct Epoch {
 impl Epochs {
     /// No epoch yet: [`Epochs::tend`] brings the first. An epoch seals for `rotation`, then opens until the last ticket of it is older than `lifetime`.
     pub(super) fn new(rotation: Duration, lifetime: Duration) -> Self {
-        let epochs = Self { keys: Mutex::default(), rotation: AtomicU64::default(), keep: AtomicU64::default() };
+        let epochs = Self { keys: Mutex::default(), rotation: AtomicU64::default(), keep: AtomicU64::default(), learned: AtomicU64::default() };
         epochs.set(rotation, lifetime);
         epochs
     }
@@ -100,6 +102,26 @@ impl Epochs {
             return Ok(());
         }
         self.agree(vault, &mine, &times, rotate).await
+    }
+
+    /// Looks for an epoch that a ticket of the cluster names and this node does not know: it missed the announcement. At most one read in [`LEARN`] ms.
+    pub(super) async fn learn(&self, vault: &Vault, id: EpochId, now: u64) {
+        let last = self.learned.load(Ordering::Relaxed);
+        let due = now.abs_diff(last) >= LEARN && self.learned.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if !due || self.knows(id) {
+            return;
+        }
+        for body in vault.all(Kind::Epochs, ID).await.into_iter().map(Zeroizing::new) {
+            if let Ok(list) = List::decode(&body) {
+                self.lock().agreed.merge(&list);
+            }
+        }
+    }
+
+    /// Whether it can open tickets of this epoch.
+    pub(super) fn knows(&self, id: EpochId) -> bool {
+        let keys = self.lock();
+        keys.agreed.0.iter().chain(&keys.derived).any(|epoch| epoch.id == id)
     }
 
     /// Writes the list with what is due. Of several nodes that do so at once one wins, and the others find that nothing is due any more.
@@ -173,7 +195,7 @@ impl Epochs {
         let (rotation, keep) = (self.rotation.load(Ordering::Relaxed), self.keep.load(Ordering::Relaxed));
         let kind = vault.tiers().main().kind();
         // Only this process knows what is in its memory.
-        let announce = if kind == BackendKind::Memory { 0 } else { ANNOUNCED.min(rotation / 4) };
+        let announce = if kind == BackendKind::Memory { 0 } else { (rotation / 4).clamp(ANNOUNCED_LEAST, ANNOUNCED) };
         Times { now, rotation, keep, announce, networked: kind.is_networked() }
     }
 
@@ -299,8 +321,12 @@ fn millis(time: Duration) -> u64 {
 const ID: &[u8] = b"list";
 /// More than a rotation each minute over the longest useful lifetime; more rotations than that erase the oldest early.
 const EPOCHS_MAX: usize = 256;
+/// Between two looks for unknown epochs, in ms: tickets of erased epochs must not make a read each.
+const LEARN: u64 = 100;
 /// From the making of an epoch to its first use, in ms: every node asks each second.
 const ANNOUNCED: u64 = 5_000;
+/// The same when epochs are short: two looks of every node.
+const ANNOUNCED_LEAST: u64 = 2_500;
 /// How long an epoch may seal beyond its time, in ms: then nobody could make the next one, and a derived one seals.
 const LATE: u64 = 30_000;
 /// A derived epoch seals for an hour, whatever the configuration says: nodes need not agree on anything but the secret.
@@ -406,6 +432,23 @@ mod tests {
         // Nobody could rotate for an hour: derived ones seal again.
         a.derive(&vault, START + 2 * HOUR);
         assert!(![random, derived].contains(&sealing(&a, START + 2 * HOUR)));
+    }
+
+    #[tokio::test]
+    async fn who_missed_an_announcement_learns_from_the_ticket() {
+        let (vault, a, b) = (vault(), epochs(), epochs());
+        b.tend(&vault, START, false).await.unwrap();
+        a.tend(&vault, START + 1000, true).await.unwrap();
+        let id = sealing(&a, START + 1000);
+        assert!(!b.knows(id));
+        b.learn(&vault, id, START + 1000).await;
+        assert!(b.knows(id));
+        a.tend(&vault, START + 1010, true).await.unwrap();
+        let next = sealing(&a, START + 1010);
+        b.learn(&vault, next, START + 1010).await;
+        assert!(!b.knows(next), "not twice in a tenth of a second");
+        b.learn(&vault, next, START + 1200).await;
+        assert!(b.knows(next));
     }
 
     #[tokio::test]

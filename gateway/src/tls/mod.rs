@@ -26,6 +26,8 @@ use arc_swap::ArcSwap;
 use ftps_proto::hello::ClientHello;
 use ftps_store::key::Kind;
 use ftps_store::seal::Keyring;
+use ftps_store::stats::Statistics;
+use ftps_store::tiers::Reach;
 use ftps_store::vault::Vault;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SupportedCipherSuite};
@@ -179,9 +181,20 @@ impl Tls {
         &self.0.certificates
     }
 
-    /// TLS 1.2 sessions that can be resumed by their ID.
+    /// TLS 1.2 sessions that can be resumed by their ID, in this node's memory.
     pub fn cached_sessions(&self) -> usize {
         self.0.cache.len()
+    }
+
+    /// What this node asked the cluster's session cache, and what came of it. Its entries are not known; those in memory are [`Tls::cached_sessions`].
+    pub fn session_statistics(&self) -> Statistics {
+        self.0.vault.statistics_of(Kind::Session)
+    }
+
+    /// Forgets all TLS 1.2 sessions that could be resumed by their ID, on this node at once, on the others within about a second. Living sessions keep what
+    /// proves them. Says how far it reached.
+    pub async fn clear_sessions(&self) -> Reach {
+        self.0.vault.clear(ftps_store::generation::Cache::Sessions).await
     }
 
     /// Learns the ticket keys of the cluster, makes the next one when it is due and erases those no ticket needs. Call it every second.
@@ -205,6 +218,7 @@ impl Tls {
         let attempt = Arc::new(Attempt::default());
         keys.set_attempt(attempt.clone());
         let terms = keys.terms();
+        self.learn_epoch(hello).await;
         let found = self.look_up(hello, terms).await;
         let (server_name, takes_tickets) = (hello.server_name.clone(), hello.ticket.is_some());
         let answers = Arc::new(Control { shared: self.0.clone(), keys: keys.clone(), attempt, found, server_name, takes_tickets });
@@ -257,6 +271,16 @@ impl Tls {
         }
         let certificate = self.0.client(keys, connection)?;
         Ok((Facts { version: version(connection), resumed, previous, family: keys.family() }, certificate))
+    }
+
+    /// A ticket of the cluster under an epoch that is not known here is no reason for a full handshake yet.
+    async fn learn_epoch(&self, hello: &ClientHello) {
+        let shared = &self.0;
+        let ring = shared.ring();
+        let unknown = |bytes| Ticket::parse(bytes).filter(|ticket| !shared.epochs.knows(ticket.epoch) && ticket.route(&ring).is_some());
+        if let Some(ticket) = hello.tickets().take(OFFERED).find_map(unknown) {
+            shared.epochs.learn(&shared.vault, ticket.epoch, shared.now()).await;
+        }
     }
 
     /// Only the ID of a client that resumes by ID is looked up; a ticket or a PSK goes first (RFC 5077 §3.4, RFC 8446 §4.2.11). Memory first, then the store.
@@ -340,6 +364,8 @@ fn suite_name(suite: &SupportedCipherSuite) -> String {
 
 /// TLS 1.3 tickets of a data connection, for clients that spend each ticket (curl 7.88).
 const DATA_TICKETS: usize = 1;
+/// Tickets of one hello that are looked at before the handshake; clients offer one, seldom two.
+const OFFERED: usize = 4;
 /// Most TLS 1.2 sessions kept for resumption: three for each of `limits.sessions`.
 const CACHE_ENTRIES: usize = 32 * 1024;
 /// Most bytes of them; one has about 100 without a client certificate.

@@ -107,6 +107,20 @@ async fn an_id_is_kept_only_for_clients_that_take_no_ticket() {
 }
 
 #[tokio::test]
+async fn a_cleared_cache_resumes_nothing_anywhere_and_fills_again() {
+    let cluster = Cluster::new();
+    let (node, other) = (cluster.node(), cluster.node());
+    let client = Client::new(Mode::Id12);
+    connect(&node, &client).await;
+    assert_eq!(connect(&other, &client).await.facts.resumed, Resumed::SessionId);
+    assert_eq!((node.session_statistics().stores, other.session_statistics().hits), (1, 1));
+    node.clear_sessions().await;
+    other.0.vault.refresh().await;
+    assert_eq!(connect(&other, &client).await.facts.resumed, Resumed::Full);
+    assert_eq!(connect(&node, &client).await.facts.resumed, Resumed::SessionId, "the new one");
+}
+
+#[tokio::test]
 async fn the_owner_of_a_hello_is_found_while_it_lives() {
     for mode in MODES {
         let cluster = Cluster::new();
