@@ -77,7 +77,9 @@ impl Cluster {
     pub(super) fn node_with(&self, config: &Config, policy: &str) -> Tls {
         let now = self.now.clone();
         let clock: Clock = Arc::new(move || now.load(Ordering::Relaxed));
-        let tls = Tls::with(config, Incarnation::now(), self.vault.clone(), clock).unwrap();
+        // The same store; what was cleared and counted is each node's own knowledge.
+        let vault = Vault::new(self.vault.tiers().clone(), self.vault.crypto().clone(), Arc::new(Silent));
+        let tls = Tls::with(config, Incarnation::now(), vault, clock).unwrap();
         // Memory never waits.
         let tended = std::pin::pin!(tls.tend()).as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(matches!(tended, Poll::Ready(Ok(()))));
