@@ -7,6 +7,7 @@ mod build;
 mod descriptors;
 mod drain;
 mod reload;
+mod secrets;
 mod stores;
 mod users;
 mod watch;
@@ -63,6 +64,8 @@ pub struct Ready {
     pub admin: SocketAddr,
     /// Metrics and probes, when they have an address of their own.
     pub metrics: Option<SocketAddr>,
+    /// Other nodes, when this one has a secret in common with them.
+    pub peer: Option<SocketAddr>,
     /// Data connections.
     pub data_ports: Vec<u16>,
 }
@@ -105,21 +108,26 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     let reloader = source.map(|(file, marks)| reload::Reloader::new(file, marks, &built));
     first_keys(&built).await;
     start(&built.house, built.listeners, &built.door, &stop);
-    stop.tasks.spawn(keep_stores(built.stores.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
+    stop.tasks.spawn(keep_stores(built.common.stores.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
+    stop.tasks.spawn(keep_secrets(built.lines.clone(), built.house.cluster.clone(), built.common.stores.clone(), stop.all.clone()));
     stop.tasks.spawn(maintain(built.house.clone(), built.metrics.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
     if let (Some(reloader), Some(hangups)) = (reloader, hangups) {
         stop.tasks.spawn(reloader.run(hangups, stop.all.clone()));
+    }
+    if let Some(peers) = built.peers {
+        stop.admin.spawn(built.house.cluster.clone().run(peers.listener, peers.handlers, stop.admin_ends.clone()));
     }
     stop.admin.spawn(serve_admin(built.admin, built.admin_state.clone(), stop.admin_ends.clone()));
     built.latch.release();
     built.house.observer.event(Subject::default(), &Event::Ready);
     let (explicit, implicit, data_ports) = (&ready.explicit, &ready.implicit, &ready.data_ports);
-    built.log.ready(&log::Ready { node: &built.name, explicit, implicit, admin: ready.admin, metrics: ready.metrics, data_ports });
+    built.log.ready(&log::Ready { node: &built.common.name, explicit, implicit, admin: ready.admin, metrics: ready.metrics, peer: ready.peer, data_ports });
     if let Some(banner) = banner {
         built.log.say(&banner(&ready, &built.fingerprint));
     }
     let drain = patient.then_some(&*built.drain);
     let cut = drain::run(signals, drain, &built.house, &built.door, &built.admin_state.readiness, &built.metrics).await;
+    built.house.cluster.leave().await;
     stop.end(cut).await;
     built.transfers.flush();
     built.log.flush();
@@ -135,7 +143,7 @@ struct Stop {
     cut: CancellationToken,
     /// Sessions, listeners, background work.
     tasks: tokio_util::task::TaskTracker,
-    /// The sidecar answers probes until the very end.
+    /// The sidecar answers probes, and the peer port calls, until the very end.
     admin_ends: CancellationToken,
     admin: tokio_util::task::TaskTracker,
 }
@@ -186,9 +194,19 @@ async fn keep_stores(stores: stores::Stores, readiness: crate::observe::Readines
     stop.run_until_cancelled(stores.keep(&readiness)).await;
 }
 
+/// Who lives, by the store's list, and which secret seals therefore.
+async fn keep_secrets(lines: Arc<secrets::Lines>, cluster: crate::cluster::Cluster, stores: stores::Stores, stop: CancellationToken) {
+    let beats = async {
+        if !cluster.is_alone() && stores.sessions.capabilities().networked {
+            cluster.beat_in_store(&stores.sessions).await;
+        }
+    };
+    stop.run_until_cancelled(async { tokio::join!(lines.keep(), beats) }).await;
+}
+
 /// The ticket keys of the cluster, before the first client comes. A store that is away is not waited for: keys derived from the secret do until it is there.
 async fn first_keys(built: &build::Built) {
-    built.stores.sessions.tiers().main().wait_up(STORE_AT_START).await;
+    built.common.stores.sessions.tiers().main().wait_up(STORE_AT_START).await;
     if let Err(error) = built.house.tls.tend().await {
         tracing::debug!(%error, "no ticket keys of the cluster yet");
     }

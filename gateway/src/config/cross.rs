@@ -22,6 +22,7 @@ pub(super) fn check(config: &Config, skip: &dyn Fn(&str) -> bool) -> Vec<Found> 
     admin(config, &mut found);
     cipher_suites(config, &mut found);
     client_auth(config, &mut found);
+    stores(config, &mut found);
     files(config, &mut found);
     found.retain(|(key, ..)| !skip(key));
     found
@@ -34,7 +35,8 @@ fn all_listeners(config: &Config, skip: &dyn Fn(&str) -> bool) -> Vec<(&'static 
     let implicit = config.conn.implicit.iter().enumerate().map(item("listen.implicit"));
     let admin = std::iter::once(("listen.admin", String::new(), config.admin.admin));
     let metrics = config.admin.metrics.iter().map(|address| ("listen.metrics", String::new(), *address));
-    explicit.chain(implicit).chain(admin).chain(metrics).filter(|(key, _, address)| address.port() != 0 && !skip(key)).collect()
+    let peer = config.cluster.secret_file.iter().map(|_| ("listen.peer", String::new(), config.cluster.listen));
+    explicit.chain(implicit).chain(admin).chain(metrics).chain(peer).filter(|(key, _, address)| address.port() != 0 && !skip(key)).collect()
 }
 
 fn listeners(config: &Config, skip: &dyn Fn(&str) -> bool, found: &mut Vec<Found>) {
@@ -76,6 +78,22 @@ fn admin(config: &Config, found: &mut Vec<Found>) {
     }
 }
 
+/// What leaves this host is sealed under a secret that all nodes share.
+fn stores(config: &Config, found: &mut Vec<Found>) {
+    if config.cluster.secret_file.is_none()
+        && let Some((key, _)) = config.stores.locations().find(|(_, location)| location.kind().is_networked())
+    {
+        let words = format!(
+            "is missing; {key} is on another host, and what is kept there is sealed: write a file with one line of `openssl rand -hex 32`, the same on all nodes"
+        );
+        found.push(("cluster.secret_file", String::new(), words));
+    }
+    let tls = &config.stores.tls;
+    if tls.cert.is_some() != tls.key.is_some() {
+        found.push(("store.tls", String::new(), "has one of cert and key; write both, or neither".into()));
+    }
+}
+
 fn cipher_suites(config: &Config, found: &mut Vec<Found>) {
     let suites = &config.tls.cipher_suites;
     if config.tls.min_version == MinVersion::Tls13 && !suites.is_empty() && !suites.iter().any(|name| is_tls13_suite(name)) {
@@ -102,6 +120,9 @@ fn files(config: &Config, found: &mut Vec<Found>) {
     for (index, pair) in config.tls.certificates.iter().enumerate() {
         file("tls.certificates", format!("[{index}].cert"), &pair.cert, "write the PEM file with the certificate chain");
         file("tls.certificates", format!("[{index}].key"), &pair.key, "write the PEM file with the private key");
+    }
+    if let Some(path) = &config.cluster.secret_file {
+        file("cluster.secret_file", String::new(), path, "write the file with the secrets of the cluster, one a line");
     }
     let clients = &config.tls.client_auth;
     for (name, path, advice) in [

@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ftps_store::report::Report;
+use ftps_store::seal::Secrets;
 use ftps_store::vault::Crypto;
 use tokio::net::TcpListener;
 
+use super::secrets::Lines;
 use super::stores::{self, Stores};
 use super::{Error, Plan, Ready, descriptors, users};
 use crate::admin;
 use crate::auth::Login;
+use crate::cluster::{self, Cluster, Handlers};
 use crate::config::{Config, Drain};
 use crate::conn::Admission;
 use crate::data::Spenders;
@@ -39,16 +42,16 @@ use crate::tls::Tls;
 
 /// A node that only has to be started.
 pub(super) struct Built {
-    pub(super) name: String,
-    /// Holds the name among the processes of this host.
-    _name: Option<std::fs::File>,
+    pub(super) common: Common,
+    /// Which line of the secret file seals.
+    pub(super) lines: Arc<Lines>,
     pub(super) house: Arc<House>,
-    /// What the cluster shares.
-    pub(super) stores: Stores,
     pub(super) door: Arc<Admission>,
     pub(super) listeners: Listeners,
     pub(super) admin: (TcpListener, Option<TcpListener>),
     pub(super) admin_state: admin::State,
+    /// `None`: a cluster of one.
+    pub(super) peers: Option<Peers>,
     pub(super) metrics: Metrics,
     pub(super) log: LogHandle,
     pub(super) transfers: TransferLog,
@@ -57,6 +60,25 @@ pub(super) struct Built {
     pub(super) latch: Latch,
     pub(super) ready: Ready,
     pub(super) fingerprint: String,
+}
+
+/// What this host keeps and the cluster shares.
+pub(super) struct Common {
+    /// `node.name`, unless another process of this host has it.
+    pub(super) name: String,
+    /// Holds the name among the processes of this host.
+    _claim: Option<std::fs::File>,
+    /// Of the cluster, else of this host.
+    pub(super) secrets: Secrets,
+    /// Names and keys that follow from them.
+    pub(super) crypto: Crypto,
+    pub(super) stores: Stores,
+}
+
+/// The peer port and what is answered there.
+pub(super) struct Peers {
+    pub(super) listener: TcpListener,
+    pub(super) handlers: Handlers,
 }
 
 /// Open sockets.
@@ -82,8 +104,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     users::begin(&plan, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
 
-    let (name, claim, stores) = shared(config, &metrics, &readiness)?;
-
+    let common = common(config, &metrics, &readiness)?;
     let explicit = listen("listen.explicit", &config.conn.explicit)?;
     let implicit = listen("listen.implicit", &config.conn.implicit)?;
     let data = ports(config, explicit.iter().chain(&implicit))?;
@@ -91,7 +112,9 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let metrics_listener = config.admin.metrics.map(|address| listen_one("listen.metrics", address)).transpose()?;
 
     let incarnation = Incarnation::now();
-    let house = Arc::new(house(&plan, incarnation, &observer, data.numbers(), &stores)?);
+    let (cluster, peers) = cluster(config, &common, incarnation, &observer)?;
+    let lines = Arc::new(Lines::new(common.crypto.clone(), cluster.clone(), common.secrets.clone()));
+    let house = Arc::new(house(&plan, cluster, incarnation, &observer, data.numbers(), &common.stores)?);
     scrape(&metrics, &house, &log, &transfers);
     if !plan.hash.is_empty() {
         note_self_signed(&house.tls, &readiness);
@@ -105,20 +128,21 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         implicit: addresses(&implicit),
         admin: local(&admin, config.admin.admin),
         metrics: metrics_listener.as_ref().zip(config.admin.metrics).map(|(socket, wanted)| local(socket, wanted)),
+        peer: peers.as_ref().map(|peers| local(&peers.listener, config.cluster.listen)),
         data_ports: data.numbers(),
     };
     let listeners = Listeners { explicit, implicit, data, router };
     let admin_state = admin::State { metrics: metrics.clone(), readiness };
     let drain = Arc::new(ArcSwap::from_pointee(config.drain));
     Ok(Built {
-        name,
-        _name: claim,
+        common,
+        lines,
         house,
-        stores,
         door,
         listeners,
         admin: (admin, metrics_listener),
         admin_state,
+        peers,
         metrics,
         log,
         transfers,
@@ -129,20 +153,35 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     })
 }
 
-/// What this host keeps and the cluster shares: the name of the node, its secrets, its stores.
-fn shared(config: &Config, metrics: &Metrics, readiness: &Readiness) -> Result<(String, Option<std::fs::File>, Stores), Error> {
+/// What everything else stands on.
+fn common(config: &Config, metrics: &Metrics, readiness: &Readiness) -> Result<Common, Error> {
     let directory = &config.stores.state_dir;
     stores::state_dir(directory)?;
     let (name, claim) = stores::claim_name(directory, &config.node_name);
-    let crypto = Crypto::new(CLUSTER, &stores::own_secrets(directory)?).map_err(|error| Error::Configuration(error.to_string()))?;
+    let shared = config.cluster.secret_file.as_deref().map(cluster::read_secrets).transpose().map_err(Error::Configuration)?;
+    let secrets = shared.map_or_else(|| stores::own_secrets(directory), Ok)?;
+    let crypto = Crypto::new(&config.cluster.name, &secrets).map_err(|error| Error::Configuration(error.to_string()))?;
     let report: Arc<dyn Report> = Arc::new(StoreReport::new(metrics.clone()));
     let stores = stores::open(&config.stores, &crypto, &report)?;
     stores.watch(metrics, readiness);
-    Ok((name, claim, stores))
+    Ok(Common { name, _claim: claim, secrets, crypto, stores })
+}
+
+/// The other nodes, when there is a secret in common with them. Rooms register what they answer in the handlers.
+fn cluster(config: &Config, common: &Common, incarnation: Incarnation, observer: &Observer) -> Result<(Cluster, Option<Peers>), Error> {
+    let identity = cluster::Identity { name: common.name.clone(), incarnation };
+    if config.cluster.secret_file.is_none() {
+        return Ok((Cluster::alone(identity, observer.clone()), None));
+    }
+    let listener = listen_one("listen.peer", config.cluster.listen)?;
+    let listens = local(&listener, config.cluster.listen);
+    let cluster = Cluster::new(identity, &config.cluster, &common.secrets, listens, None, observer.clone());
+    let cluster = cluster.map_err(|error| Error::Fault(format!("cannot make the keys of the cluster: {error}")))?;
+    Ok((cluster, Some(Peers { listener, handlers: Handlers::default() })))
 }
 
 /// What sessions share.
-fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>, stores: &Stores) -> Result<House, Error> {
+fn house(plan: &Plan, cluster: Cluster, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>, stores: &Stores) -> Result<House, Error> {
     let config = &plan.config;
     let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
     let tls = Tls::new(&config.tls, incarnation, stores.sessions.clone()).map_err(|error| configuration(&error))?;
@@ -153,6 +192,7 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports:
         settings: ArcSwap::from_pointee(settings(config)),
         limits: Limits::new(&config.limits, observer.clone()),
         live: Live::default(),
+        cluster,
         login,
         storage,
         tls,
@@ -204,6 +244,7 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &Tr
             *state += 1;
         }
         metrics.set_sessions(preauth, idle, transfer);
+        metrics.set_cluster(&house.cluster.census());
         metrics.set_sessions_limit(house.settings.load().limits.sessions);
         metrics.set_log_dropped(log.dropped() + transfers.dropped());
         metrics.set_password_queue(house.login.waiting());
@@ -234,8 +275,6 @@ fn local(listener: &TcpListener, wanted: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(wanted)
 }
 
-/// `cluster.name`, whose default is this.
-const CLUSTER: &str = "default";
 const SELF_SIGNED: &str = "self-signed and new at each start: no client can verify it; name one in tls.certificates";
 /// Connections that the kernel holds for us between two turns of the accept loop.
 const BACKLOG: u32 = 1024;

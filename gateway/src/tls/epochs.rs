@@ -382,7 +382,8 @@ mod tests {
         let nodes: Vec<Arc<Epochs>> = (0..8).map(|_| Arc::new(epochs())).collect();
         let all = async |now| {
             let one = |node: &Arc<Epochs>| (node.clone(), vault.clone());
-            let tending: tokio::task::JoinSet<_> = nodes.iter().map(one).map(|(node, vault)| async move { node.tend(&vault, now, false).await.unwrap() }).collect();
+            let tending: tokio::task::JoinSet<_> =
+                nodes.iter().map(one).map(|(node, vault)| async move { node.tend(&vault, now, false).await.unwrap() }).collect();
             tending.join_all().await;
         };
         for now in [START, START + HOUR, START + 2 * HOUR] {

@@ -12,9 +12,9 @@ use tokio::task::JoinHandle;
 
 use super::cache::TlsId;
 use super::clients::Chain;
+use super::epochs::{EpochId, Epochs, StateKey};
 use super::handshake::{Attempt, Origin};
 use super::terms::Terms;
-use super::epochs::{EpochId, Epochs, StateKey};
 use crate::observe::id::{SessionId, Ulid};
 
 /// A family: the control connections that resumed one another. Its id is that of the first session.
