@@ -175,7 +175,7 @@ fn cluster(config: &Config, common: &Common, incarnation: Incarnation, observer:
     }
     let listener = listen_one("listen.peer", config.cluster.listen)?;
     let listens = local(&listener, config.cluster.listen);
-    let cluster = Cluster::new(identity, &config.cluster, &common.secrets, listens, None, observer.clone());
+    let cluster = Cluster::new(identity, &config.cluster, &common.secrets, listens, stores::address(&config.stores.url), observer.clone());
     let cluster = cluster.map_err(|error| Error::Fault(format!("cannot make the keys of the cluster: {error}")))?;
     Ok((cluster, Some(Peers { listener, handlers: Handlers::default() })))
 }
