@@ -10,5 +10,8 @@ mod cluster {
     mod balancer;
     mod members;
     mod nodes;
+    mod outages;
     mod proxy;
+    mod sealed;
+    mod sessions;
 }
