@@ -132,22 +132,19 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         peer: peers.as_ref().map(|peers| local(&peers.listener, config.cluster.listen)),
         data_ports: data.numbers(),
     };
-    let listeners = Listeners { explicit, implicit, data, router };
-    let admin_state = admin::State { metrics: metrics.clone(), readiness };
-    let drain = Arc::new(ArcSwap::from_pointee(config.drain));
     Ok(Built {
         common,
         lines,
         house,
         door,
-        listeners,
+        listeners: Listeners { explicit, implicit, data, router },
         admin: (admin, metrics_listener),
-        admin_state,
+        admin_state: admin::State { metrics: metrics.clone(), readiness },
         peers,
         metrics,
         log,
         transfers,
-        drain,
+        drain: Arc::new(ArcSwap::from_pointee(config.drain)),
         latch,
         ready,
         fingerprint,
