@@ -124,7 +124,9 @@ fn a_store_that_is_killed_and_comes_back_empty() {
             up(&cluster, true);
             let (tickets, version) = (Tls::new(kit::Version::Tls13), kit::Version::Tls12);
             let older = Tls::new(version);
-            [&tickets, &older].map(|tls| drop(Client::session(cluster.node(0), tls)));
+            for tls in [&tickets, &older] {
+                drop(Client::session(cluster.node(0), tls));
+            }
             server.kill();
             works(&cluster);
             up(&cluster, false);
