@@ -97,9 +97,9 @@ fn sixteen_clients(server: Option<Server>) {
         // Two rotations.
         std::thread::sleep(Duration::from_secs(14));
         change_secret(&cluster);
-        for number in 0..3 {
+        for (number, door) in doors.iter().enumerate() {
             // A client that has reached the node is let finish; who comes now goes to another one.
-            let shut = doors[number].write().expect("no client panicked");
+            let shut = door.write().expect("no client panicked");
             cluster.drain(number);
             assert_eq!(cluster.gone(number, 60), Some(0));
             cluster.restart(number);

@@ -96,12 +96,12 @@ pub fn eventually(seconds: u64, what: &str, mut condition: impl FnMut() -> bool)
 }
 
 /// A process that the running test started; killed when the test's deadline passes.
-fn register(pid: u32) {
+pub fn register(pid: u32) {
     lock().push((TEST.get(), pid));
 }
 
 /// The process is about to be waited for: its id may soon belong to another.
-fn unregister(pid: u32) {
+pub fn unregister(pid: u32) {
     lock().retain(|(_, other)| *other != pid);
 }
 

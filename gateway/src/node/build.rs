@@ -24,6 +24,7 @@ use crate::data::announce::Announcer;
 use crate::data::ports::{Ports, PortsError};
 use crate::data::route::{Router, shown_by};
 use crate::data::waits::Waits;
+use crate::digest::{Digests, Shared};
 use crate::limits::Limits;
 use crate::live::Live;
 use crate::net::listener::bind;
@@ -114,7 +115,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let incarnation = Incarnation::now();
     let (cluster, peers) = cluster(config, &common, incarnation, &observer)?;
     let lines = Arc::new(Lines::new(common.crypto.clone(), cluster.clone(), common.secrets.clone()));
-    let house = Arc::new(house(&plan, cluster, incarnation, &observer, data.numbers(), &common.stores)?);
+    let house = Arc::new(house(&plan, &common, cluster, incarnation, &observer, data.numbers())?);
     scrape(&metrics, &house, &log, &transfers);
     if !plan.hash.is_empty() {
         note_self_signed(&house.tls, &readiness);
@@ -178,12 +179,14 @@ fn cluster(config: &Config, common: &Common, incarnation: Incarnation, observer:
 }
 
 /// What sessions share.
-fn house(plan: &Plan, cluster: Cluster, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>, stores: &Stores) -> Result<House, Error> {
+fn house(plan: &Plan, common: &Common, cluster: Cluster, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>) -> Result<House, Error> {
     let config = &plan.config;
     let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
-    let tls = Tls::new(&config.tls, incarnation, stores.sessions.clone()).map_err(|error| configuration(&error))?;
+    let tls = Tls::new(&config.tls, incarnation, common.stores.sessions.clone()).map_err(|error| configuration(&error))?;
     let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
+    let shared = Shared::new(common.stores.digests.clone(), storage.clone());
+    let digests = Digests::new(config.digests.clone(), shared, observer.clone()).map_err(|error| Error::Fault(format!("cannot start digests: {error}")))?;
     let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();
     Ok(House {
         settings: ArcSwap::from_pointee(settings(config)),
@@ -192,6 +195,7 @@ fn house(plan: &Plan, cluster: Cluster, incarnation: Incarnation, observer: &Obs
         cluster,
         login,
         storage,
+        digests,
         tls,
         data: Data { waits: Waits::new(data_ports), spenders: Spenders::default(), announcer: Announcer::new(&config.data.public_address, public.as_deref()) },
         observer: observer.clone(),
@@ -245,6 +249,7 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &Tr
         metrics.set_sessions_limit(house.settings.load().limits.sessions);
         metrics.set_log_dropped(log.dropped() + transfers.dropped());
         metrics.set_password_queue(house.login.waiting());
+        metrics.set_digests(house.digests.waiting(), house.digests.remembered());
     });
 }
 

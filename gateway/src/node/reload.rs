@@ -152,6 +152,7 @@ impl Reloader {
         house.settings.store(Arc::new(settings(&config)));
         house.limits.set(&config.limits);
         house.storage.set(&config.storage);
+        house.digests.set(config.digests);
         house.data.announcer.set(&config.data.public_address);
         self.door.allow_from(config.conn.allow_from);
         house.limits.set_proxies(&config.conn.proxy_protocol_from);

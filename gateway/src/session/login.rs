@@ -10,6 +10,7 @@ use ftps_proto::command::{HostName, Password, UserName};
 use ftps_proto::machine::io::{Account, FileError, LoginRefusal, Outcome};
 
 use super::Carried;
+use super::digest::who;
 use super::work::{Brought, Done, Work};
 use crate::auth::{Admitted, Attempt, User};
 use crate::limits::{Own, UserPermit};
@@ -50,7 +51,8 @@ pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password
                 let class = admittance.user.class.as_deref();
                 house.limits.logged_in(ip, admittance.user.name.as_str(), Instant::now());
                 house.observer.event(subject, &Event::LoggedIn { method, class, took: began.elapsed() });
-                let account = Account { user: admittance.user.name.clone(), permissions: admittance.user.permissions };
+                let account =
+                    Account { user: admittance.user.name.clone(), permissions: admittance.user.permissions, offer: house.digests.offer(who(&admittance.user)) };
                 Done { outcome: Outcome::Login(Ok(account)), brought: Brought::Admittance(Box::new(admittance)) }
             }
             Err((refusal, why)) => {
