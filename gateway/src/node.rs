@@ -212,18 +212,21 @@ async fn first_keys(built: &build::Built) {
     }
 }
 
-/// Learns and makes ticket keys. A trouble is said once, not each second.
+/// Learns and makes ticket keys. That the store is away has been said; that keys of lesser secrecy seal for that reason is said once.
 async fn keep_ticket_keys(tls: &crate::tls::Tls) {
-    let (mut often, mut well) = (every(Duration::from_secs(1)), true);
+    let (mut often, mut derived) = (every(Duration::from_secs(1)), 0_u32);
     loop {
         often.tick().await;
-        let done = tls.tend().await;
-        match &done {
-            Err(error) if well => tracing::warn!(%error, "ticket keys are not rotated"),
-            Ok(()) if !well => tracing::info!("ticket keys are rotated again"),
-            Ok(()) | Err(_) => {}
+        if let Err(error) = tls.tend().await {
+            tracing::debug!(%error, "ticket keys are not rotated");
         }
-        well = done.is_ok();
+        // The first epoch of a cluster is announced for some seconds; that is no trouble.
+        match (tls.seals_without_store(), derived) {
+            (true, DERIVED_TOLD) => tracing::warn!("ticket keys that follow from the secret and the hour seal until the store takes new ones"),
+            (false, DERIVED_TOLD..) => tracing::info!("random ticket keys seal again"),
+            (true | false, _) => {}
+        }
+        derived = if tls.seals_without_store() { derived.saturating_add(1) } else { 0 };
     }
 }
 
@@ -261,6 +264,8 @@ fn every(period: Duration) -> tokio::time::Interval {
 
 const UNREACHABLE: &str = "PASV told a public client a private address, which it will hardly reach; write the public one in data.public_address";
 
+/// Seconds of derived ticket keys after which it is said.
+const DERIVED_TOLD: u32 = 10;
 /// A store that is there answers within this; a node that starts without one loses no more time.
 const STORE_AT_START: Duration = Duration::from_secs(1);
 /// For tasks that were cut to be dropped; they wait for nothing any more.

@@ -62,6 +62,9 @@ fn spoiled_values_in_memcached_are_misses_and_counts() {
     kit::test(240, || spoiled_values(Server::memcached()));
 }
 
+/// Makes another value of a good one.
+type Spoil = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
 fn spoiled_values(server: Option<Server>) {
     let Some(server) = server else { return };
     let cluster = over(&server);
@@ -69,7 +72,7 @@ fn spoiled_values(server: Option<Server>) {
     // Another session, whose value is good, but under its own name only.
     session(&Tls::session_ids());
     let other = server.items_of("session").pop().expect("a session").value;
-    let spoil: [(&str, Box<dyn Fn(&[u8]) -> Vec<u8>>); 7] = [
+    let spoil: [(&str, Spoil); 7] = [
         ("swapped", Box::new(move |_| other.clone())),
         ("altered", Box::new(|value| value.iter().enumerate().map(|(at, byte)| byte ^ u8::from(at == value.len() / 2)).collect())),
         ("truncated", Box::new(|value| value[..value.len() - 1].to_vec())),

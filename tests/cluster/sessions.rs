@@ -9,7 +9,7 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::kit::{self, Client, Cluster, Entrance, Node, Run, Server, Setup, Tls, Version, random_bytes, same};
+use crate::kit::{self, Client, Cluster, Entrance, Node, Run, Server, Setup, Tls, Version, random_bytes};
 use crate::need;
 
 /// The three ways to resume.
@@ -35,7 +35,6 @@ fn resume_everywhere(server: Option<Server>) {
     let Some(server) = server else { return };
     for nodes in [2, 3] {
         let cluster = Cluster::with(over(&server, nodes));
-        let bytes = random_bytes(100_000);
         for (kind, tls) in kinds() {
             let mut first = Client::session(cluster.node(0), &tls);
             assert!(!first.resumed(), "{kind}");
@@ -46,9 +45,6 @@ fn resume_everywhere(server: Option<Server>) {
             }
             first.command("QUIT").is(221);
         }
-        let mut client = Client::ready(&cluster);
-        client.command("NOOP").is(200);
-        same(&bytes, &bytes, "the kit");
     }
 }
 
@@ -101,9 +97,9 @@ fn sixteen_clients(server: Option<Server>) {
         // Two rotations.
         std::thread::sleep(Duration::from_secs(14));
         change_secret(&cluster);
-        for number in 0..3 {
+        for (number, door) in doors.iter().enumerate() {
             // A client that has reached the node is let finish; who comes now goes to another one.
-            let shut = doors[number].write().expect("no client panicked");
+            let shut = door.write().expect("no client panicked");
             cluster.drain(number);
             assert_eq!(cluster.gone(number, 60), Some(0));
             cluster.restart(number);

@@ -36,7 +36,7 @@ impl Server {
     /// Writes a value, to live for ten minutes.
     pub fn set(&self, key: &str, value: &[u8]) {
         if self.scheme() == "redis" {
-            assert_eq!(self.raw(&[b"SET", key.as_bytes(), value, b"EX", b"600"]), [b"OK"]);
+            assert_eq!(self.ask(&[b"SET", key.as_bytes(), value, b"EX", b"600"]), [b"OK"]);
             return;
         }
         let mut reader = self.dial();
@@ -48,7 +48,7 @@ impl Server {
     }
 
     /// One command to Redis; gives the bulk strings, numbers and words of the answer, whatever their order in lists.
-    pub fn raw(&self, words: &[&[u8]]) -> Vec<Vec<u8>> {
+    pub fn ask(&self, words: &[&[u8]]) -> Vec<Vec<u8>> {
         let mut reader = self.dial();
         send(&mut reader, words);
         let mut all = Vec::new();
@@ -59,7 +59,7 @@ impl Server {
     /// The same in words.
     pub fn cli(&self, words: &[&str]) -> Vec<String> {
         let bytes: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        self.raw(&bytes).into_iter().map(|part| String::from_utf8_lossy(&part).into_owned()).collect()
+        self.ask(&bytes).into_iter().map(|part| String::from_utf8_lossy(&part).into_owned()).collect()
     }
 
     /// Ends all other connections of a Redis that asks for this password now.
@@ -92,7 +92,7 @@ impl Server {
     fn redis_items(&self) -> Vec<Item> {
         let keys = self.cli(&["KEYS", "*"]);
         let item = |key: String| {
-            let value = self.raw(&[b"GET", key.as_bytes()]).pop()?;
+            let value = self.ask(&[b"GET", key.as_bytes()]).pop()?;
             let ttl = self.cli(&["TTL", &key]).pop()?.parse::<i64>().ok()?;
             Some(Item { key, value, ttl: u64::try_from(ttl).ok() })
         };

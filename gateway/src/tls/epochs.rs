@@ -156,10 +156,18 @@ impl Epochs {
     /// The key that seals for this session now.
     pub(super) fn sealing(&self, session: SessionId, now: u64) -> Option<StateKey> {
         let keys = self.lock();
-        let agreed = keys.agreed.sealing(now);
-        let fresh = agreed.filter(|epoch| now.saturating_sub(epoch.begins) <= self.rotation.load(Ordering::Relaxed).saturating_add(LATE));
         let derived = || keys.derived.iter().find(|epoch| epoch.begins <= now);
-        fresh.or_else(derived).or(agreed).map(|epoch| epoch.key(session))
+        self.fresh(&keys, now).or_else(derived).or(keys.agreed.sealing(now)).map(|epoch| epoch.key(session))
+    }
+
+    /// Whether a derived epoch seals.
+    pub(super) fn is_derived(&self, now: u64) -> bool {
+        self.fresh(&self.lock(), now).is_none()
+    }
+
+    fn fresh<'a>(&self, keys: &'a Keys, now: u64) -> Option<&'a Epoch> {
+        let longest = self.rotation.load(Ordering::Relaxed).saturating_add(LATE);
+        keys.agreed.sealing(now).filter(|epoch| now.saturating_sub(epoch.begins) <= longest)
     }
 
     /// The key of this session in that epoch, if the epoch is not erased.

@@ -213,6 +213,11 @@ impl Tls {
         self.0.epochs.tend(&self.0.vault, self.0.now(), true).await
     }
 
+    /// Whether the ticket keys in use follow from the secret, because no other ones could be agreed on.
+    pub fn seals_without_store(&self) -> bool {
+        self.0.epochs.is_derived(self.0.now())
+    }
+
     /// The configuration for a control connection with this hello. It looks up what the hello offers first; a failed look-up is a full handshake.
     pub async fn for_control(&self, hello: &ClientHello, keys: &Arc<SessionKeys>) -> Arc<ServerConfig> {
         let attempt = Arc::new(Attempt::default());

@@ -2,6 +2,7 @@
 //!
 //! Gets: URLs. Gives: for put and get, with one and with 64 operations under way: operations a second, median and 99th percentile.
 //! Never: touches keys of a gateway; what it writes ends after a minute.
+#![allow(clippy::print_stdout, reason = "its output is a table")]
 
 use std::error::Error;
 use std::sync::Arc;
