@@ -11,6 +11,7 @@ use ftps_store::seal::Secrets;
 use ftps_store::vault::Crypto;
 use tokio::net::TcpListener;
 
+use super::secrets::Lines;
 use super::sidecar::{self, Sidecar, Witnesses};
 use super::stores::{self, Stores};
 use super::{Error, Plan, Ready, descriptors, users};
@@ -42,6 +43,8 @@ use crate::tls::Tls;
 /// A node that only has to be started.
 pub(super) struct Built {
     pub(super) common: Common,
+    /// Which line of the secret file seals.
+    pub(super) lines: Arc<Lines>,
     pub(super) house: Arc<House>,
     pub(super) door: Arc<Admission>,
     pub(super) listeners: Listeners,
@@ -110,6 +113,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
 
     let incarnation = Incarnation::now();
     let (cluster, mut peers) = cluster(config, &common, incarnation, &observer)?;
+    let lines = Arc::new(Lines::new(common.crypto.clone(), cluster.clone(), common.secrets.clone()));
     let house = Arc::new(house(&plan, &common, cluster, incarnation, &observer, data.numbers())?);
     scrape(&metrics, &house, &log, &transfers);
     if !plan.hash.is_empty() {
@@ -127,10 +131,24 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         peer: peers.as_ref().map(|peers| local(&peers.listener, config.cluster.listen)),
         data_ports: data.numbers(),
     };
-    let listeners = Listeners { explicit, implicit, data, router };
     let sidecar = sidecar::build(&plan, &house, witnesses, peers.as_mut().map(|peers| &mut peers.handlers))?;
-    let drain = Arc::new(ArcSwap::from_pointee(config.drain));
-    Ok(Built { common, house, door, listeners, admin: (admin, metrics_listener), sidecar, peers, metrics, log, transfers, drain, latch, ready, fingerprint })
+    Ok(Built {
+        common,
+        lines,
+        house,
+        door,
+        listeners: Listeners { explicit, implicit, data, router },
+        admin: (admin, metrics_listener),
+        sidecar,
+        peers,
+        metrics,
+        log,
+        transfers,
+        drain: Arc::new(ArcSwap::from_pointee(config.drain)),
+        latch,
+        ready,
+        fingerprint,
+    })
 }
 
 /// What everything else stands on.
@@ -155,7 +173,7 @@ fn cluster(config: &Config, common: &Common, incarnation: Incarnation, observer:
     }
     let listener = listen_one("listen.peer", config.cluster.listen)?;
     let listens = local(&listener, config.cluster.listen);
-    let cluster = Cluster::new(identity, &config.cluster, &common.secrets, listens, None, observer.clone());
+    let cluster = Cluster::new(identity, &config.cluster, &common.secrets, listens, stores::address(&config.stores.url), observer.clone());
     let cluster = cluster.map_err(|error| Error::Fault(format!("cannot make the keys of the cluster: {error}")))?;
     Ok((cluster, Some(Peers { listener, handlers: Handlers::default() })))
 }
@@ -164,7 +182,7 @@ fn cluster(config: &Config, common: &Common, incarnation: Incarnation, observer:
 fn house(plan: &Plan, common: &Common, cluster: Cluster, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>) -> Result<House, Error> {
     let config = &plan.config;
     let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
-    let tls = Tls::new(&config.tls, incarnation).map_err(|error| configuration(&error))?;
+    let tls = Tls::new(&config.tls, incarnation, common.stores.sessions.clone()).map_err(|error| configuration(&error))?;
     let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
     let shared = Shared::new(common.stores.digests.clone(), storage.clone());

@@ -35,9 +35,10 @@ pub(super) const CALLS: &[Call] = &[
         id: "rotateTickets",
         group: Group::Tickets,
         scope: Scope::Operate,
-        about: "Seals TLS tickets with a new key from now on. No living session is hurt.",
+        about: "Seals TLS tickets with a new key, on this node and within seconds on all that share its store. No living session is hurt.",
     }
-    .change(Method::Post, Done::schema, |asked| Box::pin(rotate(asked))),
+    .change(Method::Post, Done::schema, |asked| Box::pin(rotate(asked)))
+    .or(&[Problem::Conflict]),
 ];
 
 /// Which certificates do you serve?
@@ -61,26 +62,16 @@ impl Question for Certificates {
     }
 }
 
-/// Seal with a new ticket key.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in super::super) struct Rotate {}
-
-impl Question for Rotate {
-    const PATH: &'static str = "admin/v1/tickets/rotate";
-    type Answer = (String, Result<(), String>);
-
-    async fn answer(self, api: Arc<Api>) -> Self::Answer {
-        (api.node.name.clone(), api.house.tls.rotate_tickets().map_err(|error| error.to_string()))
-    }
-}
-
 async fn list(asked: Asked) -> Result<Answer, Refusal> {
     Answer::json(&asked.page().list(asked.api.everywhere(Certificates {}).await))
 }
 
+/// The key goes through the store to all nodes that share it.
 async fn rotate(asked: Asked) -> Result<Answer, Refusal> {
-    let done = done(asked.api.everywhere(Rotate {}).await);
-    if done.nodes.is_empty() { Err(Problem::Internal.into()) } else { Answer::json(&done) }
+    let api = &asked.api;
+    let rotated = api.house.tls.rotate_tickets().await;
+    rotated.map_err(|error| Refusal::because(Problem::Conflict, format!("the old key goes on sealing: {error}")))?;
+    Answer::json(&Done { nodes: vec![api.node.name.clone()], failed: BTreeMap::new(), silent: Vec::new() })
 }
 
 /// Which nodes have done it, and which not.

@@ -56,7 +56,6 @@ pub(super) fn answer_peers(api: &Arc<Api>, handlers: &mut Handlers) {
     answer::<transfers::Transfers>(api, handlers);
     answer::<events::Since>(api, handlers);
     answer::<certificates::Certificates>(api, handlers);
-    answer::<certificates::Rotate>(api, handlers);
     answer::<cache::Holds>(api, handlers);
     answer::<config::Reload>(api, handlers);
     answer::<log::SetLevels>(api, handlers);
