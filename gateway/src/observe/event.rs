@@ -343,6 +343,27 @@ pub enum Limit {
     PasswordJobs,
 }
 
+/// Whom a ban is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum BanKind {
+    Host,
+    Network,
+    User,
+    UserAtHost,
+    Class,
+    Certificate,
+}
+
+/// Who made a ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BanSource {
+    /// A person, through the API.
+    Admin,
+    /// A rule.
+    Rule,
+}
+
 /// What can be read again without a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]

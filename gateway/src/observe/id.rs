@@ -1,6 +1,6 @@
 //! Ids that name sessions, transfers and node starts in replies, logs, traces and the API.
 //!
-//! Gets: the wall clock and the system's randomness. Gives: ULIDs with a prefix (`s_`, `t_`).
+//! Gets: the wall clock and the system's randomness. Gives: ULIDs with a prefix (`s_`, `t_`, `b_`).
 //! Never: guessable; 80 of the 128 bits are random.
 
 use std::fmt;
@@ -23,6 +23,16 @@ impl Ulid {
     /// From its 16 bytes, as found in a ticket.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
+    }
+
+    /// From its 26 letters, in either case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digit = |byte: u8| ALPHABET.iter().position(|symbol| *symbol == byte.to_ascii_uppercase()).and_then(|place| u128::try_from(place).ok());
+        // 26 letters of 5 bits are 130 bits: the first has 3.
+        if text.len() != 26 || text.as_bytes()[0] > b'7' {
+            return None;
+        }
+        text.bytes().try_fold(0_u128, |number, byte| Some(number << 5 | digit(byte)?)).map(Self)
     }
 
     /// Its 16 bytes, big endian.
@@ -58,6 +68,11 @@ macro_rules! prefixed {
             pub fn now() -> Self {
                 Self(Ulid::now())
             }
+
+            /// From its text.
+            pub fn parse(text: &str) -> Option<Self> {
+                Ulid::parse(text.strip_prefix($prefix)?).map(Self)
+            }
         }
 
         impl fmt::Display for $name {
@@ -76,6 +91,7 @@ macro_rules! prefixed {
 
 prefixed!(SessionId, "s_", "A session: one control connection.");
 prefixed!(TransferId, "t_", "A transfer.");
+prefixed!(BanId, "b_", "A ban.");
 prefixed!(Incarnation, "", "One start of a node.");
 
 /// Crockford's base 32.
@@ -93,6 +109,12 @@ mod tests {
         assert!(early < late);
         assert_eq!(Ulid::from_bytes(early.to_bytes()), early);
         assert!(SessionId::now().to_string().starts_with("s_"));
+        let id = BanId::now();
+        assert_eq!(BanId::parse(&id.to_string()), Some(id));
+        assert_eq!(BanId::parse(&id.to_string().replacen("b_", "s_", 1)), None);
+        for text in ["", "b_", "b_8ZZZZZZZZZZZZZZZZZZZZZZZZZ", "b_0000000001000000000000000U", "b_00000000010000000000000é"] {
+            assert_eq!(BanId::parse(text), None, "{text}");
+        }
         assert_ne!(Ulid::now(), Ulid::now());
     }
 }

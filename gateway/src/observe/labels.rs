@@ -7,7 +7,7 @@ use ftps_proto::machine::io::{CloseCause, DataRefusal, EndReason, FileError, Log
 use ftps_proto::verbs::Verb;
 
 use super::event::{
-    Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, RefuseReason, Reloadable, Resumed,
+    BanKind, BanSource, Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, RefuseReason, Reloadable, Resumed,
     StreamEnd, TlsVersion,
 };
 
@@ -187,6 +187,15 @@ closed_set!(Limit {
     Line = "line",
     PasswordJobs = "password_jobs",
 });
+closed_set!(BanKind {
+    Host = "host",
+    Network = "network",
+    User = "user",
+    UserAtHost = "user_at_host",
+    Class = "class",
+    Certificate = "certificate",
+});
+closed_set!(BanSource { Admin = "admin", Rule = "rule" });
 closed_set!(Reloadable { Config = "config", Users = "users", Certificates = "certificates" });
 closed_set!(FileError {
     NotFound = "not_found",
