@@ -7,6 +7,7 @@
 mod kit;
 
 mod deploy {
+    mod doctor;
     mod documents;
     mod quick_start;
 }

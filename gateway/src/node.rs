@@ -23,7 +23,9 @@ use self::build::Listeners;
 use self::drain::Signals;
 use crate::auth::Users;
 use crate::config::{Config, Marks, Problem};
+use crate::data::ports::Door;
 use crate::observe::event::Listener;
+use crate::observe::ready::Readiness;
 use crate::observe::{Event, Subject, log};
 use crate::session::House;
 use crate::{admin, conn, net, pipeline};
@@ -101,7 +103,7 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     let stop = Stop::default();
     let reloader = source.map(|(file, marks)| reload::Reloader::new(file, marks, &built));
     start(&built.house, built.listeners, &built.door, &stop);
-    stop.tasks.spawn(maintain(built.house.clone(), built.metrics.clone(), stop.all.clone()));
+    stop.tasks.spawn(maintain(built.house.clone(), built.metrics.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
     if let (Some(reloader), Some(hangups)) = (reloader, hangups) {
         stop.tasks.spawn(reloader.run(hangups, stop.all.clone()));
     }
@@ -114,7 +116,7 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
         built.log.say(&banner(&ready, &built.fingerprint));
     }
     let drain = patient.then_some(&*built.drain);
-    let cut = drain::run(signals, drain, &built.house, &built.door, &built.admin_state.readiness, &built.metrics, &stop).await;
+    let cut = drain::run(signals, drain, &built.house, &built.door, &built.admin_state.readiness, &built.metrics).await;
     stop.end(cut).await;
     built.transfers.flush();
     built.log.flush();
@@ -162,7 +164,8 @@ fn start(house: &Arc<House>, listeners: Listeners, door: &Arc<conn::Admission>, 
         }
     }
     let door = door.clone();
-    listeners.data.serve(&listeners.router, Box::new(move |ip| door.allows(ip)), &house.observer, &stop.all, &stop.tasks);
+    let door = Door { balancers: door.balancers().clone(), allowed: Box::new(move |ip| door.allows_data(ip)) };
+    listeners.data.serve(&listeners.router, door, &house.observer, &stop.all, &stop.tasks);
 }
 
 async fn serve_admin(listeners: (tokio::net::TcpListener, Option<tokio::net::TcpListener>), state: admin::State, ends: CancellationToken) {
@@ -176,7 +179,7 @@ async fn serve_admin(listeners: (tokio::net::TcpListener, Option<tokio::net::Tcp
 }
 
 /// What has to be done now and then: ticket keys, names to announce, left-over uploads.
-async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, stop: CancellationToken) {
+async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, readiness: Readiness, stop: CancellationToken) {
     let announcer = house.data.announcer.clone();
     let sweeper = house.clone();
     let sweep = async {
@@ -197,9 +200,12 @@ async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, 
             }
             let ends = house.tls.certificates().infos().iter().map(|info| info.not_after).min();
             metrics.set_certificate_not_after(ends.unwrap_or_default());
+            readiness.set_degraded("bans", house.bans.trouble());
+            readiness.set_degraded("pasv", house.data.announcer.is_unreachable().then(|| UNREACHABLE.to_owned()));
         }
     };
-    let all = async { tokio::join!(announcer.keep_resolved(), sweep, keys) };
+    let bans = house.bans.clone();
+    let all = async { tokio::join!(announcer.keep_resolved(), sweep, keys, bans.run()) };
     stop.run_until_cancelled(all).await;
 }
 
@@ -208,6 +214,8 @@ fn every(period: Duration) -> tokio::time::Interval {
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }
+
+const UNREACHABLE: &str = "PASV told a public client a private address, which it will hardly reach; write the public one in data.public_address";
 
 /// For tasks that were cut to be dropped; they wait for nothing any more.
 const CUT: Duration = Duration::from_millis(100);

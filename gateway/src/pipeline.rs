@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use ftps_proto::machine::io::EndReason;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,7 +19,10 @@ use crate::session::{Carried, Greeting, House, Identity};
 pub fn serve(accepted: Accepted, door: &Arc<Admission>, house: &Arc<House>, tasks: &TaskTracker, cut: &CancellationToken) {
     let (door, house, cut) = (door.clone(), house.clone(), cut.clone());
     tasks.spawn(async move {
-        let known = accepted.known();
+        let known = match accepted.known(door.balancers()).await {
+            Ok(known) => known,
+            Err(unknown) => return unknown.say(&house.observer),
+        };
         match known.admit(&door) {
             Ok(admitted) => drop(cut.run_until_cancelled(session(admitted, house)).await),
             Err(refused) => refused.say(&house.observer),
@@ -28,18 +32,25 @@ pub fn serve(accepted: Accepted, door: &Arc<Admission>, house: &Arc<House>, task
 
 /// An admitted connection, until it is closed.
 async fn session(admitted: Admitted, house: Arc<House>) {
-    let Admitted { known, permit } = admitted;
-    let identity = Identity { id: SessionId::now(), peer: known.peer, local: known.local, listener: known.listener, since: known.at };
+    let Admitted { known, permit, banned } = admitted;
+    let identity =
+        Identity { id: SessionId::now(), peer: known.peer, local: known.local, destination: known.destination, listener: known.listener, since: known.at };
     let mut closing = Closing::new(&identity, house.observer.clone());
     let (membership, inbox) = house.live.join(identity.id, identity.peer);
     let keys = house.tls.session(identity.id);
     let settings = house.settings.load_full();
     house.observer.event(closing.subject, &Event::Accepted { listener: identity.listener });
     let carried = Carried { identity, permit, membership, inbox, keys, certificate: None, server_name: None, settings, house };
+    // A ban that came between the door and here found no session to end.
+    if banned.is_none() && carried.house.bans.of_address(known.peer.ip()).is_some() {
+        carried.membership.end(EndReason::Banned);
+    }
     // Each stage has its state in a box of its own and takes it along when it ends: 10,000 idle sessions hold none of the handshake's.
-    let secured = Box::pin(Greeting::new(known.stream, carried).secure()).await;
+    let secured = Box::pin(Greeting::new(known.stream, carried, banned).secure()).await;
     closing.reason = match secured {
         Ok(session) => Box::pin(session.run()).await,
+        // A balancer's own connection that came to nothing was a health check, however it ended.
+        Err(_) if known.own => CloseReason::Probe,
         Err(reason) => reason,
     };
 }

@@ -1,4 +1,4 @@
-//! One piece of work in five languages: log in, upload, list, download, resume both ways, rename, delete, a whole tree there and back.
+//! One piece of work in six languages: log in, upload, list, download, resume both ways, rename, delete, a whole tree there and back.
 //!
 //! Gets: the scripts beside this file; README.md has their words. Gives: the same bytes on both sides, the TLS version that was asked for, how uploads ended.
 //! Never: a client option that lowers what is checked; PHP alone checks no certificate, because it cannot.
@@ -19,7 +19,7 @@ enum Ends {
 
 /// What a script is told, and what is expected of it.
 struct Script {
-    program: &'static str,
+    program: String,
     arguments: Vec<String>,
     environment: Vec<(&'static str, String)>,
     version: &'static str,
@@ -155,6 +155,21 @@ fn basic_ftp_works_with_implicit_tls() {
     kit::test(120, || basic_ftp("1.3", "implicit"));
 }
 
+#[test]
+fn suppaftp_works_with_tls_12() {
+    kit::test(120, || suppaftp("1.2", "explicit"));
+}
+
+#[test]
+fn suppaftp_works_with_tls_13() {
+    kit::test(120, || suppaftp("1.3", "explicit"));
+}
+
+#[test]
+fn suppaftp_works_with_implicit_tls() {
+    kit::test(120, || suppaftp("1.3", "implicit"));
+}
+
 fn python(kind: &str, version: &'static str, mode: &'static str) -> Script {
     let script = Script::new("python3", "ftplib_client.py", version, mode);
     Script { arguments: [script.arguments, vec![kind.to_owned()]].concat(), resumes: kind == "reuse", ..script }
@@ -202,10 +217,27 @@ fn basic_ftp(version: &'static str, mode: &'static str) {
     Script { environment, resumes: true, ..Script::new("node", "basic_ftp.js", version, mode) }.run();
 }
 
+fn suppaftp(version: &'static str, mode: &'static str) {
+    let program = tool("suppaftp/debug/suppaftp-client");
+    if !program.is_file() {
+        return kit::skip("the client of suppaftp is not in target/tools");
+    }
+    let resumes = version == "1.2";
+    Script { program: program.display().to_string(), arguments: Vec::new(), resumes, ..Script::new("", "suppaftp", version, mode) }.run();
+}
+
 impl Script {
-    fn new(program: &'static str, file: &str, version: &'static str, mode: &'static str) -> Self {
+    fn new(program: &str, file: &str, version: &'static str, mode: &'static str) -> Self {
         let path = super::wire::beside(file);
-        Self { program, arguments: vec![path.display().to_string()], environment: Vec::new(), version, mode, ends: Ends::CloseNotify, resumes: false }
+        Self {
+            program: program.to_owned(),
+            arguments: vec![path.display().to_string()],
+            environment: Vec::new(),
+            version,
+            mode,
+            ends: Ends::CloseNotify,
+            resumes: false,
+        }
     }
 
     /// Runs it against a node with the defaults, and looks at what it left on both sides.
@@ -219,7 +251,7 @@ impl Script {
         let port = if self.mode == "implicit" { node.implicit.port() } else { node.explicit.port() };
         let told = [&port.to_string(), &node.pki.ca.display().to_string(), USER, PASSWORD, self.version, self.mode, &local.path().display().to_string()];
         let arguments = self.arguments.iter().cloned().chain(told.map(str::to_owned));
-        let mut run = Run::new(self.program, arguments).seconds(100);
+        let mut run = Run::new(&self.program, arguments).seconds(100);
         for (name, value) in &self.environment {
             run = run.env(name, value);
         }
@@ -241,7 +273,7 @@ impl Script {
         assert!(!handshakes.is_empty() && handshakes.iter().all(|line| line["version"] == version), "not {version} alone: {handshakes:#?}");
         let data: Vec<&&Value> = handshakes.iter().filter(|line| line["channel"] == "data").collect();
         let resumed = data.iter().filter(|line| line["resumed"] != "full").count();
-        eprintln!("{} {} {}: {resumed} of {} data connections resumed", self.arguments.last().unwrap(), self.version, self.mode, data.len());
+        eprintln!("{} {} {}: {resumed} of {} data connections resumed", self.arguments.last().unwrap_or(&self.program), self.version, self.mode, data.len());
         assert!(!self.resumes || resumed == data.len(), "{resumed} of {} data connections resumed", data.len());
         let uploads: Vec<&Value> = lines.iter().filter(|line| line["event"] == "transfer_ended" && line["direction"] == "upload").collect();
         let end = if self.ends == Ends::Fin { "fin" } else { "close_notify" };

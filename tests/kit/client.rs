@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::{ClientConnection, HandshakeKind};
 
-use super::{Data, Node, Tls, USER, Version};
+use super::{Data, Entrance, Tls, USER, Version};
 
 /// A reply with all its lines, without their ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,27 +30,27 @@ pub struct Client {
 
 impl Client {
     /// Connects to the explicit port and reads the greeting.
-    pub fn connect(node: &Node, tls: &Tls) -> Self {
-        let mut client = Self::open(node.explicit, tls);
+    pub fn connect(node: &impl Entrance, tls: &Tls) -> Self {
+        let mut client = Self::open(node.explicit(), tls);
         client.expect(220);
         client
     }
 
     /// Connects to the implicit port, shakes hands and reads the greeting.
-    pub fn implicit(node: &Node, tls: &Tls) -> Self {
-        let mut client = Self::open(node.implicit, tls);
+    pub fn implicit(node: &impl Entrance, tls: &Tls) -> Self {
+        let mut client = Self::open(node.implicit(), tls);
         client.handshake().expect("a handshake");
         client.expect(220);
         client
     }
 
     /// A session ready for transfers: secured, logged in, `TYPE I`.
-    pub fn session(node: &Node, tls: &Tls) -> Self {
+    pub fn session(node: &impl Entrance, tls: &Tls) -> Self {
         Self::session_of(node, tls, USER)
     }
 
     /// The same for another user of [`super::users_file`].
-    pub fn session_of(node: &Node, tls: &Tls, user: &str) -> Self {
+    pub fn session_of(node: &impl Entrance, tls: &Tls, user: &str) -> Self {
         let mut client = Self::connect(node, tls);
         client.secure();
         client.login(user);
@@ -58,7 +58,7 @@ impl Client {
     }
 
     /// A session over TLS 1.3 with sessions of its own.
-    pub fn ready(node: &Node) -> Self {
+    pub fn ready(node: &impl Entrance) -> Self {
         Self::session(node, &Tls::new(Version::Tls13))
     }
 
@@ -69,12 +69,12 @@ impl Client {
     }
 
     /// Connects to the implicit port from this address of the loopback network, shakes hands and reads the greeting.
-    pub fn implicit_from(node: &Node, tls: &Tls, from: Ipv4Addr) -> Self {
+    pub fn implicit_from(node: &impl Entrance, tls: &Tls, from: Ipv4Addr) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of the loopback network");
-        socket.connect_timeout(&node.implicit.into(), PATIENCE).expect("a connection");
+        socket.connect_timeout(&node.implicit().into(), PATIENCE).expect("a connection");
         let sock = patient(socket.into()).expect("deadlines");
-        let mut client = Self { tls: tls.clone(), server: node.implicit, sock, secure: None, unread: Vec::new() };
+        let mut client = Self { tls: tls.clone(), server: node.implicit(), sock, secure: None, unread: Vec::new() };
         client.handshake().expect("a handshake");
         client.expect(220);
         client

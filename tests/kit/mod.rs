@@ -1,14 +1,17 @@
-//! What the tests against the real binary share: nodes, clients, trees of files, deadlines.
+//! What the tests against the real binary share: nodes, clusters, clients, trees of files, deadlines.
 //!
 //! Gets: the binary that cargo built. Gives: [`Node`], [`Client`], runners of curl, lftp, Python and openssl.
 //! Never: a fixed port, a process that outlives its test, a wait without a deadline, a skip that is not counted.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 
+mod balancer;
 mod certified;
 mod client;
+mod cluster;
 mod data;
 mod node;
 mod secure;
+mod servers;
 mod tools;
 mod tree;
 
@@ -20,11 +23,14 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use balancer::{Balancer, Pick, Tell, header};
 pub use certified::{Authority, Certified};
 pub use client::{Client, Reply, connect};
+pub use cluster::{Cluster, Setup};
 pub use data::Data;
-pub use node::{Http, Node, Options, PASSWORD, USER, binary, users_file};
+pub use node::{Entrance, Http, Node, Options, PASSWORD, USER, binary, users_file};
 pub use secure::{Pki, Tls, Version};
+pub use servers::Server;
 pub use tools::{Output, Run, curl, have, lftp, python};
 pub use tree::{Tree, contents, random_bytes, same, same_file, sha256};
 

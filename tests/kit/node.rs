@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,6 +34,18 @@ pub struct Options {
     pub files: Vec<(&'static str, String)>,
     /// Environment variables.
     pub environment: Vec<(&'static str, String)>,
+}
+
+/// Where clients come in: a node, or the balancer of a cluster.
+pub trait Entrance {
+    /// Where AUTH TLS is spoken.
+    fn explicit(&self) -> SocketAddr;
+    /// Where TLS is spoken from the first byte.
+    fn implicit(&self) -> SocketAddr;
+    /// The authority to trust.
+    fn ca(&self) -> &Path;
+    /// The host that clients are told, for which the certificate is good.
+    fn host(&self) -> String;
 }
 
 /// A running node.
@@ -224,13 +236,32 @@ impl Node {
     }
 }
 
+impl Entrance for Node {
+    fn explicit(&self) -> SocketAddr {
+        self.explicit
+    }
+
+    fn implicit(&self) -> SocketAddr {
+        self.implicit
+    }
+
+    fn ca(&self) -> &Path {
+        &self.pki.ca
+    }
+
+    fn host(&self) -> String {
+        "localhost".to_owned()
+    }
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         unregister(self.child.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- log of the node ---\n{}", self.log().join("\n"));
+            let log = self.log();
+            eprintln!("--- log of the node ---\n{}", log[log.len().saturating_sub(LINES_SHOWN)..].join("\n"));
         }
     }
 }
@@ -287,3 +318,6 @@ fn wait_for_ready(child: &mut Child, lines: &Arc<Mutex<Vec<String>>>) -> Value {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// Of a failed test's log.
+const LINES_SHOWN: usize = 500;

@@ -60,6 +60,12 @@ impl Pki {
         tree.write(&format!("{host}.key"), key.as_bytes());
     }
 
+    /// The same for these hosts too.
+    pub fn write_hosts(tree: &Tree, hosts: &[&str]) -> Self {
+        let (cert, key) = server_certificate(&[&LOCAL[..], hosts].concat());
+        Self::files(tree, &(authority().0.clone(), cert, key))
+    }
+
     fn files(tree: &Tree, made: &(String, String, String)) -> Self {
         Self { ca: tree.write("ca.pem", made.0.as_bytes()), cert: tree.write("cert.pem", made.1.as_bytes()), key: tree.write("key.pem", made.2.as_bytes()) }
     }

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::{Node, PASSWORD, USER, register, unregister};
+use super::{Entrance, Node, PASSWORD, USER, register, unregister};
 
 /// A program to run.
 pub struct Run {
@@ -119,23 +119,24 @@ pub fn have(program: &str) -> bool {
 }
 
 /// curl, trusting the tests' authority, logged in. `implicit` chooses `ftps://`. `path` begins with `/`.
-pub fn curl(node: &Node, implicit: bool, arguments: &[&str], path: &str) -> Run {
-    let (scheme, address) = if implicit { ("ftps", node.implicit) } else { ("ftp", node.explicit) };
+pub fn curl(node: &impl Entrance, implicit: bool, arguments: &[&str], path: &str) -> Run {
+    let (scheme, address) = if implicit { ("ftps", node.implicit()) } else { ("ftp", node.explicit()) };
     let mut all: Vec<String> = ["-sS", "--ssl-reqd", "--max-time", "300", "--cacert"].map(String::from).into();
-    all.push(node.pki.ca.display().to_string());
+    all.push(node.ca().display().to_string());
     all.extend(["-u".to_owned(), format!("{USER}:{PASSWORD}")]);
     all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-    all.push(format!("{scheme}://localhost:{}{path}", address.port()));
+    all.push(format!("{scheme}://{}:{}{path}", node.host(), address.port()));
     Run::new("curl", all)
 }
 
 /// lftp, trusting the tests' authority, logged in, failing at the first failed command of the script.
-pub fn lftp(node: &Node, implicit: bool, script: &str) -> Run {
-    let (scheme, address) = if implicit { ("ftps", node.implicit) } else { ("ftp", node.explicit) };
+pub fn lftp(node: &impl Entrance, implicit: bool, script: &str) -> Run {
+    let (scheme, address) = if implicit { ("ftps", node.implicit()) } else { ("ftp", node.explicit()) };
     let settings = format!(
         "set cmd:fail-exit true; set net:max-retries 1; set net:timeout 20; set ftp:ssl-force true; set ftp:ssl-protect-data true; set ssl:ca-file {}; \
-         open -u {USER},{PASSWORD} {scheme}://localhost:{}; {script}",
-        node.pki.ca.display(),
+         open -u {USER},{PASSWORD} {scheme}://{}:{}; {script}",
+        node.ca().display(),
+        node.host(),
         address.port()
     );
     Run::new("lftp", ["--norc", "-c", &settings])

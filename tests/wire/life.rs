@@ -75,6 +75,67 @@ fn a_draining_node_lets_sessions_work_until_they_are_idle() {
 }
 
 #[test]
+fn sigterm_serves_new_sessions_for_the_delay_and_sigint_does_not() {
+    kit::test(60, || {
+        for (which, served) in [(Signal::TERM, true), (Signal::INT, false)] {
+            let node = Node::with(Options::default().set("drain", "{ delay: 4s, idle: 30s, timeout: 30s }"));
+            let mut client = Client::ready(&node);
+            node.signal(which);
+            node.logged(&["drain"]);
+            let greeting = Client::open(node.explicit, &Tls::new(Version::Tls13)).reply();
+            greeting.is(if served { 220 } else { 421 });
+            assert_eq!(node.get(node.admin, "/readyz").status, 503, "not ready at once");
+            assert_eq!(node.get(node.admin, "/livez").status, 200, "alive to the end");
+            kit::eventually(20, "new sessions are refused", || Client::open(node.explicit, &Tls::new(Version::Tls13)).reply().code == 421);
+            client.put("STOR a", b"bytes").is(226);
+        }
+    });
+}
+
+#[test]
+fn after_last_orders_what_runs_may_end_and_the_next_command_is_421() {
+    kit::test(60, || {
+        let mut node = Node::with(Options::default().set("drain", "{ delay: 0s, idle: 60s, timeout: 16s }"));
+        let bytes = random_bytes(1 << 20);
+        let (mut idle, mut busy) = (Client::ready(&node), Client::ready(&node));
+        let mut data = busy.begin("STOR a");
+        data.handshake().unwrap();
+        data.write(&bytes[..1000]).unwrap();
+        node.signal(Signal::TERM);
+        node.logged(&["drain"]);
+        idle.put("STOR b", b"served until then").is(226);
+        kit::eventually(30, "last orders", || node.log().iter().any(|line| line.contains("last orders")));
+        assert!(idle.silent(Duration::from_millis(200)), "nobody is ended without asking");
+        idle.command("NOOP").is(421);
+        idle.rest();
+        data.write(&bytes[1000..]).unwrap();
+        data.finish();
+        busy.expect(226);
+        busy.command("EPSV").is(421);
+        busy.rest();
+        assert_eq!(node.wait(20), Some(0));
+        kit::same_file(node.root.join("a"), &bytes, "on disk");
+    });
+}
+
+#[test]
+fn a_transfer_that_outlives_the_drain_is_cut_and_leaves_nothing() {
+    kit::test(60, || {
+        let mut node = Node::with(Options::default().set("drain", "{ delay: 0s, idle: 0s, timeout: 2s }"));
+        let mut client = Client::ready(&node);
+        let mut data = client.begin("STOR a");
+        data.handshake().unwrap();
+        data.write(&random_bytes(500_000)).unwrap();
+        node.signal(Signal::TERM);
+        client.expect(421);
+        assert_eq!(node.wait(20), Some(0));
+        node.logged(&["drain.timeout has passed", "\"sessions\":1"]);
+        node.logged(&["transfer", "aborted"]);
+        assert!(kit::contents(&node.root).is_empty(), "nothing of the cut upload is left");
+    });
+}
+
+#[test]
 fn a_second_signal_cuts() {
     kit::test(60, || {
         let mut node = Node::with(Options::default().set("drain", "{ delay: 0s, idle: 60s, timeout: 60s }"));

@@ -3,12 +3,15 @@
 //! Gets: any bytes. Gives: nothing, or a panic that names the broken promise.
 //! Never: part of the server. `gateway/fuzz` calls these with bytes of its own making, the test below with the committed corpus.
 
+use std::net::IpAddr;
+
 use crate::addr::{parse_227, parse_229, parse_eprt, parse_port, write_eprt, write_port};
 use crate::hello::{HelloReader, Progress};
 use crate::line::{LineFault, LineSplitter};
 use crate::listing::{Entry, EntryKind, FactSet, write_facts, write_long};
 use crate::machine::io::Permissions;
 use crate::path::{BadPath, MAX_COMPONENT, MAX_PATH, VirtualPath, WirePath};
+use crate::proxy::{self, Header, MAX_HEADER};
 use crate::time::Timestamp;
 use crate::{glob, parse};
 
@@ -150,6 +153,55 @@ pub fn hello(data: &[u8]) -> (Progress, usize) {
     (at_once, consumed)
 }
 
+/// A header is read step by step, never beyond its end, and what it says is said again in both versions.
+pub fn proxy(data: &[u8]) {
+    let mut taken = 0;
+    let header = loop {
+        match proxy::read(&data[..taken]) {
+            proxy::Progress::More(more) => {
+                assert!(more > 0 && taken + more <= MAX_HEADER);
+                if taken + more > data.len() {
+                    return;
+                }
+                taken += more;
+            }
+            proxy::Progress::Done(header) => break header,
+            proxy::Progress::Fault(_) => return,
+        }
+    };
+    assert!(proxy::is_header(data));
+    if header != Header::Own {
+        for version in [1, 2] {
+            let written = write_proxy(version, header);
+            assert_eq!(proxy::read(&written), proxy::Progress::Done(header));
+            assert!(matches!(proxy::read(&written[..written.len() - 1]), proxy::Progress::More(1)));
+        }
+    }
+}
+
+/// The header in a version of the protocol, as a balancer writes it.
+pub fn write_proxy(version: u8, header: Header) -> Vec<u8> {
+    let Header::Client { source, destination } = header else { return b"PROXY UNKNOWN\r\n".to_vec() };
+    if version == 1 {
+        let family = if source.is_ipv4() { 4 } else { 6 };
+        return format!("PROXY TCP{family} {} {} {} {}\r\n", source.ip(), destination.ip(), source.port(), destination.port()).into_bytes();
+    }
+    let ips = match (source.ip(), destination.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => [from.octets(), to.octets()].concat(),
+        (from, to) => [wide(from), wide(to)].concat(),
+    };
+    let family = if source.is_ipv4() { 0x11 } else { 0x21 };
+    let length = ips.len() as u8 + 4;
+    [&b"\r\n\r\n\0\r\nQUIT\n\x21"[..], &[family, 0, length], &ips, &source.port().to_be_bytes(), &destination.port().to_be_bytes()].concat()
+}
+
+fn wide(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
 fn split(bytes: &[u8], cap: usize, piece: usize) -> Vec<Result<Vec<u8>, LineFault>> {
     let (mut splitter, mut lines) = (LineSplitter::new(cap), Vec::new());
     for mut part in bytes.chunks(piece) {
@@ -210,13 +262,14 @@ mod tests {
     #[test]
     fn the_committed_corpus_holds() {
         let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-        let targets: [(&str, Target); 7] = [
+        let targets: [(&str, Target); 8] = [
             ("line", line),
             ("path", path),
             ("addr", addr),
             ("time", time),
             ("listing", listing),
             ("glob", glob),
+            ("proxy", proxy),
             ("hello", |data| {
                 hello(data);
             }),

@@ -15,6 +15,7 @@ pub mod machine;
 pub mod parse;
 pub mod path;
 pub mod proof;
+pub mod proxy;
 pub mod reply;
 pub mod time;
 pub mod verbs;

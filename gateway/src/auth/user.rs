@@ -41,6 +41,8 @@ pub struct User {
     pub client_certificates: Vec<CertificateName>,
     /// Over `limits.sessions_per_user`.
     pub sessions: Option<usize>,
+    /// Over `limits.bandwidth_per_user`.
+    pub bandwidth: Option<u64>,
     /// Over `data.tls_reuse`.
     pub tls_reuse: Option<ReusePolicy>,
     /// Over `data.upload_end`.
@@ -71,6 +73,7 @@ impl User {
             from: Vec::new(),
             client_certificates: Vec::new(),
             sessions: None,
+            bandwidth: None,
             tls_reuse: None,
             upload_end: None,
         }
@@ -116,8 +119,9 @@ impl Users {
     pub fn with_anonymous(mut self, anonymous: Option<&Anonymous>) -> Self {
         let user = |anonymous: &Anonymous| {
             let name = UserName::new(ANONYMOUS[0].as_bytes())?;
-            // Whoever uses this name is nobody in particular: only the limits by address and of the node count.
-            Some(User { permissions: anonymous.permissions, sessions: Some(usize::MAX), ..User::new(name, anonymous.home.clone()) })
+            // Whoever uses this name is nobody in particular: only the limits by address, of a session and of the node count.
+            let nobodys = (Some(usize::MAX), Some(u64::MAX));
+            Some(User { permissions: anonymous.permissions, sessions: nobodys.0, bandwidth: nobodys.1, ..User::new(name, anonymous.home.clone()) })
         };
         self.anonymous = anonymous.and_then(user).map(Arc::new);
         self
@@ -136,6 +140,11 @@ impl Users {
     /// How many there are in the users files.
     pub fn count(&self) -> usize {
         self.order.len()
+    }
+
+    /// The classes that they name.
+    pub fn classes(&self) -> Vec<String> {
+        self.order.iter().filter_map(|user| user.class.as_deref().map(str::to_owned)).collect()
     }
 
     /// How many of them can log in with a certificate only, alone or besides a password.

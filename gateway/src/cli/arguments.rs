@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ftps_proto::command::{Password, UserName};
 
 use crate::config;
@@ -39,6 +39,8 @@ pub enum Command {
     HashPassword,
     /// Ask the probe of the node on this host; exits with 0 when all is well
     Healthcheck(Health),
+    /// Log in from outside as a client would, and say in words what is wrong and what to change
+    Doctor(Doctor),
     /// Print the completions for a shell
     Completions {
         /// Which shell
@@ -113,6 +115,49 @@ pub struct Health {
     pub url: Option<String>,
 }
 
+/// Flags of `doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct Doctor {
+    /// Whom to examine: HOST, HOST:PORT; without a port 21, with --implicit 990
+    pub host: String,
+    /// Log in as this user; the password is asked for, or read from stdin
+    #[arg(long, value_name = "NAME")]
+    pub user: String,
+    /// Read the password from the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// TLS from the first byte, without AUTH TLS
+    #[arg(long)]
+    pub implicit: bool,
+    /// Trust the authorities in this PEM file instead of those of this machine
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Log in although the certificate cannot be verified: whoever answers learns the password
+    #[arg(long)]
+    pub insecure: bool,
+    /// How many sessions and how many data connections to try
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub connections: u8,
+    /// Where to write a small file, which is removed again
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub directory: String,
+    /// Ask the sidecar of a node too, for example http://127.0.0.1:7122
+    #[arg(long, value_name = "URL", env = "FTPS_GATEWAY_ADMIN_URL")]
+    pub url: Option<String>,
+    /// How to print what was found
+    #[arg(short, long, value_enum, default_value_t = Form::Text)]
+    pub output: Form,
+}
+
+/// How findings are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For a person.
+    Text,
+    /// For a script.
+    Json,
+}
+
 impl Arguments {
     /// The command, when its flags go together.
     pub(super) fn checked(self) -> Result<Command, clap::Error> {
@@ -127,7 +172,7 @@ impl Arguments {
                 }
             }
             Command::Healthcheck(health) => forget_empty(&mut health.config),
-            Command::CheckConfig { .. } | Command::HashPassword | Command::Completions { .. } => {}
+            Command::CheckConfig { .. } | Command::HashPassword | Command::Doctor(_) | Command::Completions { .. } => {}
         }
         Ok(command)
     }

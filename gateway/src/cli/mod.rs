@@ -5,6 +5,7 @@
 
 mod arguments;
 mod check;
+mod doctor;
 mod hash;
 mod health;
 pub mod quick;
@@ -42,6 +43,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::CheckConfig { file } => check::run(&file),
         Command::HashPassword => hash::run(),
         Command::Healthcheck(health) => health::run(&health).await,
+        Command::Doctor(doctor) => doctor::run(doctor).await,
         Command::Completions { shell } => completions(shell),
     };
     ExitCode::from(code)
@@ -72,7 +74,7 @@ fn complain(message: &str) {
 
 /// All is well; `serve`: drained.
 const DONE: u8 = 0;
-/// `healthcheck`: not well.
+/// `healthcheck`, `doctor`: not well.
 const NOT_WELL: u8 = 1;
 /// EX_USAGE: usage or configuration.
 const USAGE: u8 = 64;

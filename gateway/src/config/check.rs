@@ -6,13 +6,14 @@
 use std::fmt::Debug;
 use std::path::PathBuf;
 
+use super::bans as forms_of_bans;
 use super::forms::{self, LONGEST, MANY, WEEK};
 use super::keys::{self, Default};
 use super::problem::{Checked, Wrong};
 use super::rules;
 use super::tree::{Entry, Node, Value, parse};
 use super::{Config, Drain, Marks};
-use crate::{admin, auth, conn, data, limits, observe, storage, tls};
+use crate::{admin, auth, bans, conn, data, limits, observe, storage, tls};
 
 /// Reads the keys of one document.
 pub(super) struct Reader<'a> {
@@ -61,6 +62,7 @@ impl<'a> Reader<'a> {
             auth: auth::Config { files: self.value("users.files", rules::user_files), anonymous: self.value("users.anonymous", rules::anonymous) },
             storage: self.storage(),
             limits: self.limits(),
+            bans: self.bans(),
             log: observe::LogConfig {
                 format: self.value("log.format", forms::word(rules::LOG_FORMATS)),
                 level: self.value("log.level", rules::log_level),
@@ -100,6 +102,7 @@ impl<'a> Reader<'a> {
         conn::Config {
             explicit: self.value("listen.explicit", rules::addresses),
             implicit: self.value("listen.implicit", rules::addresses),
+            proxy_protocol_from: self.value("listen.proxy_protocol_from", forms::networks),
             allow_from: self.value("listen.allow_from", forms::networks),
         }
     }
@@ -154,6 +157,21 @@ impl<'a> Reader<'a> {
             session_max: self.value("limits.session_max", forms::duration(WEEK)),
             line: usize::try_from(self.value("limits.line", forms::size(512, 64 << 10))).unwrap_or(usize::MAX),
             password_jobs: self.value("limits.password_jobs", rules::password_jobs),
+            bandwidth_per_session: self.value("limits.bandwidth_per_session", rules::bandwidth_or_null),
+            bandwidth_per_user: self.value("limits.bandwidth_per_user", rules::bandwidth_or_null),
+        }
+    }
+
+    fn bans(&mut self) -> bans::Config {
+        let (never_networks, never_users) = self.value("bans.never", forms_of_bans::never);
+        bans::Config {
+            rules: self.value("bans.rules", forms_of_bans::rules),
+            never_networks,
+            never_users,
+            classes: self.value("bans.classes", forms_of_bans::classes),
+            message: self.value("bans.message", forms_of_bans::message),
+            implicit_reply: self.value("bans.implicit_reply", forms::word(forms_of_bans::IMPLICIT_REPLY)),
+            max_automatic: self.count("bans.max_automatic"),
         }
     }
 

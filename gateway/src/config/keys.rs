@@ -116,6 +116,13 @@ pub const KEYS: &[Key] = &[
     key("listen.implicit", "list of IP:PORT", r#"["[::]:9990"]"#, Restart, "addresses for FTP with TLS from the first byte; [] is off"),
     key("listen.admin", "IP:PORT", r#""127.0.0.1:7122""#, Restart, "address of the admin interface; loopback only"),
     key("listen.metrics", "IP:PORT or null", "null", Restart, "address for /metrics and the probes alone; null: they are on listen.admin"),
+    key(
+        "listen.proxy_protocol_from",
+        "list of networks",
+        "[]",
+        NewSessions,
+        "balancers that say whose connections they bring: a PROXY protocol header (v1, v2) is required from them on every FTP and data port, and refused from others",
+    ),
     key("listen.allow_from", "list of networks", "[]", NewSessions, "networks that may connect at all; [] is any"),
     key(
         "data.ports",
@@ -192,12 +199,48 @@ pub const KEYS: &[Key] = &[
         Restart,
         "password hashes computed at a time; auto: one for each core, as many as fit a quarter of the memory",
     ),
+    key(
+        "limits.bandwidth_per_session",
+        "size or null",
+        "null",
+        NewSessions,
+        "bytes a second of one session, both directions together; null is no limit; a second's worth at once is free",
+    ),
+    key(
+        "limits.bandwidth_per_user",
+        "size or null",
+        "null",
+        NewSessions,
+        "the same for all sessions of a user on this node; those of anonymous are not counted together",
+    ),
+    key(
+        "bans.rules",
+        "list of rules",
+        "[{ event: login_failed, count: 5, within: 10m, ban: 1h, scope: host, message: null, dry_run: false, escalate: null }]",
+        Now,
+        "who does something too often, anywhere in the cluster, is banned everywhere; [] is none",
+    ),
+    Key { name: "bans.rules[].event", form: "name", default: Default::Required, acts: Now, meaning: "what is counted: see the table of events in gateway/ARCHITECTURE.md; mod_ban's names are known" },
+    Key { name: "bans.rules[].count", form: "number", default: Default::Required, acts: Now, meaning: "how often it has to happen" },
+    Key { name: "bans.rules[].within", form: "duration", default: Default::Required, acts: Now, meaning: "within which time (a sliding window)" },
+    Key { name: "bans.rules[].ban", form: "duration or permanent", default: Default::Required, acts: Now, meaning: "how long the ban lasts" },
+    key("bans.rules[].scope", "host, user, user_at_host or class", "host", Now, "who is banned; host: the address, or the IPv6 /64"),
+    key("bans.rules[].message", "text or null", "null", Now, "what the client is told; null: bans.message"),
+    key("bans.rules[].dry_run", "true or false", "false", Now, "only say in the log and in metrics who would be banned"),
+    key("bans.rules[].escalate", "{ factor, max } or null", "null", Now, "each ban of one target is `factor` times as long as the one before, at most `max`; forgotten when `max` has passed without one"),
+    key("bans.never", "mapping", "{}", Now, "who is never banned; loopback, the nodes of the cluster and listen.proxy_protocol_from never are"),
+    key("bans.never.networks", "list of networks", "[]", Now, "addresses that are never banned and that no rule counts"),
+    key("bans.never.users", "list of names", "[]", Now, "users that are never banned"),
+    key("bans.classes", "mapping of names to networks", "{}", Now, "classes by address, for bans of a class and for rules with scope: class"),
+    key("bans.message", "text", "You are banned", Now, "what a banned client is told: %a is its address, %c its class, %u its user"),
+    key("bans.implicit_reply", "close or reply", "close", Now, "a banned client of an implicit listener: closed at once, or told 421 behind a handshake"),
+    key("bans.max_automatic", "number", "1000000", Now, "bans by rules that are kept; beyond it those that end first are dropped. Bans by administrators never are"),
     key("log.format", "text or json", "text", Restart, "form of log lines"),
     key("log.level", "level or mapping of rooms", "info", Now, "off, error, warn, info, debug or trace; or by room: { default: info, tls: debug }"),
     key("log.transfer_log", "path or null", "null", Now, "an xferlog(5) file: a line for each file that came, went or was deleted, in UTC"),
     key("drain.delay", "duration", "10s", Now, "how long new sessions are still served after SIGTERM"),
     key("drain.idle", "duration", "10s", Now, "how long a session may be without a command before it is ended with 421"),
-    key("drain.timeout", "duration", "300s", Now, "when what still runs is cut"),
+    key("drain.timeout", "duration", "300s", Now, "when what still runs is cut; in its last quarter every command is answered 421"),
 ];
 
 /// All keys of one user in a users file. `Now`: sessions that run end.
@@ -254,6 +297,13 @@ pub const USER_KEYS: &[Key] = &[
         acts: NewSessions,
         meaning: "sessions of this user, over limits.sessions_per_user",
     },
+    Key {
+        name: "limits.bandwidth",
+        form: "size",
+        default: Default::Found("limits.bandwidth_per_user"),
+        acts: NewSessions,
+        meaning: "bytes a second of all sessions of this user on this node, over limits.bandwidth_per_user",
+    },
     Key { name: "tls_reuse", form: "as data.tls_reuse", default: Default::Found("data.tls_reuse"), acts: NewSessions, meaning: "over data.tls_reuse" },
     Key { name: "upload_end", form: "as data.upload_end", default: Default::Found("data.upload_end"), acts: NewSessions, meaning: "over data.upload_end" },
 ];
@@ -270,8 +320,8 @@ mod tests {
             ("limits.idel_timeout", "did you mean limits.idle_timeout?"),
             ("limits.active", "did you mean data.active?"),
             ("idle_timeout", "did you mean limits.idle_timeout?"),
-            ("limits.bandwidth_per_user", "remove it"),
-            ("bans", "remove it"),
+            ("limits.bandwith_per_user", "did you mean limits.bandwidth_per_user?"),
+            ("digest.max", "remove it"),
         ] {
             assert_eq!(advice(unknown), format!("unknown key; {meant}"));
         }
@@ -279,7 +329,7 @@ mod tests {
 
     #[test]
     fn the_fields_of_a_user_are_the_names_of_its_keys() {
-        assert_eq!(names_below("limits"), ["sessions"]);
+        assert_eq!(names_below("limits"), ["sessions", "bandwidth"]);
         assert!(names_below("").contains(&"limits") && names_below("").contains(&"password") && !names_below("").contains(&"limits.sessions"));
     }
 

@@ -3,6 +3,7 @@
 //! Gets: the path of a file. Gives: a whole configuration made of the rooms' own, or all [`Problems`]; the users of users files.
 //! Never: starts anything, keeps a file open, or shows a value that an expansion brought in.
 
+mod bans;
 mod check;
 mod cross;
 mod expand;
@@ -54,6 +55,8 @@ pub struct Config {
     pub storage: storage::Config,
     /// `limits`.
     pub limits: limits::Config,
+    /// `bans`.
+    pub bans: crate::bans::Config,
     /// `log`.
     pub log: observe::LogConfig,
     /// `drain`.
@@ -313,7 +316,7 @@ mod tests {
         let address = |text: &str| vec![text.parse().unwrap()];
         let expected = Config {
             node_name: host_name(),
-            conn: conn::Config { explicit: address("[::]:2121"), implicit: address("[::]:9990"), allow_from: vec![] },
+            conn: conn::Config { explicit: address("[::]:2121"), implicit: address("[::]:9990"), proxy_protocol_from: vec![], allow_from: vec![] },
             admin: admin::Config { admin: "127.0.0.1:7122".parse().unwrap(), metrics: None },
             data: data::Config {
                 ports: PortSet::Range(50_000, 50_007),
@@ -352,6 +355,26 @@ mod tests {
                 session_max: seconds(6 * 86_400),
                 line: 8_192,
                 password_jobs: None,
+                bandwidth_per_session: None,
+                bandwidth_per_user: None,
+            },
+            bans: crate::bans::Config {
+                rules: vec![crate::bans::Rule {
+                    event: crate::bans::RuleEvent::LoginFailed,
+                    count: 5,
+                    within: seconds(600),
+                    ban: crate::bans::Term::For(seconds(3_600)),
+                    scope: crate::bans::Scope::Host,
+                    message: None,
+                    dry_run: false,
+                    escalate: None,
+                }],
+                never_networks: vec![],
+                never_users: vec![],
+                classes: vec![],
+                message: "You are banned".into(),
+                implicit_reply: false,
+                max_automatic: 1_000_000,
             },
             log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)], transfer_log: None },
             drain: Drain { delay: seconds(10), idle: seconds(10), timeout: seconds(300) },

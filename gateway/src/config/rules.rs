@@ -58,6 +58,16 @@ pub(super) fn password_jobs(node: &Node) -> Checked<Option<usize>> {
     })
 }
 
+/// Bytes a second. Less than the least would leave a client without a byte for longer than many wait.
+pub(super) fn bandwidth(node: &Node) -> Checked<u64> {
+    forms::size(16 << 10, 1 << 40)(node)
+}
+
+/// `limits.bandwidth_per_session`, `limits.bandwidth_per_user`.
+pub(super) fn bandwidth_or_null(node: &Node) -> Checked<Option<u64>> {
+    if node.value == Value::Null { Ok(None) } else { bandwidth(node).map(Some) }
+}
+
 /// `data.public_address`: a word, an address, a name, or a mapping from networks to addresses and names.
 pub(super) fn public_address(node: &Node) -> Checked<PublicAddress> {
     match &node.value {
@@ -260,7 +270,7 @@ const CLIENT_AUTH: &[(&str, ClientAuthMode)] = &[("off", ClientAuthMode::Off), (
 pub(super) const FSYNC: &[(&str, Fsync)] = &[("auto", Fsync::Auto), ("always", Fsync::Always), ("never", Fsync::Never)];
 pub(super) const SYMLINKS: &[(&str, Symlinks)] = &[("inside", Symlinks::Inside), ("never", Symlinks::Never)];
 /// Rooms whose log level may be set: the modules of this crate.
-const ROOMS: &[&str] = &["admin", "auth", "cli", "config", "conn", "data", "limits", "live", "net", "node", "observe", "pipeline", "session", "storage", "tls"];
+const ROOMS: &[&str] = &["admin", "auth", "bans", "cli", "config", "conn", "data", "limits", "live", "net", "node", "observe", "pipeline", "session", "storage", "tls"];
 
 #[cfg(test)]
 mod tests {

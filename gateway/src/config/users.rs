@@ -99,12 +99,12 @@ fn user(node: &Node) -> Checked<User> {
     let enabled = fields.optional("enabled", forms::truth).unwrap_or(true);
     let expires = fields.optional("expires", expires);
     let from = fields.optional("from", forms::networks).unwrap_or_default();
-    let sessions = fields.optional("limits", own_limits).flatten();
+    let (sessions, bandwidth) = fields.optional("limits", own_limits).unwrap_or_default();
     let tls_reuse = fields.optional("tls_reuse", forms::word(rules::TLS_REUSE));
     let upload_end = fields.optional("upload_end", forms::word(rules::UPLOAD_END));
     fields.finish()?;
     let (Some(name), Some(home)) = (name, home) else { return Err(Vec::new()) };
-    Ok(User { name, password, home, permissions, class, enabled, expires, from, client_certificates, sessions, tls_reuse, upload_end })
+    Ok(User { name, password, home, permissions, class, enabled, expires, from, client_certificates, sessions, bandwidth, tls_reuse, upload_end })
 }
 
 fn name(node: &Node) -> Checked<UserName> {
@@ -168,11 +168,13 @@ fn class(node: &Node) -> Checked<Box<str>> {
     })
 }
 
-fn own_limits(node: &Node) -> Checked<Option<usize>> {
+/// Sessions, and bytes a second.
+fn own_limits(node: &Node) -> Checked<(Option<usize>, Option<u64>)> {
     let mut fields = Fields::of(node, &keys::names_below("limits"), "is not a mapping of limits; write { sessions: 10 }")?;
     let sessions = fields.optional("sessions", forms::number(1, forms::MANY));
+    let bandwidth = fields.optional("bandwidth", rules::bandwidth);
     fields.finish()?;
-    Ok(sessions.map(|sessions| usize::try_from(sessions).unwrap_or(usize::MAX)))
+    Ok((sessions.map(|sessions| usize::try_from(sessions).unwrap_or(usize::MAX)), bandwidth))
 }
 
 fn expires(node: &Node) -> Checked<SystemTime> {

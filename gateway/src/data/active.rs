@@ -24,7 +24,7 @@ pub(super) async fn connect(target: SocketAddr, client: IpAddr, local: IpAddr) -
     }
     let stream = timeout(DEADLINE, dial(target, local)).await.ok().and_then(Result::ok).ok_or(DataRefusal::Connect)?;
     let port = stream.local_addr().map_err(|_| DataRefusal::Connect)?.port();
-    let (arrival, _hello) = read_hello(stream, SocketAddr::new(client, target.port()), port).await.ok_or(DataRefusal::Handshake)?;
+    let (arrival, _hello) = read_hello(stream, SocketAddr::new(client, target.port()), port).await.map_err(|_| DataRefusal::Handshake)?;
     Ok(arrival)
 }
 

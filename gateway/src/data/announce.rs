@@ -1,12 +1,14 @@
-//! What PASV announces: the setting, else `FTPS_GATEWAY_PUBLIC_ADDRESS`, else the address the control connection came to.
+//! What PASV announces: the setting, else the address the client connected to as its balancer tells it, if that is routed, else
+//! `FTPS_GATEWAY_PUBLIC_ADDRESS`, else the address the control connection came to.
 //!
-//! Gets: the setting, the client's and our own address of a control connection. Gives: an IPv4 address, and whether it is a private one told to a public client.
+//! Gets: the setting, and the addresses of a control connection. Gives: an IPv4 address, and whether it is a private one told to a public client.
 //! Names are resolved in the background, every 60 s; the last good answer is kept.
 //! Never: asks DNS for a client.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,7 +22,9 @@ use super::{Announce, PublicAddress};
 #[derive(Clone, Debug)]
 pub struct Announcer {
     setting: Arc<ArcSwap<PublicAddress>>,
-    environment: Option<Arc<str>>,
+    environment: Option<Announce>,
+    /// A private address was told to a public client since the setting changed.
+    unreachable: Arc<AtomicBool>,
     changed: Arc<Notify>,
     resolved: Arc<ArcSwap<HashMap<String, Ipv4Addr>>>,
 }
@@ -37,16 +41,17 @@ pub struct Announced {
 impl Announcer {
     /// `environment`: the value of `FTPS_GATEWAY_PUBLIC_ADDRESS`, used when the setting is `auto`. Resolves no name yet.
     pub fn new(setting: &PublicAddress, environment: Option<&str>) -> Self {
-        let environment: Option<Arc<str>> = environment.map(str::trim).filter(|value| !value.is_empty()).map(Arc::from);
-        let setting = ArcSwap::from_pointee(effective(setting, environment.as_deref()));
-        Self { setting: Arc::new(setting), environment, changed: Arc::default(), resolved: Arc::default() }
+        let environment = environment.map(str::trim).filter(|value| !value.is_empty());
+        let environment = environment.map(|value| value.parse().map_or_else(|_| Announce::Name(value.to_owned()), Announce::Ip));
+        let setting = Arc::new(ArcSwap::from_pointee(setting.clone()));
+        Self { setting, environment, unreachable: Arc::default(), changed: Arc::default(), resolved: Arc::default() }
     }
 
     /// From now on this is the setting; its names are resolved at once.
     pub fn set(&self, setting: &PublicAddress) {
-        let setting = effective(setting, self.environment.as_deref());
-        if **self.setting.load() != setting {
-            self.setting.store(Arc::new(setting));
+        if **self.setting.load() != *setting {
+            self.setting.store(Arc::new(setting.clone()));
+            self.unreachable.store(false, Ordering::Relaxed);
             self.changed.notify_one();
         }
     }
@@ -79,27 +84,44 @@ impl Announcer {
         }
     }
 
-    /// What to tell a client at `client` whose control connection came to `local`.
+    /// What to tell a client at `client` whose control connection came to `local`, and which connected to `destination` as its balancer tells it.
     ///
     /// # Errors
     /// `NoIpv4`: there is no IPv4 address to tell; EPSV works.
-    pub fn announced(&self, client: IpAddr, local: SocketAddr) -> Result<Announced, PassiveError> {
+    pub fn announced(&self, client: IpAddr, local: SocketAddr, destination: Option<SocketAddr>) -> Result<Announced, PassiveError> {
         let client = client.to_canonical();
-        let ip = match &**self.setting.load() {
-            PublicAddress::Auto => ipv4(local.ip()),
-            PublicAddress::Ip(ip) => ipv4(*ip),
-            PublicAddress::Name(name) => self.known(name),
+        let unreachable = |ip: Ipv4Addr| is_private(IpAddr::V4(ip)) && !is_private(client);
+        let setting = self.setting.load();
+        let chosen = match &**setting {
+            PublicAddress::Auto => None,
+            PublicAddress::Ip(ip) => Some(ipv4(*ip)),
+            PublicAddress::Name(name) => Some(self.known(name)),
             PublicAddress::ByNetwork(networks, default) => {
                 let chosen = networks.iter().find(|(network, _)| network.contains(&client)).map(|(_, announce)| announce).or(default.as_ref());
-                match chosen {
-                    Some(Announce::Ip(ip)) => ipv4(*ip),
-                    Some(Announce::Name(name)) => self.known(name),
-                    None => ipv4(local.ip()),
-                }
+                chosen.map(|announce| self.value(announce))
             }
         };
-        let ip = ip.ok_or(PassiveError::NoIpv4)?;
-        Ok(Announced { ip, unreachable: is_private(IpAddr::V4(ip)) && !is_private(client) })
+        let routed = || destination.and_then(|address| ipv4(address.ip())).filter(|ip| !unreachable(*ip));
+        let found = || routed().or_else(|| self.environment.as_ref().map_or_else(|| ipv4(local.ip()), |announce| self.value(announce)));
+        let ip = chosen.unwrap_or_else(found).ok_or(PassiveError::NoIpv4)?;
+        Ok(Announced { ip, unreachable: unreachable(ip) })
+    }
+
+    /// A private address is told to a public client. True the first time since the setting changed.
+    pub fn note_unreachable(&self) -> bool {
+        !self.unreachable.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether a private address was told to a public client since the setting changed.
+    pub fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Ordering::Relaxed)
+    }
+
+    fn value(&self, announce: &Announce) -> Option<Ipv4Addr> {
+        match announce {
+            Announce::Ip(ip) => ipv4(*ip),
+            Announce::Name(name) => self.known(name),
+        }
     }
 
     fn known(&self, name: &str) -> Option<Ipv4Addr> {
@@ -111,18 +133,13 @@ impl Announcer {
             Announce::Name(name) => Some(name.clone()),
             Announce::Ip(_) => None,
         };
+        let mut names: Vec<String> = self.environment.iter().filter_map(name).collect();
         match &**self.setting.load() {
-            PublicAddress::Auto | PublicAddress::Ip(_) => Vec::new(),
-            PublicAddress::Name(name) => vec![name.clone()],
-            PublicAddress::ByNetwork(networks, default) => networks.iter().map(|(_, announce)| announce).chain(default).filter_map(name).collect(),
+            PublicAddress::Auto | PublicAddress::Ip(_) => {}
+            PublicAddress::Name(name) => names.push(name.clone()),
+            PublicAddress::ByNetwork(networks, default) => names.extend(networks.iter().map(|(_, announce)| announce).chain(default).filter_map(name)),
         }
-    }
-}
-
-fn effective(setting: &PublicAddress, environment: Option<&str>) -> PublicAddress {
-    match (setting, environment) {
-        (PublicAddress::Auto, Some(value)) => value.parse().map_or_else(|_| PublicAddress::Name(value.into()), PublicAddress::Ip),
-        (set, _) => set.clone(),
+        names
     }
 }
 
@@ -158,7 +175,7 @@ mod tests {
     use super::*;
 
     fn announced(setting: &PublicAddress, environment: Option<&str>, client: &str, local: &str) -> Result<(String, bool), PassiveError> {
-        let announced = Announcer::new(setting, environment).announced(client.parse().unwrap(), local.parse().unwrap())?;
+        let announced = Announcer::new(setting, environment).announced(client.parse().unwrap(), local.parse().unwrap(), None)?;
         Ok((announced.ip.to_string(), announced.unreachable))
     }
 
@@ -184,10 +201,36 @@ mod tests {
         assert_eq!(announced(&without, None, "198.51.100.1", "192.0.2.9:1").unwrap(), ("192.0.2.9".into(), false));
     }
 
+    #[test]
+    fn announces_where_the_client_connected_to_if_that_is_routed_for_it() {
+        let announced = |setting: &PublicAddress, environment, client: &str, destination: &str| {
+            let announcer = Announcer::new(setting, environment);
+            announcer.announced(client.parse().unwrap(), "10.0.0.1:1".parse().unwrap(), Some(destination.parse().unwrap())).unwrap().ip.to_string()
+        };
+        let auto = PublicAddress::Auto;
+        assert_eq!(announced(&auto, Some("192.0.2.1"), "198.51.100.1", "203.0.113.9:21"), "203.0.113.9");
+        assert_eq!(announced(&auto, Some("192.0.2.1"), "198.51.100.1", "10.9.9.9:21"), "192.0.2.1", "a public client cannot reach it");
+        assert_eq!(announced(&auto, Some("192.0.2.1"), "10.2.2.2", "10.9.9.9:21"), "10.9.9.9", "a neighbour can");
+        assert_eq!(announced(&auto, None, "2001:db8::1", "[2001:db8::9]:21"), "10.0.0.1");
+        assert_eq!(announced(&PublicAddress::Ip("203.0.113.7".parse().unwrap()), None, "198.51.100.1", "203.0.113.9:21"), "203.0.113.7");
+        let by_network = PublicAddress::ByNetwork(vec![("10.0.0.0/8".parse().unwrap(), Announce::Ip("10.1.2.3".parse().unwrap()))], None);
+        assert_eq!(announced(&by_network, None, "198.51.100.1", "203.0.113.9:21"), "203.0.113.9");
+        assert_eq!(announced(&by_network, None, "10.2.2.2", "203.0.113.9:21"), "10.1.2.3");
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_reached_is_new_once() {
+        let announcer = Announcer::new(&PublicAddress::Auto, None);
+        assert!(!announcer.is_unreachable() && announcer.note_unreachable());
+        assert!(announcer.is_unreachable() && !announcer.note_unreachable());
+        announcer.set(&PublicAddress::Ip("203.0.113.7".parse().unwrap()));
+        assert!(!announcer.is_unreachable());
+    }
+
     #[tokio::test]
     async fn names_are_resolved_before_they_are_needed_and_kept() {
         let announcer = Announcer::new(&PublicAddress::Auto, Some("localhost"));
-        let announced = || announcer.announced("127.0.0.1".parse().unwrap(), "192.0.2.1:1".parse().unwrap());
+        let announced = || announcer.announced("127.0.0.1".parse().unwrap(), "192.0.2.1:1".parse().unwrap(), None);
         let keeping = tokio::spawn(announcer.clone().keep_resolved());
         let known = async {
             while announced().is_err() {

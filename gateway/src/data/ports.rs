@@ -17,6 +17,7 @@ use super::PortSet;
 use super::route::Router;
 use crate::limits::Source;
 use crate::net::listener::{Listener as Socket, bind};
+use crate::net::origin::{Balancers, NoOrigin};
 use crate::observe::event::{Listener, RefuseReason};
 use crate::observe::{Event, Observer, Subject};
 
@@ -26,8 +27,16 @@ pub struct Ports {
     listeners: Vec<(Socket, u16)>,
 }
 
-/// Whether an address may connect at all: `listen.allow_from`.
-pub type Allowed = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
+/// What is asked of every connection before it is read.
+pub struct Door {
+    /// Who has to say by a header whose connections it brings.
+    pub balancers: Balancers,
+    /// Whether a (true) address may connect at all: `listen.allow_from`.
+    pub allowed: Allowed,
+}
+
+/// Whether an address may.
+pub type Allowed = Box<dyn Fn(IpAddr) -> Result<(), Option<RefuseReason>> + Send + Sync>;
 
 /// Why the data ports cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -73,10 +82,10 @@ impl Ports {
         self.listeners.iter().map(|(_, port)| *port).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Accepts from whom `allowed` allows, until `stop`. The tasks are `tracker`'s; those of connections end by themselves within 10 s.
-    pub fn serve(self, router: &Router, allowed: Allowed, observer: &Observer, stop: &CancellationToken, tracker: &TaskTracker) {
+    /// Accepts whom `door` lets in, until `stop`. The tasks are `tracker`'s; those of connections end by themselves within 10 s.
+    pub fn serve(self, router: &Router, door: Door, observer: &Observer, stop: &CancellationToken, tracker: &TaskTracker) {
         let (router, observer) = (router.clone(), observer.clone());
-        let shared = Arc::new(Shared { router, allowed, observer, all: Arc::new(Semaphore::new(UNROUTED)), by_source: Mutex::default() });
+        let shared = Arc::new(Shared { router, door, observer, all: Arc::new(Semaphore::new(UNROUTED)), by_source: Mutex::default() });
         for (socket, port) in self.listeners {
             let (shared, stop, inner) = (shared.clone(), stop.clone(), tracker.clone());
             tracker.spawn(async move { stop.run_until_cancelled(shared.accept(&socket, port, &inner)).await });
@@ -86,7 +95,7 @@ impl Ports {
 
 struct Shared {
     router: Router,
-    allowed: Allowed,
+    door: Door,
     observer: Observer,
     all: Arc<Semaphore>,
     by_source: Mutex<HashMap<Source, usize>>,
@@ -104,25 +113,38 @@ impl Shared {
         loop {
             let failed = |error: &io::Error| self.observer.event(Subject::default(), &Event::AcceptFailed { listener: Listener::Data, error });
             let (stream, peer) = socket.accept(failed).await;
-            if let Some(routing) = self.clone().take(stream, peer, port) {
-                tracker.spawn(routing);
+            // Before the task: a flood must not become one of tasks.
+            match self.all.clone().try_acquire_owned() {
+                Ok(permit) => drop(tracker.spawn(self.clone().bring(stream, peer, port, permit))),
+                Err(_full) => self.say(peer, &Event::Refused { listener: Listener::Data, reason: RefuseReason::Limit }),
             }
         }
     }
 
-    fn take(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, port: u16) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let subject = Subject { peer: Some(peer), ..Subject::default() };
-        self.observer.event(subject, &Event::Accepted { listener: Listener::Data });
-        let place = if (self.allowed)(peer.ip()) { self.place(peer.ip().into()).ok_or(RefuseReason::Limit) } else { Err(RefuseReason::NotAllowed) };
-        let place = place.inspect_err(|reason| self.observer.event(subject, &Event::Refused { listener: Listener::Data, reason: *reason })).ok()?;
-        Some(async move {
-            place.shared.router.receive(stream, peer, port).await;
-            drop(place);
-        })
+    /// Takes a connection from its first byte to its session. `from`: where TCP says it comes from.
+    async fn bring(self: Arc<Self>, mut stream: TcpStream, from: SocketAddr, port: u16, permit: OwnedSemaphorePermit) {
+        let listener = Listener::Data;
+        let peer = match self.door.balancers.origin(&mut stream, from).await {
+            Ok(origin) => origin.peer,
+            Err(NoOrigin::Probe) => return self.say(from, &Event::Probed { listener }),
+            Err(NoOrigin::Trouble(trouble)) => return self.say(from, &Event::ProxyRefused { listener, trouble }),
+        };
+        self.say(peer, &Event::Accepted { listener });
+        if let Err(reason) = (self.door.allowed)(peer.ip()) {
+            // A ban has been said.
+            return reason.into_iter().for_each(|reason| self.say(peer, &Event::Refused { listener, reason }));
+        }
+        let Some(place) = self.place(peer.ip().into(), permit) else {
+            return self.say(peer, &Event::Refused { listener, reason: RefuseReason::Limit });
+        };
+        place.shared.router.receive(stream, peer, port).await;
     }
 
-    fn place(self: &Arc<Self>, source: Source) -> Option<Place> {
-        let permit = self.all.clone().try_acquire_owned().ok()?;
+    fn say(&self, peer: SocketAddr, event: &Event<'_>) {
+        self.observer.event(Subject { peer: Some(peer), ..Subject::default() }, event);
+    }
+
+    fn place(self: &Arc<Self>, source: Source, permit: OwnedSemaphorePermit) -> Option<Place> {
         let mut by_source = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
         let held = by_source.entry(source).or_default();
         if *held >= UNROUTED_PER_SOURCE {

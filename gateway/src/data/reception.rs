@@ -52,6 +52,8 @@ struct Done {
     ip: IpAddr,
     /// Its ClientHello looks like the control connection's.
     looks_alike: bool,
+    /// The ticket it showed, see `Past::note_proof`.
+    ticket: Option<u64>,
     took: Duration,
     result: Result<Finished, Failed>,
 }
@@ -143,7 +145,7 @@ impl Reception {
         let shown = self.past.shown(done.looks_alike);
         match proof::decide(proof::Arrival { shown, offered, origin, leased: self.leased }, self.policy) {
             Verdict::Proven => {
-                self.past.note_proof();
+                self.past.note_proof(done.ticket);
                 Some(self.take(finished, true))
             }
             Verdict::Unproven => Some(self.take(finished, false)),
@@ -230,11 +232,12 @@ async fn candidate(setup: Arc<Setup>, arrival: Arrival) -> Done {
     // Who relays a connection sends its bytes only, so the hello is read again.
     let Progress::Done(hello) = HelloReader::new().push(&arrival.read) else {
         let failed = Failed { reason: HandshakeFailure::NotTls, detail: "no ClientHello".into() };
-        return Done { ip, looks_alike: false, took: since.elapsed(), result: Err(failed) };
+        return Done { ip, looks_alike: false, ticket: None, took: since.elapsed(), result: Err(failed) };
     };
     let looks_alike = Sha256::digest(&hello.fingerprint)[..] == setup.fingerprint;
+    let ticket = hello.tickets().next().and_then(|ticket| Sha256::digest(ticket).first_chunk().copied()).map(u64::from_be_bytes);
     let result = handshake::run(arrival, &hello, (setup.config)()).await.and_then(|finished| handshake::check(finished, &setup.check));
-    Done { ip, looks_alike, took: since.elapsed(), result }
+    Done { ip, looks_alike, ticket, took: since.elapsed(), result }
 }
 
 /// Handshakes that run side by side for one transfer.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ftps_proto::hello::{ClientHello, HelloReader, Progress};
+use ftps_proto::proxy;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -15,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::waits::Waits;
 use crate::live::Live;
 use crate::net::Arrival;
-use crate::observe::event::DataOutcome;
+use crate::observe::event::{DataOutcome, Listener, ProxyTrouble};
 use crate::observe::id::{Incarnation, SessionId};
 use crate::observe::{Event, Observer, Subject};
 use crate::tls::{Family, Route, Tls};
@@ -57,8 +58,13 @@ impl Router {
     /// Takes one connection through, 10 s at most. `port`: the data port it came to; `peer`: its true address.
     pub async fn receive(&self, stream: TcpStream, peer: SocketAddr, port: u16) {
         let (session, outcome) = match read_hello(stream, peer, port).await {
-            None => (None, DataOutcome::NoHello),
-            Some((arrival, hello)) => self.deliver(arrival, &hello),
+            Err(NoHello::Silent) => (None, DataOutcome::Probe),
+            Err(NoHello::Proxy) => {
+                let event = Event::ProxyRefused { listener: Listener::Data, trouble: ProxyTrouble::NotListed };
+                return self.observer.event(Subject { session: None, peer: Some(peer), user: None }, &event);
+            }
+            Err(NoHello::Other) => (None, DataOutcome::NoHello),
+            Ok((arrival, hello)) => self.deliver(arrival, &hello),
         };
         self.observer.event(Subject { session, peer: Some(peer), user: None }, &Event::DataConnection { outcome });
     }
@@ -84,22 +90,34 @@ impl Router {
     }
 }
 
-/// Reads as far as the end of the ClientHello. `None`: no TLS, closed, or 10 s passed.
-pub(super) async fn read_hello(mut stream: TcpStream, peer: SocketAddr, port: u16) -> Option<(Arrival, ClientHello)> {
+/// Why there is no ClientHello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoHello {
+    /// Closed or reset without a byte: a health check.
+    Silent,
+    /// A PROXY header, from whom none is expected.
+    Proxy,
+    /// No TLS, closed in the middle, or 10 s passed.
+    Other,
+}
+
+/// Reads as far as the end of the ClientHello.
+pub(super) async fn read_hello(mut stream: TcpStream, peer: SocketAddr, port: u16) -> Result<(Arrival, ClientHello), NoHello> {
     let since = Instant::now();
     let mut reader = HelloReader::new();
     let mut read = Vec::new();
     loop {
         read.reserve(FIRST_READ);
         let seen = read.len();
-        let count = timeout_at(since + DEADLINE, stream.read_buf(&mut read)).await.ok()?.ok()?;
-        if count == 0 {
-            return None;
+        let count = timeout_at(since + DEADLINE, stream.read_buf(&mut read)).await.map_err(|_| NoHello::Other)?;
+        if matches!(count, Ok(0) | Err(_)) {
+            return Err(if read.is_empty() { NoHello::Silent } else { NoHello::Other });
         }
         match reader.push(&read[seen..]) {
-            Progress::Done(hello) => return Some((Arrival { stream, read, peer, port, since }, hello)),
+            Progress::Done(hello) => return Ok((Arrival { stream, read, peer, port, since }, hello)),
             Progress::More => {}
-            Progress::Fault(_) => return None,
+            Progress::Fault(_) if proxy::is_header(&read) => return Err(NoHello::Proxy),
+            Progress::Fault(_) => return Err(NoHello::Other),
         }
     }
 }

@@ -5,9 +5,10 @@
 //! lose what it sent (RST destroys bytes in flight).
 //! Never: takes a FIN for an end by itself.
 
+use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ftps_proto::proof::Shown;
@@ -41,10 +42,11 @@ pub(super) struct Past {
     pub(super) ended_cleanly: AtomicBool,
     /// The latest one was an upload over TLS 1.3: the client may have no ticket of it, because it was kept back or came when the client had gone already.
     uploaded: AtomicBool,
-    /// Its ticket was kept back.
-    held_back: AtomicBool,
-    /// After such a one a proof came all the same: the client uses a ticket more than once.
+    /// The client showed one ticket twice: it has one whatever we keep back. One it had not shown before says nothing, the handshake of the control
+    /// connection gave it several.
     reuses: AtomicBool,
+    /// Tickets that were shown, by their first bytes of SHA-256; the latest few.
+    tickets: Mutex<VecDeque<u64>>,
     /// After such a one none came: the client has no ticket left.
     pub(super) spent: AtomicBool,
 }
@@ -60,18 +62,24 @@ impl Past {
         if withheld && likely { Shown::Withheld } else { Shown::Proof }
     }
 
-    fn note_transfer(&self, uploaded: bool, held_back: bool) {
+    fn note_transfer(&self, uploaded: bool) {
         self.uploaded.store(uploaded, Ordering::Relaxed);
-        self.held_back.store(held_back, Ordering::Relaxed);
     }
 
-    /// A connection proved the session.
-    pub(super) fn note_proof(&self) {
+    /// A connection proved the session, with this ticket if it was one.
+    pub(super) fn note_proof(&self, ticket: Option<u64>) {
         self.proven.store(true, Ordering::Relaxed);
         self.spent.store(false, Ordering::Relaxed);
-        if self.held_back.load(Ordering::Relaxed) {
+        let Some(ticket) = ticket else { return };
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        if tickets.contains(&ticket) {
             self.reuses.store(true, Ordering::Relaxed);
+            return;
         }
+        if tickets.len() == TICKETS {
+            tickets.pop_front();
+        }
+        tickets.push_back(ticket);
     }
 }
 
@@ -127,7 +135,7 @@ impl DataStream {
 
     /// For a download or a listing. `stall`: `limits.stall_timeout`.
     pub fn into_sender(self, stall: Duration) -> Sender {
-        self.past.note_transfer(false, false);
+        self.past.note_transfer(false);
         Sender { link: self.link, stall }
     }
 
@@ -138,7 +146,7 @@ impl DataStream {
             let _ = self.link.flush_now();
         }
         let issues = self.version == TlsVersion::Tls13 && self.proven;
-        self.past.note_transfer(issues, issues && !self.tickets_early);
+        self.past.note_transfer(issues);
         let count = self.unread.len();
         let mut cipher = self.unread;
         cipher.resize(count.max(FIRST_READ), 0);
@@ -285,6 +293,9 @@ fn linger(tcp: TcpStream) {
 /// Data connections whose client has not ended yet.
 static LINGERING: Semaphore = Semaphore::const_new(1024);
 
+/// Tickets of a session that are remembered: a client that uses one again mostly uses the first or the latest.
+const TICKETS: usize = 8;
+
 /// What [`Receiver::recv`] gathers at first, and bytes read from the socket at once until then: enough for a small file.
 const FIRST_CHUNK: usize = 64 * 1024;
 const FIRST_READ: usize = 16 * 1024;
@@ -300,3 +311,25 @@ const RECORD: usize = 16 * 1024;
 
 /// How long the other side's end is waited for when all our bytes are out.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_ticket_that_is_shown_again_tells_that_tickets_are_used_again() {
+        let past = Past::default();
+        for ticket in 0..20 {
+            past.note_proof(Some(ticket));
+            past.note_transfer(true);
+            assert_eq!(past.shown(true), Shown::Withheld, "a spare one says nothing");
+        }
+        past.note_proof(None);
+        assert_eq!((past.shown(true), past.shown(false)), (Shown::Withheld, Shown::Proof));
+        past.note_proof(Some(19));
+        past.note_transfer(true);
+        assert_eq!(past.shown(true), Shown::Proof);
+        let tickets = past.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(tickets.len(), TICKETS);
+    }
+}

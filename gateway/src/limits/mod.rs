@@ -3,6 +3,7 @@
 //! Gets: addresses and user names that ask. Gives: permits that return what they took when dropped, or the limit that was reached.
 //! Never: waits, asks the network, or keeps more than its bounds: one entry for each session and 65,536 addresses that tried to log in.
 
+mod bandwidth;
 mod logins;
 mod sessions;
 
@@ -10,6 +11,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use bandwidth::Pace;
 pub use sessions::{Permit, UserPermit};
 
 use self::logins::Logins;
@@ -44,6 +46,19 @@ pub struct Config {
     pub line: usize,
     /// `limits.password_jobs`: password hashes computed at a time; `None` is `auto`, the number of cores.
     pub password_jobs: Option<usize>,
+    /// `limits.bandwidth_per_session`: bytes a second, both directions together; `None` is no limit.
+    pub bandwidth_per_session: Option<u64>,
+    /// `limits.bandwidth_per_user`: over all sessions of a user on this node, unless the user has a limit of its own.
+    pub bandwidth_per_user: Option<u64>,
+}
+
+/// What a user may have instead of what everybody may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// Over `limits.sessions_per_user`.
+    pub sessions: Option<usize>,
+    /// Over `limits.bandwidth_per_user`.
+    pub bandwidth: Option<u64>,
 }
 
 /// The limits of one node. Cheap to clone.
@@ -94,15 +109,16 @@ impl Limits {
         if allowed { Ok(()) } else { Err(self.hit(Limit::LoginsPerMinutePerIp, Some(ip), None)) }
     }
 
-    /// Asks for one more session of this user, after the password. `most` is the user's own limit, over `sessions_per_user`.
+    /// Asks for one more session of this user, after the password.
     ///
     /// # Errors
-    /// `sessions_per_user`.
-    pub fn user(&self, name: &str, most: Option<usize>) -> Result<UserPermit, Limit> {
-        if lock(&self.0.sessions).user_joins(name, most) {
-            return Ok(UserPermit::new(self.0.clone(), name));
+    /// `sessions_per_user`, or the user's own limit.
+    pub fn user(&self, name: &str, own: Own) -> Result<UserPermit, Limit> {
+        let joined = lock(&self.0.sessions).user_joins(name, own);
+        match joined {
+            Some(pace) => Ok(UserPermit::new(self.0.clone(), name, pace)),
+            None => Err(self.hit(Limit::SessionsPerUser, None, Some(name))),
         }
-        Err(self.hit(Limit::SessionsPerUser, None, Some(name)))
     }
 
     /// Sessions that are admitted now.
@@ -170,6 +186,8 @@ mod tests {
             session_max: Duration::ZERO,
             line: 0,
             password_jobs: None,
+            bandwidth_per_session: None,
+            bandwidth_per_user: None,
         }
     }
 
@@ -238,13 +256,35 @@ mod tests {
     #[test]
     fn users_are_counted_by_name() {
         let (limits, notes) = limits(9, 9, 1);
-        let alice = limits.user("alice", None).unwrap();
-        assert_eq!(limits.user("alice", None).unwrap_err(), Limit::SessionsPerUser);
-        let bob = limits.user("bob", None).unwrap();
+        let two = Own { sessions: Some(2), ..Own::default() };
+        let alice = limits.user("alice", Own::default()).unwrap();
+        assert_eq!(limits.user("alice", Own::default()).unwrap_err(), Limit::SessionsPerUser);
+        let bob = limits.user("bob", Own::default()).unwrap();
         drop(alice);
-        let again = limits.user("alice", Some(2)).unwrap();
-        drop((limits.user("alice", Some(2)).unwrap(), again, bob));
+        let again = limits.user("alice", two).unwrap();
+        drop((limits.user("alice", two).unwrap(), again, bob));
         assert_eq!((lock(&limits.0.sessions).users(), lock(&notes.0).as_slice()), (0, [Limit::SessionsPerUser].as_slice()));
+    }
+
+    #[test]
+    fn sessions_of_a_user_share_a_bandwidth_that_is_its_own() {
+        let (limits, _) = limits(9, 9, 9);
+        let slow = Own { bandwidth: Some(1024), ..Own::default() };
+        let (one, other, free) = (limits.user("alice", slow).unwrap(), limits.user("alice", slow).unwrap(), limits.user("bob", Own::default()).unwrap());
+        let now = Instant::now();
+        assert_eq!(one.pace().moved(2048, now), Some((Duration::from_secs(1), Limit::BandwidthPerUser)));
+        assert_eq!(other.pace().moved(1024, now), Some((Duration::from_secs(2), Limit::BandwidthPerUser)));
+        assert!(!free.pace().is_limited());
+        // A new limit is for new sessions, and then for all of them that come after it.
+        let fast = limits.user("alice", Own { bandwidth: Some(4096), ..Own::default() }).unwrap();
+        assert_eq!(fast.pace().moved(4096, now), None);
+        limits.set(&Config { bandwidth_per_session: Some(1024), bandwidth_per_user: Some(1 << 30), ..config(9, 9, 9) });
+        let limited = limits.user("carol", Own::default()).unwrap();
+        assert_eq!(limited.pace().moved(2048, now), Some((Duration::from_secs(1), Limit::BandwidthPerSession)));
+        let unlimited = limits.user("dora", Own { bandwidth: Some(u64::MAX), ..Own::default() }).unwrap();
+        assert_eq!(unlimited.pace().moved(1024, now), None);
+        drop((one, other, free, fast, limited, unlimited));
+        assert_eq!(lock(&limits.0.sessions).users(), 0);
     }
 
     #[test]

@@ -3,13 +3,12 @@
 //! Gets: sources that join. Gives: permits that leave when they are dropped.
 //! Never: keeps anything of a source or user without a session.
 
-use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Config, Limit, Shared, Source, lock};
+use super::bandwidth::{Bucket, Pace};
+use super::{Config, Limit, Own, Shared, Source, lock};
 
 /// The right to be one session. Held until its connection is closed.
 #[derive(Debug)]
@@ -26,6 +25,7 @@ pub struct Permit {
 pub struct UserPermit {
     shared: Arc<Shared>,
     name: Box<str>,
+    pace: Pace,
 }
 
 /// What is taken, and what may be.
@@ -34,11 +34,21 @@ pub(super) struct Sessions {
     most: usize,
     most_of_source: usize,
     most_of_user: usize,
+    bandwidth_of_session: Option<u64>,
+    bandwidth_of_user: Option<u64>,
     all: usize,
     /// Those that have not logged in.
     strangers: usize,
     of_source: HashMap<Source, usize>,
-    of_user: HashMap<Box<str>, usize>,
+    of_user: HashMap<Box<str>, OfUser>,
+}
+
+/// The sessions of one user.
+#[derive(Debug, Default)]
+struct OfUser {
+    count: usize,
+    /// What they share, if their speed is limited. Of this node alone: the share of the cluster will come in leases, as that of its sessions.
+    bucket: Option<Arc<Bucket>>,
 }
 
 impl Permit {
@@ -66,30 +76,56 @@ impl Drop for Permit {
         self.logged_in();
         let mut sessions = lock(&self.shared.sessions);
         sessions.all -= 1;
-        leave(&mut sessions.of_source, &self.source);
+        if let Some(count) = sessions.of_source.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                sessions.of_source.remove(&self.source);
+            }
+        }
     }
 }
 
 impl UserPermit {
-    pub(super) fn new(shared: Arc<Shared>, name: &str) -> Self {
-        Self { shared, name: name.into() }
+    pub(super) fn new(shared: Arc<Shared>, name: &str, pace: Pace) -> Self {
+        Self { shared, name: name.into(), pace }
+    }
+
+    /// How fast the session may move bytes.
+    pub fn pace(&self) -> Pace {
+        self.pace.clone()
     }
 }
 
 impl Drop for UserPermit {
     fn drop(&mut self) {
-        leave(&mut lock(&self.shared.sessions).of_user, &*self.name);
+        let mut sessions = lock(&self.shared.sessions);
+        if let Some(user) = sessions.of_user.get_mut(&*self.name) {
+            user.count -= 1;
+            if user.count == 0 {
+                sessions.of_user.remove(&*self.name);
+            }
+        }
     }
 }
 
 impl Sessions {
     pub(super) fn new(config: &Config) -> Self {
-        let (of_source, of_user) = (HashMap::new(), HashMap::new());
-        Self { most: config.sessions, most_of_source: config.sessions_per_ip, most_of_user: config.sessions_per_user, all: 0, strangers: 0, of_source, of_user }
+        Self {
+            most: config.sessions,
+            most_of_source: config.sessions_per_ip,
+            most_of_user: config.sessions_per_user,
+            bandwidth_of_session: config.bandwidth_per_session,
+            bandwidth_of_user: config.bandwidth_per_user,
+            all: 0,
+            strangers: 0,
+            of_source: HashMap::new(),
+            of_user: HashMap::new(),
+        }
     }
 
     pub(super) fn set(&mut self, config: &Config) {
         (self.most, self.most_of_source, self.most_of_user) = (config.sessions, config.sessions_per_ip, config.sessions_per_user);
+        (self.bandwidth_of_session, self.bandwidth_of_user) = (config.bandwidth_per_session, config.bandwidth_per_user);
     }
 
     pub(super) fn count(&self) -> usize {
@@ -111,14 +147,21 @@ impl Sessions {
         Ok(())
     }
 
-    /// Takes a session of this user, unless its own limit or else the common one is reached.
-    pub(super) fn user_joins(&mut self, name: &str, most: Option<usize>) -> bool {
-        let most = most.unwrap_or(self.most_of_user);
-        let taken = self.of_user.get(name).copied().unwrap_or_default();
-        if taken < most {
-            self.of_user.insert(name.into(), taken + 1);
+    /// Takes a session of this user and gives its speed, unless its own limit or else the common one is reached.
+    pub(super) fn user_joins(&mut self, name: &str, own: Own) -> Option<Pace> {
+        let taken = self.of_user.get(name).map_or(0, |user| user.count);
+        if taken >= own.sessions.unwrap_or(self.most_of_user) {
+            return None;
         }
-        taken < most
+        let user = self.of_user.entry(name.into()).or_default();
+        user.count += 1;
+        // The bucket that the other sessions have, unless a reload has brought another speed.
+        let shared = own.bandwidth.or(self.bandwidth_of_user).map(|speed| {
+            let same = user.bucket.take().filter(|bucket| bucket.per_second() == speed);
+            same.unwrap_or_else(|| Arc::new(Bucket::new(speed)))
+        });
+        user.bucket.clone_from(&shared);
+        Some(Pace::new(self.bandwidth_of_session, shared))
     }
 
     /// The chance with which a newcomer is dropped: 0 while at most half of the sessions are strangers, rising to 1 when all are, so that
@@ -139,17 +182,6 @@ impl Sessions {
     #[cfg(test)]
     pub(super) fn users(&self) -> usize {
         self.of_user.len()
-    }
-}
-
-/// Takes one off, and the entry with the last one.
-fn leave<K: Hash + Eq + Borrow<Q>, Q: Hash + Eq + ?Sized>(counts: &mut HashMap<K, usize>, key: &Q) {
-    match counts.get_mut(key) {
-        Some(count) if *count > 1 => *count -= 1,
-        Some(_) => {
-            counts.remove(key);
-        }
-        None => {}
     }
 }
 

@@ -1,9 +1,10 @@
-//! Sockets below the protocol: listeners with back-off, arrivals with what was read of them, the small HTTP client.
+//! Sockets below the protocol: listeners with back-off, true origins, arrivals with what was read of them, the small HTTP client.
 //!
 //! Gets: addresses. Gives: streams. Never: knows FTP, users or sessions.
 
 pub mod http;
 pub mod listener;
+pub mod origin;
 
 use std::net::SocketAddr;
 

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use super::{Error, Plan, Ready, descriptors, users};
 use crate::admin;
 use crate::auth::Login;
+use crate::bans::{self, Bans, Rules};
 use crate::config::{Config, Drain};
 use crate::conn::Admission;
 use crate::data::Spenders;
@@ -21,6 +22,7 @@ use crate::data::waits::Waits;
 use crate::limits::Limits;
 use crate::live::Live;
 use crate::net::listener::bind;
+use crate::net::origin::Balancers;
 use crate::observe::Observer;
 use crate::observe::id::Incarnation;
 use crate::observe::log::{self, LogHandle};
@@ -66,7 +68,8 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let log = log::init(&config.log).map_err(|error| Error::Fault(format!("cannot start the log: {error}")))?;
     let metrics = Metrics::new(Build::default());
     let transfers = transfer_log(config)?;
-    let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone())), Arc::new(transfers.clone())]);
+    let rules = Rules::default();
+    let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(rules.clone()), Arc::new(LogSink::new(log.clone())), Arc::new(transfers.clone())]);
     let readiness = Readiness::new();
     let latch = readiness.latch("listeners");
     users::begin(&plan, &metrics, &readiness);
@@ -79,12 +82,12 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let metrics_listener = config.admin.metrics.map(|address| listen_one("listen.metrics", address)).transpose()?;
 
     let incarnation = Incarnation::now();
-    let house = Arc::new(house(&plan, incarnation, &observer, data.numbers())?);
+    let house = Arc::new(house(&plan, incarnation, &observer, rules, data.numbers())?);
     scrape(&metrics, &house, &log, &transfers);
     if !plan.hash.is_empty() {
         note_self_signed(&house.tls, &readiness);
     }
-    let door = Arc::new(Admission::new(config.conn.allow_from.clone(), house.limits.clone()));
+    let door = Arc::new(Admission::new(config.conn.allow_from.clone(), Balancers::new(config.conn.proxy_protocol_from.clone()), house.bans.clone(), house.limits.clone()));
     let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone());
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
     let ready = Ready {
@@ -115,17 +118,30 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
 }
 
 /// What sessions share.
-fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>) -> Result<House, Error> {
+fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, rules: Rules, data_ports: Vec<u16>) -> Result<House, Error> {
     let config = &plan.config;
     let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
     let tls = Tls::new(&config.tls, incarnation).map_err(|error| configuration(&error))?;
     let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
     let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();
+    let live = Live::default();
+    let parts = bans::Parts {
+        config: &config.bans,
+        balancers: &config.conn.proxy_protocol_from,
+        classes: &plan.users.classes(),
+        journal: None,
+        name: &config.node_name,
+        rules,
+        live: live.clone(),
+        observer: observer.clone(),
+        hidden: Box::new(|_| false),
+    };
     Ok(House {
+        bans: Bans::open(parts).map_err(|error| Error::Fault(format!("cannot start the ban journal: {error}")))?,
         settings: ArcSwap::from_pointee(settings(config)),
         limits: Limits::new(&config.limits, observer.clone()),
-        live: Live::default(),
+        live,
         login,
         storage,
         tls,
@@ -180,6 +196,8 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &Tr
         metrics.set_sessions_limit(house.settings.load().limits.sessions);
         metrics.set_log_dropped(log.dropped() + transfers.dropped());
         metrics.set_password_queue(house.login.waiting());
+        let (bans, faults) = house.bans.counts();
+        metrics.set_bans(bans.admin, bans.rule, bans.removed, bans.dropped, faults);
     });
 }
 

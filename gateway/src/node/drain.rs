@@ -3,6 +3,7 @@
 //! Gets: SIGTERM, SIGINT. Gives: time to finish, within `drain.timeout`. A second signal cuts.
 //! Never: waits longer than `drain.delay` and `drain.timeout` together.
 
+use std::future::pending;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -10,7 +11,6 @@ use ftps_proto::machine::io::EndReason;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Stop;
 use crate::config::Drain;
 use crate::conn::Admission;
 use crate::observe::metrics::Metrics;
@@ -46,22 +46,14 @@ impl Signals {
 }
 
 /// Waits for a signal, then drains; `None` for `drain`: ends at once. True when sessions were cut.
-pub(super) async fn run(
-    mut signals: Signals,
-    drain: Option<&ArcSwap<Drain>>,
-    house: &House,
-    door: &Admission,
-    ready: &Readiness,
-    metrics: &Metrics,
-    stop: &Stop,
-) -> bool {
+pub(super) async fn run(mut signals: Signals, drain: Option<&ArcSwap<Drain>>, house: &House, door: &Admission, ready: &Readiness, metrics: &Metrics) -> bool {
     let asked = signals.next().await;
     ready.set_draining(true);
     metrics.set_draining(true);
     house.observer.event(Subject::default(), &Event::Draining);
     if let Some(drain) = drain.map(|drain| **drain.load()) {
         tokio::select! {
-            () = finish(asked, drain, house, door, stop) => {}
+            () = finish(asked, drain, house, door) => {}
             _ = signals.next() => tracing::warn!(sessions = house.live.count(), "a second signal: sessions are cut"),
         }
     }
@@ -71,8 +63,9 @@ pub(super) async fn run(
     house.live.count() > 0
 }
 
-/// Not ready at once; new sessions served for `drain.delay` (SIGINT: not at all), then none; idle ones end; transfers run until `drain.timeout`.
-async fn finish(asked: Asked, drain: Drain, house: &House, door: &Admission, _stop: &Stop) {
+/// Not ready at once; new sessions served for `drain.delay` (SIGINT: not at all), then none; idle ones end; in the last quarter of `drain.timeout` no
+/// command is served any more; transfers run until it has passed.
+async fn finish(asked: Asked, drain: Drain, house: &House, door: &Admission) {
     let timeout = Instant::now() + drain.timeout;
     if asked == Asked::Terminate {
         tokio::select! {
@@ -88,9 +81,17 @@ async fn finish(asked: Asked, drain: Drain, house: &House, door: &Admission, _st
             sleep(AGAIN).await;
         }
     };
+    let last_orders = async {
+        sleep_until(timeout - drain.timeout / 4).await;
+        tracing::info!(sessions = house.live.count(), "last orders: no command is served any more");
+        // Once: the door is closed, nobody comes in behind it.
+        house.live.last_orders(EndReason::Shutdown);
+        pending::<()>().await;
+    };
     tokio::select! {
         () = house.live.empty() => {}
         () = end_idle => {}
+        () = last_orders => {}
         () = sleep_until(timeout) => {
             tracing::warn!(sessions = house.live.count(), "drain.timeout has passed: sessions are cut");
         }

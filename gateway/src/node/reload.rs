@@ -145,9 +145,11 @@ impl Reloader {
         let house = &self.house;
         house.settings.store(Arc::new(settings(&config)));
         house.limits.set(&config.limits);
+        house.bans.set(&config.bans, &config.conn.proxy_protocol_from, &users.classes());
         house.storage.set(&config.storage);
         house.data.announcer.set(&config.data.public_address);
         self.door.allow_from(config.conn.allow_from);
+        self.door.balancers().set(config.conn.proxy_protocol_from);
         self.drain.store(Arc::new(config.drain));
         self.log.set_levels(&config.log);
         self.transfers.set(config.log.transfer_log);

@@ -3,13 +3,14 @@
 //! Gets: built by every room. Gives: values with closed sets for everything that may become a label.
 //! Never: carries a secret. User, path and address are for the log only, never for a label.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use ftps_proto::machine::io::{CloseCause, DataRefusal, FileError, LoginRefusal};
+use ftps_proto::machine::io::{DataRefusal, FileError, LoginRefusal};
 use ftps_proto::verbs::Verb;
 
-use super::id::{SessionId, TransferId};
+pub use super::causes::*;
+use super::id::{BanId, SessionId, TransferId};
 
 /// Whom an event is about. Everything may be missing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +34,18 @@ pub enum Event<'a> {
     Accepted {
         /// Which listener.
         listener: Listener,
+    },
+    /// A connection was closed without a byte, or a balancer's own: a health check. Nobody is to blame.
+    Probed {
+        /// Which listener.
+        listener: Listener,
+    },
+    /// A header of the PROXY protocol was missing, broken, or came from where none may come from.
+    ProxyRefused {
+        /// Which listener.
+        listener: Listener,
+        /// Why.
+        trouble: ProxyTrouble,
     },
     /// A connection was refused before it became a session.
     Refused {
@@ -97,6 +110,13 @@ pub enum Event<'a> {
     PassiveOpened {
         /// The port.
         port: u16,
+    },
+    /// PASV told a public client a private address: it will hardly reach us.
+    PrivateAnnounced {
+        /// The address.
+        ip: Ipv4Addr,
+        /// The first time since the setting changed.
+        first: bool,
     },
     /// A data connection arrived and was delivered or not.
     DataConnection {
@@ -180,214 +200,46 @@ pub enum Event<'a> {
         /// The error, when it was refused and the old state stays.
         error: Option<&'a str>,
     },
+    /// Somebody is banned from now on, or (dry run) would be.
+    Banned {
+        /// The ban.
+        id: BanId,
+        /// Whom it is about, as a label.
+        kind: BanKind,
+        /// A person or a rule.
+        source: BanSource,
+        /// Only said.
+        dry_run: bool,
+        /// Whom it is about, for the log.
+        target: &'a str,
+        /// Why, and what a rule saw.
+        reason: &'a str,
+        /// Sessions of this node that it ends.
+        sessions: usize,
+    },
+    /// Bans were removed.
+    Unbanned {
+        /// How many.
+        bans: u64,
+        /// By whom, for the log.
+        author: &'a str,
+    },
+    /// A banned client was refused.
+    BanRefused {
+        /// The ban.
+        id: BanId,
+        /// Whom it is about.
+        kind: BanKind,
+        /// Where.
+        stage: BanStage,
+        /// The listener, unless it was at the login.
+        listener: Option<Listener>,
+    },
+    /// A ban of another node holds here from now on.
+    BanArrived {
+        /// Since it was made there, as far as the clocks agree.
+        took: Duration,
+    },
     /// A panic ended a task; the session was closed.
     Panicked,
-}
-
-/// A listener, as a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Listener {
-    Explicit,
-    Implicit,
-    Data,
-}
-
-/// Why a connection did not become a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RefuseReason {
-    /// `listen.allow_from` does not name its network.
-    NotAllowed,
-    /// `limits.sessions`, `limits.sessions_per_ip` or the early random drop.
-    Limit,
-    /// The node drains.
-    Draining,
-}
-
-/// Control or data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Channel {
-    Control,
-    Data,
-}
-
-/// A TLS protocol version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum TlsVersion {
-    Tls12,
-    Tls13,
-}
-
-/// How a handshake came to its keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Resumed {
-    /// Not resumed.
-    Full,
-    /// By a ticket (TLS 1.2 or 1.3).
-    Ticket,
-    /// By a TLS 1.2 session ID.
-    SessionId,
-}
-
-/// Why a handshake failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HandshakeFailure {
-    /// The first bytes are no TLS record.
-    NotTls,
-    /// No common version, cipher suite, group or signature scheme.
-    NoCommonParameters,
-    /// An application protocol other than `ftp` was asked for (ALPACA).
-    Alpn,
-    /// The client refused our certificate.
-    CertificateRefused,
-    /// The client's certificate was missing or refused.
-    ClientCertificate,
-    /// The connection ended in the middle.
-    Closed,
-    /// It took longer than its deadline.
-    Timeout,
-    /// Anything else.
-    Other,
-}
-
-/// How a user logged in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum LoginMethod {
-    Password,
-    Certificate,
-    Anonymous,
-}
-
-/// What was the case when a login was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum LoginFault {
-    UnknownUser,
-    WrongPassword,
-    EmptyPassword,
-    Disabled,
-    Expired,
-    WrongNetwork,
-    CertificateMissing,
-    Banned,
-    Limit,
-    QueueFull,
-    HomeUnavailable,
-}
-
-/// What became of an incoming data connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DataOutcome {
-    /// Delivered to a session of this node.
-    Local,
-    /// Delivered to a session by its lease, without proof.
-    Leased,
-    /// Its ticket or session ID belongs to a session that waits for nothing here.
-    NotWaiting,
-    /// No proof, and nobody leases this port to its address.
-    NoOwner,
-    /// No ClientHello in time, or none at all.
-    NoHello,
-}
-
-/// Which way bytes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Direction {
-    Upload,
-    Download,
-    List,
-}
-
-/// How a transfer ended, as a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum TransferResult {
-    Complete,
-    Failed(FileError),
-    NoConnection(DataRefusal),
-    Broken,
-    Stalled,
-    Aborted,
-}
-
-/// How a client ended its side of the data connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StreamEnd {
-    /// With close_notify, as RFC 8446 §6.1 demands.
-    CloseNotify,
-    /// With a bare FIN that `upload_end: auto` accepted.
-    Fin,
-    /// Not at all, or not looked at (downloads).
-    Open,
-}
-
-/// A limit that was reached; the names are those of the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Limit {
-    Sessions,
-    SessionsPerIp,
-    SessionsPerUser,
-    LoginsPerMinutePerIp,
-    LoginTimeout,
-    IdleTimeout,
-    StallTimeout,
-    DataTimeout,
-    WriteTimeout,
-    SessionMax,
-    Line,
-    PasswordJobs,
-}
-
-/// Whom a ban is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum BanKind {
-    Host,
-    Network,
-    User,
-    UserAtHost,
-    Class,
-    Certificate,
-}
-
-/// Who made a ban.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BanSource {
-    /// A person, through the API.
-    Admin,
-    /// A rule.
-    Rule,
-}
-
-/// What can be read again without a restart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Reloadable {
-    Config,
-    Users,
-    Certificates,
-}
-
-/// Why a session ended: exactly one for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CloseReason {
-    /// The session machine closed it.
-    Machine(CloseCause),
-    /// The client closed its connection without QUIT.
-    ClientClosed,
-    /// The connection was reset or broke.
-    ConnectionLost,
-    /// The TLS handshake on the control connection failed.
-    HandshakeFailed,
-    /// A reply was not read within `limits.write_timeout`.
-    WriteTimeout,
-    /// A panic.
-    Panicked,
-    /// The node's deadline for draining passed.
-    Cut,
 }

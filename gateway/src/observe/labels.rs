@@ -7,8 +7,8 @@ use ftps_proto::machine::io::{CloseCause, DataRefusal, EndReason, FileError, Log
 use ftps_proto::verbs::Verb;
 
 use super::event::{
-    BanKind, BanSource, Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, RefuseReason, Reloadable, Resumed,
-    StreamEnd, TlsVersion,
+    BanKind, BanSource, BanStage, Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble,
+    RefuseReason, Reloadable, Resumed, StreamEnd, TlsVersion,
 };
 
 /// A value of a closed set.
@@ -128,7 +128,16 @@ macro_rules! nested_set {
 }
 
 closed_set!(Listener { Explicit = "explicit", Implicit = "implicit", Data = "data" });
-closed_set!(RefuseReason { NotAllowed = "not_allowed", Limit = "limit", Draining = "draining" });
+closed_set!(RefuseReason { NotAllowed = "not_allowed", Limit = "limit", Draining = "draining", Banned = "banned" });
+closed_set!(ProxyTrouble {
+    Missing = "missing",
+    Malformed = "malformed",
+    TooLong = "too_long",
+    Timeout = "timeout",
+    Closed = "closed",
+    TooMany = "too_many",
+    NotListed = "not_listed",
+});
 closed_set!(Channel { Control = "control", Data = "data" });
 closed_set!(TlsVersion { Tls12 = "1.2", Tls13 = "1.3" });
 closed_set!(Resumed { Full = "full", Ticket = "ticket", SessionId = "cache" });
@@ -163,7 +172,7 @@ closed_set!(LoginFault {
     QueueFull = "queue_full",
     HomeUnavailable = "home_unavailable",
 });
-closed_set!(DataOutcome { Local = "local", Leased = "leased", NotWaiting = "not_waiting", NoOwner = "no_owner", NoHello = "no_hello" });
+closed_set!(DataOutcome { Local = "local", Leased = "leased", NotWaiting = "not_waiting", NoOwner = "no_owner", NoHello = "no_hello", Probe = "probe" });
 closed_set!(DataRefusal {
     Timeout = "timeout",
     NoPort = "no_port",
@@ -186,6 +195,8 @@ closed_set!(Limit {
     SessionMax = "session_max",
     Line = "line",
     PasswordJobs = "password_jobs",
+    BandwidthPerSession = "bandwidth_per_session",
+    BandwidthPerUser = "bandwidth_per_user",
 });
 closed_set!(BanKind {
     Host = "host",
@@ -195,6 +206,7 @@ closed_set!(BanKind {
     Class = "class",
     Certificate = "certificate",
 });
+closed_set!(BanStage { Accept = "accept", Login = "login", Data = "data" });
 closed_set!(BanSource { Admin = "admin", Rule = "rule" });
 closed_set!(Reloadable { Config = "config", Users = "users", Certificates = "certificates" });
 closed_set!(FileError {
@@ -232,6 +244,7 @@ nested_set!(CloseReason {
     [Machine(CloseCause::TooManyLogins)] = "too_many_logins",
     [Machine(CloseCause::Banned)] = "login_banned",
     [ClientClosed] = "client_closed",
+    [Probe] = "probe",
     [ConnectionLost] = "connection_lost",
     [HandshakeFailed] = "handshake_failed",
     [WriteTimeout] = "write_timeout",
@@ -264,6 +277,8 @@ impl Event<'_> {
             Self::Ready => "ready",
             Self::Draining => "draining",
             Self::Accepted { .. } => "accepted",
+            Self::Probed { .. } => "probed",
+            Self::ProxyRefused { .. } => "proxy_refused",
             Self::Refused { .. } => "refused",
             Self::AcceptFailed { .. } => "accept_failed",
             Self::Handshake { .. } => "handshake",
@@ -272,6 +287,7 @@ impl Event<'_> {
             Self::LoginRefused { .. } => "login_refused",
             Self::Command { .. } => "command",
             Self::PassiveOpened { .. } => "passive_opened",
+            Self::PrivateAnnounced { .. } => "private_announced",
             Self::DataConnection { .. } => "data_connection",
             Self::DataRefused { .. } => "data_refused",
             Self::TransferStarted { .. } => "transfer_started",
@@ -282,6 +298,10 @@ impl Event<'_> {
             Self::Closed { .. } => "closed",
             Self::Swept { .. } => "swept",
             Self::Reloaded { .. } => "reloaded",
+            Self::Banned { .. } => "banned",
+            Self::Unbanned { .. } => "unbanned",
+            Self::BanRefused { .. } => "ban_refused",
+            Self::BanArrived { .. } => "ban_arrived",
             Self::Panicked => "panicked",
         }
     }
@@ -309,6 +329,7 @@ pub(super) mod tests {
     fn every_value_has_its_own_place_and_word() {
         sound::<Listener>();
         sound::<RefuseReason>();
+        sound::<ProxyTrouble>();
         sound::<Channel>();
         sound::<TlsVersion>();
         sound::<Resumed>();
@@ -323,6 +344,9 @@ pub(super) mod tests {
         sound::<Limit>();
         sound::<Reloadable>();
         sound::<FileError>();
+        sound::<BanKind>();
+        sound::<BanSource>();
+        sound::<BanStage>();
         sound::<CloseReason>();
         sound::<Verb>();
     }

@@ -5,7 +5,7 @@
 
 use ftps_proto::machine::io::LoginRefusal;
 
-use super::event::{DataOutcome, Direction, Event, LoginFault, StreamEnd, Subject, TransferResult};
+use super::event::{CloseReason, DataOutcome, Direction, Event, LoginFault, StreamEnd, Subject, TransferResult};
 use super::id::TransferId;
 use super::labels::Label;
 use super::line::Line;
@@ -52,6 +52,8 @@ fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
         Event::Ready => (Off, "node", "ready"),
         Event::Draining => (Info, "node", "draining: no new sessions"),
         Event::Accepted { .. } => (Debug, "conn", "connection accepted"),
+        Event::Probed { .. } => (Debug, "conn", "health check"),
+        Event::ProxyRefused { .. } => (Info, "conn", "connection refused: listen.proxy_protocol_from and what its peer sends disagree"),
         Event::Refused { .. } => (Info, "conn", "connection refused"),
         Event::AcceptFailed { .. } => (Warn, "conn", "cannot accept connections, trying again"),
         Event::Handshake { .. } => (Debug, "tls", "handshake finished"),
@@ -63,6 +65,11 @@ fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
         Event::LoginRefused { .. } => (Info, "auth", "login refused"),
         Event::Command { .. } => (Debug, "session", "command"),
         Event::PassiveOpened { .. } => (Debug, "data", "passive port announced"),
+        Event::PrivateAnnounced { first: true, .. } => {
+            (Warn, "data", "PASV tells a public client a private address, which it will hardly reach: write the public one in data.public_address")
+        }
+        Event::PrivateAnnounced { first: false, .. } => (Debug, "data", "PASV tells a public client a private address"),
+        Event::DataConnection { outcome: DataOutcome::Probe } => (Debug, "data", "health check"),
         Event::DataConnection { outcome: DataOutcome::Local | DataOutcome::Leased } => (Debug, "data", "data connection delivered"),
         Event::DataConnection { .. } => (Info, "data", "data connection not delivered"),
         Event::DataRefused { .. } => (Info, "data", "data connection refused"),
@@ -71,11 +78,17 @@ fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
         Event::FileChanged { .. } => (Info, "storage", "file changed"),
         Event::StorageFailed { kind, .. } => (storage_level(Trouble::from(*kind)), "storage", "file system error"),
         Event::LimitHit { .. } => (Info, "limits", "limit reached"),
+        Event::Closed { reason: CloseReason::Probe, .. } => (Debug, "session", "health check"),
         Event::Closed { .. } => (Info, "session", "session closed"),
         Event::Swept { files: 0 } => (Debug, "storage", "no left-over uploads"),
         Event::Swept { .. } => (Info, "storage", "left-over uploads removed"),
         Event::Reloaded { error: None, .. } => (Info, "config", "read again"),
         Event::Reloaded { error: Some(_), .. } => (Error, "config", "not taken: the former state stays"),
+        Event::Banned { dry_run: true, .. } => (Info, "bans", "would be banned"),
+        Event::Banned { .. } => (Info, "bans", "banned"),
+        Event::Unbanned { .. } => (Info, "bans", "bans removed"),
+        Event::BanRefused { .. } => (Info, "bans", "a banned client was refused"),
+        Event::BanArrived { .. } => (Debug, "bans", "a ban came from another node"),
         Event::Panicked => (Error, "node", "a task panicked; its session is closed"),
     }
 }
@@ -92,7 +105,9 @@ fn storage_level(trouble: Trouble) -> LogLevel {
 fn fields(line: &mut Line, event: &Event<'_>) {
     match *event {
         Event::Ready | Event::Draining | Event::Panicked => {}
-        Event::Accepted { listener } => line.text("listener", listener.label()),
+        Event::Accepted { listener } | Event::Probed { listener } => line.text("listener", listener.label()),
+        Event::ProxyRefused { listener, trouble } => line.texts(&[("listener", listener.label()), ("reason", trouble.label())]),
+        Event::PrivateAnnounced { ip, .. } => line.shown("address", ip),
         Event::Refused { listener, reason } => line.texts(&[("listener", listener.label()), ("reason", reason.label())]),
         Event::AcceptFailed { listener, error } => line.texts(&[("listener", listener.label()), ("error", &error.to_string())]),
         Event::Handshake { channel, version, resumed, took } => {
@@ -139,6 +154,21 @@ fn fields(line: &mut Line, event: &Event<'_>) {
             line.millis("took_ms", took);
         }
         Event::Swept { files } => line.number("files", files),
+        Event::Banned { id, kind, source, dry_run: _, target, reason, sessions } => {
+            line.shown("ban", id);
+            line.texts(&[("kind", kind.label()), ("source", source.label()), ("target", target), ("reason", reason)]);
+            line.number("sessions", sessions as u64);
+        }
+        Event::Unbanned { bans, author } => {
+            line.number("bans", bans);
+            line.text("author", author);
+        }
+        Event::BanRefused { id, kind, stage, listener } => {
+            line.shown("ban", id);
+            line.texts(&[("kind", kind.label()), ("stage", stage.label())]);
+            listener.into_iter().for_each(|listener| line.text("listener", listener.label()));
+        }
+        Event::BanArrived { took } => line.millis("took_ms", took),
         Event::Reloaded { what, error } => {
             line.text("what", what.label());
             error.into_iter().for_each(|error| line.text("error", error));

@@ -11,8 +11,8 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::Sink;
 use super::event::{
-    Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, Reloadable, Resumed, StreamEnd, Subject,
-    TlsVersion, TransferResult,
+    BanKind, BanSource, BanStage, Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble,
+    RefuseReason, Reloadable, Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
 };
 use super::family::{Family, Maker};
 use super::process::Process;
@@ -116,6 +116,16 @@ impl Metrics {
         counter.inc_by(lines.saturating_sub(counter.get()));
     }
 
+    /// The ban book: bans of administrators and of rules, removed ones, automatic ones that found no room, faults of the journal; for [`Metrics::on_scrape`].
+    pub fn set_bans(&self, admin: usize, rule: usize, removed: usize, dropped: u64, journal_errors: u64) {
+        let table = &self.0.table;
+        table.bans.at(BanSource::Admin).set(gauge(admin));
+        table.bans.at(BanSource::Rule).set(gauge(rule));
+        table.bans_removed.set(gauge(removed));
+        table.bans_dropped.inc_by(dropped.saturating_sub(table.bans_dropped.get()));
+        table.ban_journal_errors.inc_by(journal_errors.saturating_sub(table.ban_journal_errors.get()));
+    }
+
     /// Whether the node drains; [`Event::Draining`] sets it, this takes it back.
     pub fn set_draining(&self, draining: bool) {
         self.0.table.draining.set(i64::from(draining));
@@ -139,6 +149,7 @@ struct Table {
     draining: IntGauge,
     connections: Family<IntCounter, (Listener, Admission)>,
     accept_errors: Family<IntCounter, Listener>,
+    proxy_errors: Family<IntCounter, ProxyTrouble>,
     sessions: Family<IntGauge, SessionState>,
     sessions_limit: IntGauge,
     session_duration: Histogram,
@@ -152,6 +163,7 @@ struct Table {
     handshake_failures: Family<IntCounter, (Channel, HandshakeFailure)>,
     handshake_duration: Family<Histogram, (Channel, Resumed)>,
     certificate_not_after: IntGauge,
+    pasv_private: IntCounter,
     data_connections: Family<IntCounter, DataOutcome>,
     data_refused: Family<IntCounter, DataRefusal>,
     data_unproven: IntCounter,
@@ -169,6 +181,15 @@ struct Table {
     reloads: Family<IntCounter, (Reloadable, Verdict)>,
     config_successful: IntGauge,
     config_success_time: IntGauge,
+    bans: Family<IntGauge, BanSource>,
+    bans_removed: IntGauge,
+    bans_dropped: IntCounter,
+    bans_made: Family<IntCounter, (BanSource, BanKind)>,
+    bans_dry_run: IntCounter,
+    bans_unmade: IntCounter,
+    ban_rejections: Family<IntCounter, (BanStage, BanKind)>,
+    ban_propagation: Histogram,
+    ban_journal_errors: IntCounter,
     log_dropped: IntCounter,
     panics: IntCounter,
 }
@@ -180,6 +201,7 @@ impl Table {
             draining: make.gauge("draining", "1 while the node drains."),
             connections: make.counters("connections_total", "Connections that came in, by what became of them.", &["listener", "outcome"]),
             accept_errors: make.counters("accept_errors_total", "Failures of accept(2), each followed by another try.", &["listener"]),
+            proxy_errors: make.counters("proxy_protocol_errors_total", "Connections that were refused for their PROXY protocol header.", &["reason"]),
             sessions: make.gauges("sessions", "Sessions on this node by what they do.", &["state"]),
             sessions_limit: make.gauge("sessions_limit", "limits.sessions of this node."),
             session_duration: make.histogram("session_duration_seconds", "Life of sessions.", SESSION_SECONDS),
@@ -193,6 +215,7 @@ impl Table {
             handshake_failures: make.counters("tls_handshake_failures_total", "TLS handshakes that failed.", &["channel", "reason"]),
             handshake_duration: make.histograms("tls_handshake_duration_seconds", "From the first byte of a ClientHello to the end of its handshake.", &["channel", "resumed"], HANDSHAKE_SECONDS),
             certificate_not_after: make.gauge("tls_certificate_not_after_timestamp_seconds", "When the first of the certificates in use expires."),
+            pasv_private: make.counter("pasv_private_address_total", "PASV replies that told a public client a private address."),
             data_connections: make.counters("data_connections_total", "Data connections that came in, by what became of them.", &["outcome"]),
             data_refused: make.counters("data_refused_total", "Data connections that a session refused or missed.", &["reason"]),
             data_unproven: make.counter("data_unproven_total", "Transfers that completed without proof of the TLS session."),
@@ -210,6 +233,15 @@ impl Table {
             reloads: make.counters("reloads_total", "Files that were read again.", &["what", "result"]),
             config_successful: make.gauge("config_last_reload_successful", "1 if the configuration was accepted when it was last read."),
             config_success_time: make.gauge("config_last_reload_success_timestamp_seconds", "When a configuration was last accepted."),
+            bans: make.gauges("bans", "Bans in force, by who made them.", &["source"]),
+            bans_removed: make.gauge("bans_removed", "Removed bans that are remembered, so that no copy brings them back."),
+            bans_dropped: make.counter("bans_dropped_total", "Automatic bans that found no room within bans.max_automatic."),
+            bans_made: make.counters("bans_made_total", "Bans that were made on this node.", &["source", "kind"]),
+            bans_dry_run: make.counter("bans_dry_run_total", "Bans that a rule would have made."),
+            bans_unmade: make.counter("bans_unmade_total", "Bans that were removed on this node."),
+            ban_rejections: make.counters("ban_rejections_total", "Banned clients that were refused.", &["stage", "kind"]),
+            ban_propagation: make.histogram("ban_propagation_seconds", "From a ban on another node until it holds here.", PROPAGATION_SECONDS),
+            ban_journal_errors: make.counter("ban_journal_errors_total", "Writes of the ban journal that failed, and parts of it that could not be read."),
             log_dropped: make.counter("log_dropped_total", "Log lines that were dropped because they were not read fast enough."),
             panics: make.counter("panics_total", "Panics; each ended one session."),
         }
@@ -222,6 +254,12 @@ impl Table {
             Event::Draining => self.draining.set(1),
             Event::Accepted { listener } => self.connections.at((listener, Admission::Accepted)).inc(),
             Event::Refused { listener, reason } => self.connections.at((listener, Admission::Refused(reason))).inc(),
+            Event::Probed { listener } => self.connections.at((listener, Admission::Probe)).inc(),
+            Event::ProxyRefused { listener, trouble } => {
+                self.connections.at((listener, Admission::ProxyHeader)).inc();
+                self.proxy_errors.at(trouble).inc();
+            }
+            Event::PrivateAnnounced { .. } => self.pasv_private.inc(),
             Event::AcceptFailed { listener, .. } => self.accept_errors.at(listener).inc(),
             Event::Handshake { channel, version, resumed, took } => {
                 self.handshakes.at((channel, version, resumed)).inc();
@@ -252,6 +290,14 @@ impl Table {
             }
             Event::Swept { files } => self.orphans_swept.inc_by(files),
             Event::Reloaded { what, error } => self.reloaded(what, error.is_none()),
+            Event::Banned { dry_run: true, .. } => self.bans_dry_run.inc(),
+            Event::Banned { source, kind, .. } => self.bans_made.at((source, kind)).inc(),
+            Event::Unbanned { bans, .. } => self.bans_unmade.inc_by(bans),
+            Event::BanRefused { kind, stage, listener, .. } => {
+                self.ban_rejections.at((stage, kind)).inc();
+                listener.into_iter().for_each(|listener| self.connections.at((listener, Admission::Refused(RefuseReason::Banned))).inc());
+            }
+            Event::BanArrived { took } => self.ban_propagation.observe(took.as_secs_f64()),
             Event::Panicked => self.panics.inc(),
         }
     }
@@ -305,6 +351,8 @@ fn unix_seconds() -> i64 {
 
 /// A resumed handshake takes half a millisecond, one over a bad line a second.
 const HANDSHAKE_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+/// 5 ms to 60 s.
+const PROPAGATION_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 /// 1 ms to 10 s.
 const COMMAND_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// 0.1 s to 1 h.
@@ -324,7 +372,6 @@ mod tests {
     use ftps_proto::verbs::Verb;
 
     use super::*;
-    use crate::observe::event::RefuseReason;
     use crate::observe::id::TransferId;
 
     fn fresh() -> Metrics {

@@ -13,17 +13,22 @@ use super::labels::{Label, Size, closed_set, nested_set};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     Accepted,
+    Probe,
+    ProxyHeader,
     Refused(RefuseReason),
 }
 
 nested_set!(Admission {
     [Accepted] = "accepted",
+    [Probe] = "probe",
+    [ProxyHeader] = "proxy_header",
     [Refused(RefuseReason::NotAllowed)] = "not_allowed",
     [Refused(RefuseReason::Limit)] = "limit",
     [Refused(RefuseReason::Draining)] = "draining",
+    [Refused(RefuseReason::Banned)] = "banned",
 });
 impl Size for Admission {
-    const SIZE: usize = 1 + RefuseReason::SIZE;
+    const SIZE: usize = 3 + RefuseReason::SIZE;
 }
 
 /// A command as a label: a known verb, or `other`.

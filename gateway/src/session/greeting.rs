@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use ftps_proto::machine::io::{Action, CloseCause, EndReason, Input};
 use ftps_proto::machine::{Machine, Mode, Rules};
+use ftps_proto::reply::{Reply, Words};
+use ftps_proto::proxy;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::control::{Control, Turn};
 use super::{Carried, Ended, Session};
 use crate::auth::CertificateIdentity;
+use crate::bans;
 use crate::live::Message;
 use crate::observe::Event;
-use crate::observe::event::{Channel, CloseReason, Limit, Listener};
+use crate::observe::event::{Channel, CloseReason, Limit, Listener, ProxyTrouble};
 use crate::tls::{self, ClientCertificate, Secured};
 
 /// A connection before its TLS handshake.
@@ -25,11 +28,13 @@ pub struct Greeting {
     stream: TcpStream,
     machine: Machine,
     carried: Carried,
+    /// All that this client is told, behind the handshake.
+    banned: Option<Words>,
 }
 
 impl Greeting {
     /// A connection that was admitted.
-    pub fn new(stream: TcpStream, carried: Carried) -> Self {
+    pub fn new(stream: TcpStream, carried: Carried, banned: Option<Words>) -> Self {
         let mode = if carried.identity.listener == Listener::Implicit { Mode::Implicit } else { Mode::Explicit };
         let rules = Rules {
             line_before_login: (carried.settings.limits.line / 2).min(LINE_BEFORE_LOGIN),
@@ -39,7 +44,7 @@ impl Greeting {
             ..Rules::new(carried.identity.peer.ip())
         };
         let machine = Machine::new(rules, mode);
-        Self { stream, machine, carried }
+        Self { stream, machine, carried, banned }
     }
 
     /// Greets until `AUTH TLS` (on an implicit listener: at once), then shakes hands.
@@ -57,9 +62,21 @@ impl Greeting {
             }
             return Err(reason);
         }
+        if self.carried.identity.listener == Listener::Implicit {
+            first_byte(control.io(), &self.carried).await?;
+        }
         let Secured { stream, fingerprint, certificate, server_name, .. } = handshake(control.into_inner(), &mut self.carried).await?;
+        if let Some(words) = self.banned {
+            let mut control = Control::new(stream);
+            control.queue(&Reply::Banned(words));
+            control.close(self.carried.settings.limits.write_timeout).await;
+            return Err(CloseReason::Machine(CloseCause::Ended(EndReason::Banned)));
+        }
         self.machine.input(Input::Secured);
         self.carried.certificate = certificate.map(identity);
+        if let Some(CertificateIdentity { common_name, alt_names, sha256 }) = self.carried.certificate.as_deref() {
+            self.carried.membership.set_certificates(bans::certificate_names(common_name.as_deref(), alt_names, sha256));
+        }
         self.carried.server_name = server_name;
         Ok(Box::new(Session::new(Control::new(stream), self.machine, self.carried, fingerprint)))
     }
@@ -68,6 +85,7 @@ impl Greeting {
 /// Serves clear text until the machine asks for TLS.
 async fn greet(control: &mut Control<TcpStream>, machine: &mut Machine, carried: &mut Carried) -> Result<(), Ended> {
     let deadline = Instant::now() + carried.until_login();
+    let mut heard = false;
     loop {
         if obey(control, machine, carried).await? {
             return Ok(());
@@ -78,11 +96,17 @@ async fn greet(control: &mut Control<TcpStream>, machine: &mut Machine, carried:
             () = sleep_until(deadline) => Happened::Deadline,
         };
         match happened {
-            Happened::Turn(Turn::Read(bytes)) if bytes.is_empty() => return Err(CloseReason::ClientClosed),
-            Happened::Turn(Turn::Read(bytes)) => machine.input(Input::Bytes(&bytes)),
+            // Whoever says nothing at all only looked whether we listen.
+            Happened::Turn(Turn::Read(bytes)) if bytes.is_empty() => return Err(if heard { CloseReason::ClientClosed } else { CloseReason::Probe }),
+            Happened::Turn(Turn::Read(bytes)) if !heard && proxy::is_header(&bytes) => return Err(unlisted(carried)),
+            Happened::Turn(Turn::Read(bytes)) => {
+                heard = true;
+                machine.input(Input::Bytes(&bytes));
+            }
             Happened::Turn(Turn::Flushed) => {}
-            Happened::Turn(Turn::Failed) => return Err(CloseReason::ConnectionLost),
-            Happened::Message(Message::End(reason) | Message::EndWhenIdle(reason)) => machine.input(Input::End(reason)),
+            Happened::Turn(Turn::Failed) => return Err(if heard { CloseReason::ConnectionLost } else { CloseReason::Probe }),
+            Happened::Message(Message::End(EndReason::Banned)) => machine.input(carried.banned()),
+            Happened::Message(Message::End(reason) | Message::EndWhenIdle(reason) | Message::LastOrders(reason)) => machine.input(Input::End(reason)),
             // Nobody can have a reason to bring a data connection here; it is closed by being dropped.
             Happened::Message(Message::Data(_)) => {}
             Happened::Deadline => {
@@ -119,6 +143,24 @@ async fn obey(control: &mut Control<TcpStream>, machine: &mut Machine, carried: 
         }
     }
     Ok(false)
+}
+
+/// Waits for the first byte of an implicit connection and leaves it there: without one it was a health check.
+async fn first_byte(stream: &TcpStream, carried: &Carried) -> Result<(), Ended> {
+    let mut first = [0; 16];
+    match timeout(carried.until_login().min(HANDSHAKE), stream.peek(&mut first)).await {
+        Ok(Ok(0) | Err(_)) => Err(CloseReason::Probe),
+        Ok(Ok(count)) if proxy::is_header(&first[..count]) => Err(unlisted(carried)),
+        // The handshake says what is the case.
+        Ok(Ok(_)) | Err(_) => Ok(()),
+    }
+}
+
+/// A PROXY header where none is expected: the balancer's network is not in the configuration.
+fn unlisted(carried: &Carried) -> CloseReason {
+    let event = Event::ProxyRefused { listener: carried.identity.listener, trouble: ProxyTrouble::NotListed };
+    carried.house.observer.event(carried.subject(), &event);
+    CloseReason::Machine(CloseCause::ForeignProtocol)
 }
 
 /// The handshake, unless the session has to end meanwhile. Nothing can be said within one, so that is a close.

@@ -8,6 +8,7 @@ mod files;
 mod greeting;
 mod listing;
 mod login;
+mod paced;
 mod record;
 mod run;
 mod transfer;
@@ -18,9 +19,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use ftps_proto::machine::io::{EndReason, Input};
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
 use crate::auth::{CertificateIdentity, Login};
+use crate::bans::Bans;
 use crate::data::Spenders;
 use crate::data::announce::Announcer;
 use crate::data::channel::{Channel, Setup};
@@ -41,6 +44,8 @@ pub use run::Session;
 pub struct House {
     /// What the configuration says about sessions; swapped whole on reload, acts for new sessions.
     pub settings: ArcSwap<Settings>,
+    /// Who may not come.
+    pub bans: Bans,
     /// Limits and their counts.
     pub limits: Limits,
     /// Who is here.
@@ -90,8 +95,10 @@ pub struct Identity {
     pub id: SessionId,
     /// The client's true address.
     pub peer: SocketAddr,
-    /// The address the client connected to.
+    /// Our own address of its control connection.
     pub local: SocketAddr,
+    /// The address the client connected to, when a balancer has told it.
+    pub destination: Option<SocketAddr>,
     /// Where it came in.
     pub listener: Listener,
     /// When it was accepted.
@@ -146,6 +153,15 @@ impl Carried {
             spenders: self.house.data.spenders.clone(),
             observer: self.house.observer.clone(),
         })
+    }
+
+    /// What the machine is told when this session is ended by a ban.
+    fn banned(&self) -> Input<'static> {
+        match self.house.bans.of_session(self.membership.entry()) {
+            Some(found) => Input::Banned(found.words),
+            // Removed meanwhile.
+            None => Input::End(EndReason::Banned),
+        }
     }
 
     /// What is left of `limits.login_timeout`.

@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::control::{Control, Turn};
 use super::login::Admittance;
+use super::paced::Speed;
 use super::record::Record;
 use super::transfer::{Opened, Terms};
 use super::work::{Brought, Done, Step, Work};
@@ -161,11 +162,13 @@ impl Session {
             }
             Happened::Turn(Turn::Flushed) => {}
             Happened::Turn(Turn::Failed) => return Some(CloseReason::ConnectionLost),
+            Happened::Message(Message::End(EndReason::Banned)) => self.machine.input(self.carried.banned()),
             Happened::Message(Message::End(reason)) => self.machine.input(Input::End(reason)),
             // A draining node says it again each second.
             Happened::Message(Message::EndWhenIdle(EndReason::Shutdown))
                 if self.account.is_some() && self.active.elapsed() < self.carried.settings.drain_idle => {}
             Happened::Message(Message::EndWhenIdle(reason)) => self.machine.input(Input::EndWhenIdle(reason)),
+            Happened::Message(Message::LastOrders(reason)) => self.machine.input(Input::EndAtCommand(reason)),
             Happened::Message(Message::Data(arrival)) => self.channel.arrive(*arrival),
             Happened::Step(step) => self.advance(step),
             Happened::Deadline(deadline) => return self.expired(deadline),
@@ -235,11 +238,12 @@ impl Session {
     }
 
     fn pump(&mut self, opened: Opened, stream: DataStream) {
-        let Some(record) = &mut self.record else { return };
+        let (Some(record), Some(account)) = (&mut self.record, &self.account) else { return };
         record.proven = stream.proven();
-        let policy = self.account.as_ref().and_then(|account| account.user.upload_end).unwrap_or(self.carried.settings.upload_end);
+        let policy = account.user.upload_end.unwrap_or(self.carried.settings.upload_end);
         let terms = Terms { policy, ended_cleanly_before: self.channel.has_ended_cleanly(), spoken: self.spoken.clone() };
-        self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms);
+        let speed = Speed::new(&self.carried, account.permit.pace());
+        self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms, speed);
     }
 
     /// The file of a transfer is open: `150` is out.
@@ -285,6 +289,7 @@ impl Session {
     fn log_in(&mut self, admittance: Box<Admittance>) {
         self.carried.permit.logged_in();
         self.carried.membership.set_user(Some(admittance.user.name.as_str()));
+        self.carried.membership.set_class(admittance.user.class.as_deref());
         let policy = admittance.user.tls_reuse.unwrap_or(self.carried.settings.tls_reuse);
         let client = Client {
             user: admittance.user.name.to_string(),
@@ -298,6 +303,9 @@ impl Session {
         if !self.carried.house.login.may_stay(&admittance.user) {
             self.machine.input(Input::End(EndReason::UserChanged));
         }
+        if self.carried.house.bans.of_session(self.carried.membership.entry()).is_some() {
+            self.machine.input(self.carried.banned());
+        }
         self.account = Some(admittance);
     }
 
@@ -305,6 +313,7 @@ impl Session {
     fn log_out(&mut self) {
         self.carried.permit.logged_out();
         self.carried.membership.set_user(None);
+        self.carried.membership.set_class(None);
         self.channel.log_out();
         self.account = None;
         self.nameless = Instant::now();

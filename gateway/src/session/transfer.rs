@@ -5,6 +5,7 @@
 //! Never: says 226 for less than a whole file that has its name.
 
 use std::future::ready;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,11 +17,13 @@ use ftps_proto::proof::{self, CONTROL_QUIET, UploadEnd, UploadFacts, UploadVerdi
 use super::Carried;
 use super::listing::{Lines, Wanted};
 use super::login::Admittance;
+use super::paced::{Paced, Speed};
 use super::record::Progress;
 use super::work::{Brought, Done, Work};
 use crate::data::channel::Channel;
 use crate::data::pump::{self, PumpError, Sink, Source};
 use crate::data::stream::{Cut, DataStream, End, Receiver};
+use crate::observe::Event;
 use crate::observe::event::StreamEnd;
 use crate::storage::{self, Reader, StorePlan, Tree, Writer};
 
@@ -57,11 +60,22 @@ impl Opened {
     }
 }
 
+/// What PASV says; a private address for a public client is told all the same, and said to the operator.
+fn announced(carried: &Carried) -> Result<Ipv4Addr, PassiveError> {
+    let (announcer, identity) = (&carried.house.data.announcer, &carried.identity);
+    let announced = announcer.announced(identity.peer.ip(), identity.local, identity.destination)?;
+    if announced.unreachable {
+        let event = Event::PrivateAnnounced { ip: announced.ip, first: announcer.note_unreachable() };
+        carried.house.observer.event(carried.subject(), &event);
+    }
+    Ok(announced.ip)
+}
+
 /// Starts PASV or EPSV: a port is reserved, then the session waits on it.
 pub(super) fn passive(channel: &mut Channel, carried: &Carried, family: Option<Family>, pasv: bool) -> Work {
     let (peer, local) = (carried.identity.peer.ip(), carried.identity.local);
     let address = if pasv {
-        carried.house.data.announcer.announced(peer, local).map(|announced| announced.ip.into())
+        announced(carried).map(IpAddr::V4)
     } else if family.is_some_and(|family| family != Family::of(peer)) {
         Err(PassiveError::Family)
     } else {
@@ -125,29 +139,38 @@ fn list(tree: &Arc<Tree>, wanted: Wanted) -> Result<Opened, FileError> {
 }
 
 /// Moves the bytes.
-pub(super) fn pump(opened: Opened, stream: DataStream, stall: std::time::Duration, progress: Arc<Progress>, terms: Terms) -> Work {
+pub(super) fn pump(opened: Opened, stream: DataStream, stall: std::time::Duration, progress: Arc<Progress>, terms: Terms, speed: Speed) -> Work {
     let kind = opened.kind;
     match opened.what {
         What::Retrieve(reader) => Work::Pumping(Box::pin(async move {
-            let sent = pump::send_file(stream.into_sender(stall), &mut File(reader), kind, &progress.bytes).await;
+            let sent = pump::send_file(stream.into_sender(stall), &mut Paced::new(File(reader), speed), kind, &progress.bytes).await;
             sent.map_or_else(end_of, |bytes| TransferEnd::Complete { bytes })
         })),
         What::List(lines) => Work::Pumping(Box::pin(async move {
-            let mut text = Text { lines: Some(lines), buffer: Vec::new(), more: true };
+            let mut text = Paced::new(Text { lines: Some(lines), buffer: Vec::new(), more: true }, speed);
             let sent = pump::send_listing(stream.into_sender(stall), &mut text, &progress.bytes).await;
             sent.map_or_else(end_of, |bytes| TransferEnd::Complete { bytes })
         })),
-        What::Store(plan, announced) => Work::Pumping(Box::pin(receive(plan, announced, stream.into_receiver(stall), kind, progress, terms))),
+        What::Store(plan, announced) => {
+            let upload = Paced::new(Upload::Planned(Box::new(plan), Vec::new()), speed);
+            Work::Pumping(Box::pin(receive(upload, announced, stream.into_receiver(stall), kind, progress, terms)))
+        }
     }
 }
 
 /// An upload: all bytes, the verdict on their end, the file under its name, and only then the last bytes to the client.
-async fn receive(plan: StorePlan, announced: Option<u64>, mut receiver: Receiver, kind: TransferType, progress: Arc<Progress>, terms: Terms) -> TransferEnd {
-    let mut upload = Upload::Planned(Box::new(plan), Vec::new());
+async fn receive(
+    mut upload: Paced<Upload>,
+    announced: Option<u64>,
+    mut receiver: Receiver,
+    kind: TransferType,
+    progress: Arc<Progress>,
+    terms: Terms,
+) -> TransferEnd {
     let (bytes, end) = match pump::receive_file(&mut receiver, &mut upload, kind, &progress.bytes).await {
         Ok(received) => received,
         Err(error) => {
-            upload.discard().await;
+            upload.inner.discard().await;
             return end_of(error);
         }
     };
@@ -155,12 +178,12 @@ async fn receive(plan: StorePlan, announced: Option<u64>, mut receiver: Receiver
         UploadVerdict::Keep => progress.set_end(StreamEnd::CloseNotify),
         UploadVerdict::KeepFin => progress.set_end(StreamEnd::Fin),
         UploadVerdict::Discard => {
-            upload.discard().await;
+            upload.inner.discard().await;
             return TransferEnd::Broken;
         }
     }
     progress.set_committing();
-    match upload.commit().await {
+    match upload.inner.commit().await {
         Ok(()) => {
             receiver.close().await;
             TransferEnd::Complete { bytes }

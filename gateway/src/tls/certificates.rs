@@ -40,6 +40,22 @@ pub struct CertificateInfo {
     pub self_signed: bool,
 }
 
+/// What anybody can read of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// Its DNS names, lower case.
+    pub names: Vec<String>,
+    /// When it begins, in Unix seconds.
+    pub not_before: i64,
+    /// When it ends, in Unix seconds.
+    pub not_after: i64,
+}
+
+/// Reads them; `None` when the bytes are no certificate.
+pub fn certificate_facts(der: &[u8]) -> Option<CertificateFacts> {
+    der::facts(der).map(|facts| CertificateFacts { names: facts.dns_names, not_before: facts.not_before, not_after: facts.not_after })
+}
+
 /// A certificate and its key, checked.
 #[derive(Clone)]
 pub(super) struct Loaded {

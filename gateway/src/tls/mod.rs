@@ -31,7 +31,7 @@ use crate::observe::id::{Incarnation, SessionId};
 
 pub use accept::{AcceptError, Secured, accept, failure};
 use cache::{Cache, TlsId};
-pub use certificates::{CertificateInfo, Certificates};
+pub use certificates::{CertificateFacts, CertificateInfo, Certificates, certificate_facts};
 use clients::Distrusted;
 pub use clients::{ClientAuth, ClientAuthMode, ClientCertificate};
 pub use data::data_connection;

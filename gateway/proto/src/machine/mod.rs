@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use crate::addr::Family;
-use crate::command::{HostName, TransferType, UserName};
+use crate::command::{Command, HostName, TransferType, UserName};
 use crate::listing::FactSet;
 use crate::path::{VirtualPath, WirePath};
 use crate::reply::{Refusal, Reply, Success};
@@ -50,6 +50,8 @@ pub struct Machine {
     unknown_commands: u32,
     long_lines: u32,
     end: Option<EndReason>,
+    /// No command is served any more.
+    last_orders: Option<EndReason>,
 }
 
 /// What the configuration and the connection say that the machine needs.
@@ -151,6 +153,7 @@ impl Machine {
             unknown_commands: 0,
             long_lines: 0,
             end: None,
+            last_orders: None,
         };
         if mode == Mode::Explicit {
             machine.push(Action::Reply(Reply::Ok(Success::Greeting)));
@@ -175,8 +178,12 @@ impl Machine {
             Input::Done(outcome) => self.finish(outcome),
             Input::Opened(opening) => self.opened(opening),
             Input::End(reason) => self.end_now(reason),
+            Input::Banned(words) => self.end_with(EndReason::Banned, Reply::Banned(words)),
             Input::EndWhenIdle(reason) => {
                 self.end.get_or_insert(reason);
+            }
+            Input::EndAtCommand(reason) => {
+                self.last_orders.get_or_insert(reason);
             }
         }
     }
@@ -252,11 +259,25 @@ impl Machine {
 
     /// Runs one command, or answers what is none.
     fn execute(&mut self, queued: Queued) {
+        if let Some(reason) = self.last_orders.filter(|_| !matches!(queued, Queued::Command(Command::Quit))) {
+            return self.too_late(queued, reason);
+        }
         match queued {
             Queued::Command(command) => self.command(command),
             Queued::Fault(fault) => self.fault(fault),
             Queued::TooLong => self.too_long(),
         }
+    }
+
+    /// A command after last orders: 421 is its final reply.
+    fn too_late(&mut self, queued: Queued, reason: EndReason) {
+        self.verb = match queued {
+            Queued::Command(command) => Some(dispatch::verb_of(&command)),
+            Queued::Fault(fault) => fault.verb(),
+            Queued::TooLong => None,
+        };
+        self.answer(Reply::End(reason));
+        self.close(CloseCause::Ended(reason));
     }
 
     /// TLS is up: the greeting now if it came first; else everything said in clear text is forgotten.
@@ -280,11 +301,14 @@ impl Machine {
 
     /// 421 and close. The reply is the final one of the command that runs, if any. Within a handshake nothing can be said.
     fn end_now(&mut self, reason: EndReason) {
+        self.end_with(reason, Reply::End(reason));
+    }
+
+    fn end_with(&mut self, reason: EndReason, reply: Reply) {
         if self.transferring() {
             self.push(Action::AbortTransfer);
         }
         if self.stage != Stage::Handshake {
-            let reply = Reply::End(reason);
             if self.pending.is_some() { self.answer(reply) } else { self.push(Action::Reply(reply)) }
         }
         self.close(CloseCause::Ended(reason));

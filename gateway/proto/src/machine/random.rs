@@ -232,6 +232,9 @@ impl Session {
         if self.dice.below(2) == 0 {
             return self.machine.input(Input::EndWhenIdle(EndReason::SessionMax));
         }
+        if self.dice.below(200) == 0 {
+            return self.machine.input(Input::EndAtCommand(EndReason::Shutdown));
+        }
         // A command that has begun and waits for its job must be answered by the 421.
         self.machine.input(Input::End(EndReason::Shutdown));
         while self.poll_one() {}

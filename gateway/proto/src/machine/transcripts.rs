@@ -91,6 +91,7 @@ impl Run {
             "login" => self.log_in(words.get(1).copied().unwrap_or("all")),
             "closed" => self.action(&format!("close {}", words[1])),
             "end" => self.machine.input(Input::End(end_reason(words[1]))),
+            "last-orders" => self.machine.input(Input::EndAtCommand(end_reason(words[1]))),
             "end-when-idle" => self.machine.input(Input::EndWhenIdle(end_reason(words[1]))),
             "bare" => {}
             _ => panic!("{}: unknown directive", self.place),

@@ -40,7 +40,7 @@ impl Drop for Scratch {
 }
 
 fn keys(byte: u8) -> Keys {
-    let ring = Arc::new(Keyring::new(&Secrets::new(&[&[byte; 32]]).unwrap()));
+    let ring = Keyring::new(&Secrets::new(&[&[byte; 32]]).unwrap());
     Arc::new(move || ring.clone())
 }
 

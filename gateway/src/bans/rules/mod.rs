@@ -108,7 +108,7 @@ pub struct Increment {
 }
 
 /// One rule's counters, for `GET /bans/counters`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Counter {
     /// Its event.
     pub event: &'static str,

@@ -1,0 +1,252 @@
+//! The closed sets that events speak in: listeners, outcomes, reasons. Every one of them may become a label.
+//!
+//! Gets: nothing. Gives: enums without text, each variant with what it stands for.
+//! Never: a value that a client can choose.
+
+use ftps_proto::machine::io::{CloseCause, DataRefusal, FileError};
+
+/// A listener, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Listener {
+    Explicit,
+    Implicit,
+    Data,
+}
+
+/// Why a connection did not become a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefuseReason {
+    /// `listen.allow_from` does not name its network.
+    NotAllowed,
+    /// `limits.sessions`, `limits.sessions_per_ip` or the early random drop.
+    Limit,
+    /// The node drains.
+    Draining,
+    /// Its address is banned.
+    Banned,
+}
+
+/// What is wrong with a header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyTrouble {
+    /// `listen.proxy_protocol_from` names the peer, and no header came.
+    Missing,
+    /// It is none as the protocol has them.
+    Malformed,
+    /// Longer than 4 KiB.
+    TooLong,
+    /// It was not whole within 5 s.
+    Timeout,
+    /// The connection ended within it.
+    Closed,
+    /// Too many headers are awaited already.
+    TooMany,
+    /// A header from a peer that `listen.proxy_protocol_from` does not name.
+    NotListed,
+}
+
+/// Control or data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Channel {
+    Control,
+    Data,
+}
+
+/// A TLS protocol version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+/// How a handshake came to its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resumed {
+    /// Not resumed.
+    Full,
+    /// By a ticket (TLS 1.2 or 1.3).
+    Ticket,
+    /// By a TLS 1.2 session ID.
+    SessionId,
+}
+
+/// Why a handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HandshakeFailure {
+    /// The first bytes are no TLS record.
+    NotTls,
+    /// No common version, cipher suite, group or signature scheme.
+    NoCommonParameters,
+    /// An application protocol other than `ftp` was asked for (ALPACA).
+    Alpn,
+    /// The client refused our certificate.
+    CertificateRefused,
+    /// The client's certificate was missing or refused.
+    ClientCertificate,
+    /// The connection ended in the middle.
+    Closed,
+    /// It took longer than its deadline.
+    Timeout,
+    /// Anything else.
+    Other,
+}
+
+/// How a user logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum LoginMethod {
+    Password,
+    Certificate,
+    Anonymous,
+}
+
+/// What was the case when a login was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum LoginFault {
+    UnknownUser,
+    WrongPassword,
+    EmptyPassword,
+    Disabled,
+    Expired,
+    WrongNetwork,
+    CertificateMissing,
+    Banned,
+    Limit,
+    QueueFull,
+    HomeUnavailable,
+}
+
+/// What became of an incoming data connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DataOutcome {
+    /// Delivered to a session of this node.
+    Local,
+    /// Delivered to a session by its lease, without proof.
+    Leased,
+    /// Its ticket or session ID belongs to a session that waits for nothing here.
+    NotWaiting,
+    /// No proof, and nobody leases this port to its address.
+    NoOwner,
+    /// No ClientHello in time, or something else.
+    NoHello,
+    /// Closed or reset without a byte: somebody looked whether we listen.
+    Probe,
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Direction {
+    Upload,
+    Download,
+    List,
+}
+
+/// How a transfer ended, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum TransferResult {
+    Complete,
+    Failed(FileError),
+    NoConnection(DataRefusal),
+    Broken,
+    Stalled,
+    Aborted,
+}
+
+/// How a client ended its side of the data connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StreamEnd {
+    /// With close_notify, as RFC 8446 §6.1 demands.
+    CloseNotify,
+    /// With a bare FIN that `upload_end: auto` accepted.
+    Fin,
+    /// Not at all, or not looked at (downloads).
+    Open,
+}
+
+/// A limit that was reached; the names are those of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Limit {
+    Sessions,
+    SessionsPerIp,
+    SessionsPerUser,
+    LoginsPerMinutePerIp,
+    LoginTimeout,
+    IdleTimeout,
+    StallTimeout,
+    DataTimeout,
+    WriteTimeout,
+    SessionMax,
+    Line,
+    PasswordJobs,
+    BandwidthPerSession,
+    BandwidthPerUser,
+}
+
+/// Whom a ban is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum BanKind {
+    Host,
+    Network,
+    User,
+    UserAtHost,
+    Class,
+    Certificate,
+}
+
+/// Where a banned client was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BanStage {
+    /// At the door, by its address.
+    Accept,
+    /// At its login.
+    Login,
+    /// With a data connection.
+    Data,
+}
+
+/// Who made a ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BanSource {
+    /// A person, through the API.
+    Admin,
+    /// A rule.
+    Rule,
+}
+
+/// What can be read again without a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Reloadable {
+    Config,
+    Users,
+    Certificates,
+}
+
+/// Why a session ended: exactly one for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The session machine closed it.
+    Machine(CloseCause),
+    /// The client closed its connection without QUIT.
+    ClientClosed,
+    /// The connection ended without a byte from the client, or was a balancer's own: a health check.
+    Probe,
+    /// The connection was reset or broke.
+    ConnectionLost,
+    /// The TLS handshake on the control connection failed.
+    HandshakeFailed,
+    /// A reply was not read within `limits.write_timeout`.
+    WriteTimeout,
+    /// A panic.
+    Panicked,
+    /// The node's deadline for draining passed.
+    Cut,
+}
