@@ -343,7 +343,11 @@ impl Book {
             Target::Network(IpNet::V6(net)) => drop(self.six.set(half(net.addr()), net.prefix_len(), next)),
             named => {
                 if let Some((names, name)) = self.names_of(named) {
-                    if next == NONE { names.remove(name) } else { names.insert(name.into(), next) };
+                    if next == NONE {
+                        names.remove(name)
+                    } else {
+                        names.insert(name.into(), next)
+                    };
                 }
             }
         }

@@ -147,7 +147,12 @@ fn merging_is_commutative_associative_and_idempotent() {
         assert_eq!((visible(first), learned.digests()), (visible(second), third.digests()));
         for address in ["203.0.113.7", "203.0.113.8", "2001:db8::2"] {
             let of = |book: &Book| book.of_address(ip(address), 100).is_some();
-            assert_eq!(of(first), visible(first).values().flatten().any(|ban| matches!(&ban.target, Target::Network(net) if net.contains(&ip(address)) || net.contains(&ip("2001:db8::")) && address.contains(':'))));
+            assert_eq!(
+                of(first),
+                visible(first).values().flatten().any(
+                    |ban| matches!(&ban.target, Target::Network(net) if net.contains(&ip(address)) || net.contains(&ip("2001:db8::")) && address.contains(':'))
+                )
+            );
             assert_eq!(of(first), of(&learned));
         }
     }

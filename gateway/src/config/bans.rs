@@ -86,7 +86,11 @@ fn user(node: &Node) -> Checked<String> {
 /// `bans.classes`: names of networks.
 pub(super) fn classes(node: &Node) -> Checked<Vec<(String, Vec<IpNet>)>> {
     let Value::Map(entries) = &node.value else {
-        return if node.value == Value::Broken { Err(Vec::new()) } else { Err(vec![Wrong::at(node.line, "is not a mapping; write { partners: [\"198.51.100.0/24\"] }, or {}")]) };
+        return if node.value == Value::Broken {
+            Err(Vec::new())
+        } else {
+            Err(vec![Wrong::at(node.line, "is not a mapping; write { partners: [\"198.51.100.0/24\"] }, or {}")])
+        };
     };
     let (entries, mut wrongs) = forms::unique(entries);
     let mut classes = Vec::new();

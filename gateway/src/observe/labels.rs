@@ -7,8 +7,8 @@ use ftps_proto::machine::io::{CloseCause, DataRefusal, EndReason, FileError, Log
 use ftps_proto::verbs::Verb;
 
 use super::event::{
-    BanKind, BanSource, BanStage, Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble,
-    RefuseReason, Reloadable, Resumed, StreamEnd, TlsVersion,
+    BanKind, BanSource, BanStage, Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod,
+    ProxyTrouble, RefuseReason, Reloadable, Resumed, StreamEnd, TlsVersion,
 };
 
 /// A value of a closed set.

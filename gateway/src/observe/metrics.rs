@@ -11,8 +11,8 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::Sink;
 use super::event::{
-    BanKind, BanSource, BanStage, Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble,
-    RefuseReason, Reloadable, Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
+    BanKind, BanSource, BanStage, Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod,
+    ProxyTrouble, RefuseReason, Reloadable, Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
 };
 use super::family::{Family, Maker};
 use super::process::Process;

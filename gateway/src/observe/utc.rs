@@ -25,7 +25,8 @@ impl Utc {
     pub fn parse(text: &str) -> Option<Self> {
         let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
         let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
-        let numbers = |text: &str, by: char| text.split(by).map(|part| if part.len() <= 4 { part.parse::<u64>().ok() } else { None }).collect::<Option<Vec<_>>>();
+        let numbers =
+            |text: &str, by: char| text.split(by).map(|part| if part.len() <= 4 { part.parse::<u64>().ok() } else { None }).collect::<Option<Vec<_>>>();
         let ([year, month, day], [hour, minute, second]) = (<[u64; 3]>::try_from(numbers(date, '-')?).ok()?, <[u64; 3]>::try_from(numbers(clock, ':')?).ok()?);
         let possible = year >= 1970 && (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
         let millis = format!("{:0<3}", fraction.get(..fraction.len().min(3))?).parse::<u64>().ok()?;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ftps_proto::machine::io::{Action, CloseCause, EndReason, Input};
 use ftps_proto::machine::{Machine, Mode, Rules};
-use ftps_proto::reply::{Reply, Words};
 use ftps_proto::proxy;
+use ftps_proto::reply::{Reply, Words};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 

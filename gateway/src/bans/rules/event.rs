@@ -87,7 +87,9 @@ impl RuleEvent {
         let root = (user == Some(ROOT)).then_some(RootLogin);
         let one = |one| [Some(one), None, None];
         match event {
-            Event::LoginRefused { refusal: LoginRefusal::Incorrect, why } => [Some(LoginFailed), (*why == LoginFault::EmptyPassword).then_some(EmptyPassword), root],
+            Event::LoginRefused { refusal: LoginRefusal::Incorrect, why } => {
+                [Some(LoginFailed), (*why == LoginFault::EmptyPassword).then_some(EmptyPassword), root]
+            }
             Event::LoggedIn { .. } => [Some(LoginRate), root, None],
             Event::Accepted { listener: Listener::Explicit | Listener::Implicit } => one(ClientConnectRate),
             Event::LimitHit { limit } => match limit {

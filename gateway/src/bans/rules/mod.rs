@@ -262,7 +262,12 @@ impl Rules {
             target: target.clone(),
             term: counting.term(target),
             reason: event.name(),
-            evidence: format!("{sum} × {} within {} s, {place}{}", event.name(), within.as_secs_f64(), if hidden { "; the address stands for many clients" } else { "" }),
+            evidence: format!(
+                "{sum} × {} within {} s, {place}{}",
+                event.name(),
+                within.as_secs_f64(),
+                if hidden { "; the address stands for many clients" } else { "" }
+            ),
             message: message.clone(),
             dry_run: *dry_run || hidden,
         });

@@ -136,7 +136,17 @@ fn bans_of_one_who_comes_again_grow_to_their_maximum() {
         let empty: Arc<str> = "".into();
         let (author, evidence, message) = (empty.clone(), empty.clone(), empty);
         let ends = trip.term.end(created);
-        rules.note(&Ban { id: BanId::now(), target: trip.target, source: BanSource::Rule, reason: trip.reason.into(), author, evidence, message, created, ends });
+        rules.note(&Ban {
+            id: BanId::now(),
+            target: trip.target,
+            source: BanSource::Rule,
+            reason: trip.reason.into(),
+            author,
+            evidence,
+            message,
+            created,
+            ends,
+        });
         created = ends + 1;
     }
     assert_eq!(hours, [1, 3, 9, 24, 24]);
