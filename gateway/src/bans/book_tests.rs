@@ -92,7 +92,7 @@ fn several_bans_of_one_target_are_one_after_the_other() {
     assert!(book.merge(&Change::Unban { id: third.id, until: 300 }, 10));
     assert_eq!(book.of_address(ip("203.0.113.7"), 150).unwrap().id, second.id);
     assert_eq!(book.sweep(150, 10), 1);
-    assert_eq!(book.about(&target), [second.clone()]);
+    assert_eq!(book.about(&target), std::slice::from_ref(&second));
     assert!(book.merge(&Change::Unban { id: second.id, until: 200 }, 10));
     assert!(book.of_address(ip("203.0.113.7"), 10).is_none() && book.about(&target).is_empty());
     assert_eq!(book.counts(), Counts { admin: 0, rule: 0, removed: 2, dropped: 0 });

@@ -230,7 +230,8 @@ impl Snapshot {
             }
             file.write_all(&frames)?;
             size += frames.len() as u64;
-            (frames.clear(), changes.clear());
+            frames.clear();
+            changes.clear();
         }
         file.sync_all()?;
         std::fs::rename(new, path)?;
