@@ -8,6 +8,7 @@ mod kit;
 
 mod cluster {
     mod balancer;
+    mod bans;
     mod nodes;
     mod proxy;
 }

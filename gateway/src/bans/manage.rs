@@ -221,7 +221,7 @@ impl Bans {
 
     /// All bans as JSON, one a line, in parts so that nobody at the door waits.
     pub fn export(&self) -> impl Iterator<Item = String> + '_ {
-        (0..super::book::BUCKETS).map(|bucket| {
+        (0..super::parts::BUCKETS).map(|bucket| {
             let content = read(&self.0.book).content(bucket);
             let bans = content.iter().filter_map(|change| if let Change::Ban(ban) = change { Some(View::of(ban)) } else { None });
             bans.filter_map(|view| serde_json::to_string(&view).ok()).fold(String::new(), |lines, line| lines + &line + "\n")

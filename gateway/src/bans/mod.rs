@@ -7,6 +7,7 @@ mod ban;
 mod book;
 mod journal;
 mod manage;
+mod parts;
 mod prefixes;
 pub mod rules;
 mod settings;
@@ -26,9 +27,10 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 pub use ban::{Ban, Change, NEVER, Term};
-pub use book::{Book, Counts, Who};
+pub use book::{Book, Who};
 pub use journal::Keys;
 pub use manage::{Added, Entry, Filter, Imported, Page, Refused, Removed};
+pub use parts::Counts;
 pub use rules::{Escalate, Rule, Rules, Scope, event::RuleEvent};
 pub use settings::Config;
 pub use target::{Target, TargetError, certificate_names, is_class};
@@ -173,7 +175,9 @@ impl Bans {
         let ban = book.of(&Who { classes: &classes, ..*who }, now)?.clone();
         drop(book);
         let spared = who.ip.is_some_and(|ip| self.spares(ip)) || who.user.is_some_and(|user| settings.spares_user(user));
-        if spared {
+        // What a rule counted before it was known that the address stands for many.
+        let by_address = ban.source == BanSource::Rule && matches!(ban.target, Target::Network(_) | Target::UserAtHost(..));
+        if spared || (by_address && who.ip.is_some_and(|ip| (self.0.hidden)(ip))) {
             return None;
         }
         let class = match &ban.target {

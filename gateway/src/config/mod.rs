@@ -310,6 +310,28 @@ mod tests {
         compare("tests/broken-users", 20, |file| Problems::of(users_of(&[file.to_owned()]).1).expect("it is broken").to_string());
     }
 
+    fn bans() -> crate::bans::Config {
+        let seconds = Duration::from_secs;
+        crate::bans::Config {
+            rules: vec![crate::bans::Rule {
+                event: crate::bans::RuleEvent::LoginFailed,
+                count: 5,
+                within: seconds(600),
+                ban: crate::bans::Term::For(seconds(3_600)),
+                scope: crate::bans::Scope::Host,
+                message: None,
+                dry_run: false,
+                escalate: None,
+            }],
+            never_networks: vec![],
+            never_users: vec![],
+            classes: vec![],
+            message: "You are banned".into(),
+            implicit_reply: false,
+            max_automatic: 1_000_000,
+        }
+    }
+
     #[test]
     fn defaults_are_those_of_the_reference() {
         let seconds = Duration::from_secs;
@@ -358,24 +380,7 @@ mod tests {
                 bandwidth_per_session: None,
                 bandwidth_per_user: None,
             },
-            bans: crate::bans::Config {
-                rules: vec![crate::bans::Rule {
-                    event: crate::bans::RuleEvent::LoginFailed,
-                    count: 5,
-                    within: seconds(600),
-                    ban: crate::bans::Term::For(seconds(3_600)),
-                    scope: crate::bans::Scope::Host,
-                    message: None,
-                    dry_run: false,
-                    escalate: None,
-                }],
-                never_networks: vec![],
-                never_users: vec![],
-                classes: vec![],
-                message: "You are banned".into(),
-                implicit_reply: false,
-                max_automatic: 1_000_000,
-            },
+            bans: bans(),
             log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)], transfer_log: None },
             drain: Drain { delay: seconds(10), idle: seconds(10), timeout: seconds(300) },
         };

@@ -69,8 +69,9 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let metrics = Metrics::new(Build::default());
     let transfers = transfer_log(config)?;
     let rules = Rules::default();
-    let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(rules.clone()), Arc::new(LogSink::new(log.clone())), Arc::new(transfers.clone())]);
     let readiness = Readiness::new();
+    let log_sink = Arc::new(LogSink::new(log.clone()));
+    let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(rules.clone()), log_sink, Arc::new(transfers.clone()), Arc::new(readiness.clone())]);
     let latch = readiness.latch("listeners");
     users::begin(&plan, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
@@ -87,12 +88,9 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     if !plan.hash.is_empty() {
         note_self_signed(&house.tls, &readiness);
     }
-    let door = Arc::new(Admission::new(
-        config.conn.allow_from.clone(),
-        Balancers::new(config.conn.proxy_protocol_from.clone()),
-        house.bans.clone(),
-        house.limits.clone(),
-    ));
+    house.limits.set_proxies(&config.conn.proxy_protocol_from);
+    let balancers = Balancers::new(config.conn.proxy_protocol_from.clone());
+    let door = Arc::new(Admission::new(config.conn.allow_from.clone(), balancers, house.bans.clone(), house.limits.clone()));
     let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone());
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
     let ready = Ready {
@@ -131,6 +129,8 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, rules: Rule
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
     let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();
     let live = Live::default();
+    let limits = Limits::new(&config.limits, observer.clone());
+    let hides = limits.clone();
     let parts = bans::Parts {
         config: &config.bans,
         balancers: &config.conn.proxy_protocol_from,
@@ -140,12 +140,12 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, rules: Rule
         rules,
         live: live.clone(),
         observer: observer.clone(),
-        hidden: Box::new(|_| false),
+        hidden: Box::new(move |ip| hides.hides(ip)),
     };
     Ok(House {
         bans: Bans::open(parts).map_err(|error| Error::Fault(format!("cannot start the ban journal: {error}")))?,
         settings: ArcSwap::from_pointee(settings(config)),
-        limits: Limits::new(&config.limits, observer.clone()),
+        limits,
         live,
         login,
         storage,

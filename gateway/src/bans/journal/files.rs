@@ -16,7 +16,7 @@ use ftps_store::seal::{OVERHEAD, Purpose};
 use rustix::fs::{FlockOperation, flock};
 
 use super::super::ban::{self, Change};
-use super::super::book::BUCKETS;
+use super::super::parts::BUCKETS;
 use super::{Contents, Keys, State};
 
 pub(super) struct Files {
