@@ -9,6 +9,7 @@ mod kit;
 mod cluster {
     mod balancer;
     mod bans;
+    mod members;
     mod nodes;
     mod proxy;
 }

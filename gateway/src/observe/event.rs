@@ -11,6 +11,7 @@ use ftps_proto::verbs::Verb;
 
 pub use super::causes::*;
 use super::id::{BanId, SessionId, TransferId};
+use super::peers::PeerEvent;
 
 /// Whom an event is about. Everything may be missing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -245,6 +246,8 @@ pub enum Event<'a> {
         /// Since it was made there, as far as the clocks agree.
         took: Duration,
     },
+    /// Something between nodes.
+    Peer(PeerEvent<'a>),
     /// A panic ended a task; the session was closed.
     Panicked,
 }

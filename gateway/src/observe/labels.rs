@@ -303,6 +303,7 @@ impl Event<'_> {
             Self::Unbanned { .. } => "unbanned",
             Self::BanRefused { .. } => "ban_refused",
             Self::BanArrived { .. } => "ban_arrived",
+            Self::Peer(peer) => peer.name(),
             Self::Panicked => "panicked",
         }
     }

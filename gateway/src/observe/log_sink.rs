@@ -92,6 +92,10 @@ fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
         Event::Unbanned { .. } => (Info, "bans", "bans removed"),
         Event::BanRefused { .. } => (Info, "bans", "a banned client was refused"),
         Event::BanArrived { .. } => (Debug, "bans", "a ban came from another node"),
+        Event::Peer(peer) => {
+            let (level, message) = peer.words();
+            (level, "cluster", message)
+        }
         Event::Panicked => (Error, "node", "a task panicked; its session is closed"),
     }
 }
@@ -109,6 +113,7 @@ fn storage_level(trouble: Trouble) -> LogLevel {
 fn fields(line: &mut Line, event: &Event<'_>) {
     match *event {
         Event::Ready | Event::Draining | Event::Panicked => {}
+        Event::Peer(ref peer) => peer.fields(line),
         Event::Accepted { listener } | Event::Probed { listener } => line.text("listener", listener.label()),
         Event::ProxyRefused { listener, trouble } => line.texts(&[("listener", listener.label()), ("reason", trouble.label())]),
         Event::PrivateAnnounced { ip, .. } => line.shown("address", ip),

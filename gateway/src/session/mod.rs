@@ -24,6 +24,7 @@ use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
 use crate::auth::{CertificateIdentity, Login};
 use crate::bans::Bans;
+use crate::cluster::Cluster;
 use crate::data::Spenders;
 use crate::data::announce::Announcer;
 use crate::data::channel::{Channel, Setup};
@@ -50,6 +51,8 @@ pub struct House {
     pub limits: Limits,
     /// Who is here.
     pub live: Live,
+    /// The other nodes.
+    pub cluster: Cluster,
     /// Users and passwords.
     pub login: Login,
     /// Files.
