@@ -12,4 +12,5 @@ mod cluster {
     mod members;
     mod nodes;
     mod proxy;
+    mod spread;
 }

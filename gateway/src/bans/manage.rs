@@ -282,11 +282,26 @@ impl Bans {
         }
     }
 
-    /// Brings changes that this node has taken to disk and to the others; gives how far they came, and the sessions that others ended.
-    async fn share(&self, changes: Vec<Change>, _wait: Duration) -> (Propagation, usize) {
-        let written = self.0.journal.append(changes).await;
-        let unwritten = if written { Vec::new() } else { vec!["this node".to_owned()] };
-        (Propagation { acknowledged: 1, nodes: 1, silent: Vec::new(), state: Spread::Everywhere, unwritten, stored: None }, 0)
+    /// Brings changes that this node has taken to its disk, to the others and into the store; gives how far they came, and the sessions that others ended.
+    async fn share(&self, changes: Vec<Change>, wait: Duration) -> (Propagation, usize) {
+        let me = self.0.cluster.me().name;
+        let (bans, changes) = (self.clone(), Arc::new(changes));
+        let stored = changes.clone();
+        // The store is written whether or not somebody waits for it so long.
+        let store = tokio::spawn(async move { bans.store(&stored).await });
+        let store = async { tokio::time::timeout(wait, store).await.is_ok_and(|stored| stored.unwrap_or(false)) };
+        let (written, told, stored) = tokio::join!(self.0.journal.append(changes.to_vec()), self.tell(&changes, wait), store);
+        let networked = self.0.vault.as_ref().is_some_and(|vault| vault.capabilities().networked);
+        let state = match (told.silent.is_empty(), told.applied) {
+            // With a store there may be nodes that this one has never met.
+            (true, 0) if networked && !stored => Spread::LocalOnly,
+            (true, _) => Spread::Everywhere,
+            (false, 0) if !stored => Spread::LocalOnly,
+            (false, _) => Spread::Pending,
+        };
+        let unwritten = told.unwritten.into_iter().chain((!written).then_some(me)).collect();
+        let (acknowledged, nodes) = (told.applied + 1, told.asked + 1);
+        (Propagation { acknowledged, nodes, silent: told.silent, state, unwritten, stored: networked.then_some(stored) }, told.ended)
     }
 }
 

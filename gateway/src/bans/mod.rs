@@ -5,28 +5,32 @@
 
 mod ban;
 mod book;
+mod copy;
 mod journal;
 mod manage;
 mod parts;
+mod peers;
 mod prefixes;
 pub mod rules;
 mod settings;
 mod target;
 mod view;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use ftps_proto::machine::io::EndReason;
 use ftps_proto::reply::Words;
+use ftps_store::vault::Vault;
 use ipnet::IpNet;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
-pub use ban::{Ban, Change, NEVER, Term};
+pub use ban::{Ban, Change, Decoded, NEVER, Term, decode, encode};
 pub use book::{Book, Who};
 pub use journal::Keys;
 pub use manage::{Added, Entry, Filter, Imported, Page, Refused, Removed};
@@ -37,11 +41,13 @@ pub use target::{Target, TargetError, certificate_names, is_class};
 pub use view::{Propagation, Request, Spread, View, kind, source};
 
 use self::journal::Journal;
+use self::peers::Lost;
 use self::rules::{House, Trip};
 use self::settings::Settings;
+use crate::cluster::Cluster;
 use crate::live::{self, Live};
 use crate::observe::event::{BanSource, BanStage, Listener};
-use crate::observe::id::BanId;
+use crate::observe::id::{BanId, Incarnation};
 use crate::observe::{Event, Observer, Subject};
 
 /// The bans of a node. Cheap to clone.
@@ -59,9 +65,17 @@ struct Shared {
     journal: Journal,
     live: Live,
     observer: Observer,
+    cluster: Cluster,
+    /// The second copy; `None`: no other process could read it.
+    vault: Option<Vault>,
+    lost: Mutex<Lost>,
+    /// Members with whom books are being compared.
+    mending: Mutex<HashSet<Incarnation>>,
+    /// Somebody did not answer: compare soon.
+    compare_now: Notify,
     /// What was made without anybody waiting for it.
     outbox: mpsc::Sender<Change>,
-    inbox: std::sync::Mutex<Option<mpsc::Receiver<Change>>>,
+    inbox: Mutex<Option<mpsc::Receiver<Change>>>,
 }
 
 /// Says whether an address stands for many clients.
@@ -83,6 +97,10 @@ pub struct Parts<'a> {
     pub rules: Rules,
     /// Who is here.
     pub live: Live,
+    /// The other nodes.
+    pub cluster: Cluster,
+    /// The store of bans.
+    pub vault: Option<Vault>,
     /// Where events go.
     pub observer: Observer,
     /// Whether an address stands for many clients.
@@ -124,8 +142,13 @@ impl Bans {
             journal,
             live: parts.live,
             observer: parts.observer,
+            cluster: parts.cluster,
+            vault: parts.vault.filter(|vault| vault.capabilities().shared),
+            lost: Mutex::default(),
+            mending: Mutex::default(),
+            compare_now: Notify::new(),
             outbox,
-            inbox: std::sync::Mutex::new(Some(inbox)),
+            inbox: Mutex::new(Some(inbox)),
         });
         // The threads and sinks hold it weakly: they are older than it and live on when it is gone.
         let weak = Arc::downgrade(&shared);
@@ -221,8 +244,23 @@ impl Bans {
         self.0.peers.store(Arc::new(peers.into_iter().map(|ip| ip.to_canonical()).collect()));
     }
 
-    /// What goes on by itself: bans that end, bans of rules that are written down and told. Runs until its task ends; the first call only.
+    /// Learns what store and peers know, at most `most`: before the first client comes.
+    pub async fn fill(&self, most: Duration) {
+        let filled = async { tokio::join!(self.read_copy(), self.learn()) };
+        match tokio::time::timeout(most, filled).await {
+            Ok((true, ())) => {}
+            Ok((false, ())) => tracing::warn!("the store is away: bans are those of this node's journal and of its peers"),
+            Err(_) => tracing::warn!("not all peers have told their bans in time: those that are missing come while the node serves"),
+        }
+    }
+
+    /// What goes on by itself. Runs until its task ends; the first call only.
     pub async fn run(&self) {
+        tokio::join!(self.keep(), self.compare(), self.tell_counts(), self.follow_copy());
+    }
+
+    /// Forgets bans that have ended; writes bans of rules down and tells them.
+    async fn keep(&self) {
         let inbox = self.0.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut inbox) = inbox else { return };
         let mut often = interval(SWEEP);
@@ -234,7 +272,10 @@ impl Bans {
                     while changes.len() < TOGETHER && let Ok(more) = inbox.try_recv() {
                         changes.push(more);
                     }
-                    self.0.journal.note(changes);
+                    self.0.journal.note(changes.clone());
+                    let bans = self.clone();
+                    // Side by side with the next ones: a silent peer holds up nobody.
+                    tokio::spawn(async move { tokio::join!(bans.tell(&changes, TELLING), bans.store(&changes)) });
                 }
                 _ = often.tick() => while self.0.book().sweep(unix_now(), SWEPT) == SWEPT {},
             }
@@ -279,6 +320,10 @@ impl Bans {
 }
 
 impl Shared {
+    fn lost(&self) -> MutexGuard<'_, Lost> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn book(&self) -> RwLockWriteGuard<'_, Book> {
         self.book.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -355,6 +400,8 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(NEVER - 1))
 }
 
+/// How long peers have to take bans of rules.
+const TELLING: Duration = Duration::from_secs(2);
 /// How often bans that have ended are forgotten.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Bans forgotten, and taken in, under one lock: nobody at the door waits longer.
