@@ -60,10 +60,17 @@ fn main() {
             decode(batch).changes.iter().for_each(|change| _ = book.merge(change, 1));
         }
     });
-    println!("{:?}; resident {} MiB (with the {} MiB of bytes; {before} MiB when there were changes only)", book.counts(), resident(), batches.iter().map(Vec::len).sum::<usize>() >> 20);
+    println!(
+        "{:?}; resident {} MiB (with the {} MiB of bytes; {before} MiB when there were changes only)",
+        book.counts(),
+        resident(),
+        batches.iter().map(Vec::len).sum::<usize>() >> 20
+    );
     for (what, within) in [("a look-up that finds nothing or a network", false), ("a look-up of a banned host", true)] {
-        let known: Vec<IpAddr> = book.bans().filter_map(|ban| if let Target::Network(net) = &ban.target { Some(net.addr()) } else { None }).take(1_000_000).collect();
-        let addresses: Vec<IpAddr> = (0..1_000_000).map(|number| if within { known[(number * 7919) % known.len()] } else { IpAddr::V4(Ipv4Addr::from_bits(random.next())) }).collect();
+        let known: Vec<IpAddr> =
+            book.bans().filter_map(|ban| if let Target::Network(net) = &ban.target { Some(net.addr()) } else { None }).take(1_000_000).collect();
+        let addresses: Vec<IpAddr> =
+            (0..1_000_000).map(|number| if within { known[(number * 7919) % known.len()] } else { IpAddr::V4(Ipv4Addr::from_bits(random.next())) }).collect();
         let mut slowest = Duration::ZERO;
         timed(what, 1_000_000, || {
             for part in addresses.chunks(1000) {

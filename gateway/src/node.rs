@@ -7,6 +7,7 @@ mod build;
 mod descriptors;
 mod drain;
 mod reload;
+mod stores;
 mod users;
 mod watch;
 
@@ -104,7 +105,7 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     let ready = built.ready.clone();
     let stop = Stop::default();
     let reloader = source.map(|(file, marks)| reload::Reloader::new(file, marks, &built));
-    start(&built.house, built.listeners, &built.door, &stop);
+    stop.tasks.spawn(keep_stores(built.common.stores.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
     stop.tasks.spawn(maintain(built.house.clone(), built.metrics.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
     if let (Some(reloader), Some(hangups)) = (reloader, hangups) {
         stop.tasks.spawn(reloader.run(hangups, stop.all.clone()));
@@ -113,10 +114,13 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
         stop.admin.spawn(built.house.cluster.clone().run(peers.listener, peers.handlers, stop.admin_ends.clone()));
     }
     stop.admin.spawn(serve_admin(built.admin, built.admin_state.clone(), stop.admin_ends.clone()));
+    // Peers and probes are served already; clients only when it is known who is banned.
+    built.house.bans.fill(FILL).await;
+    start(&built.house, built.listeners, &built.door, &stop);
     built.latch.release();
     built.house.observer.event(Subject::default(), &Event::Ready);
     let (explicit, implicit, data_ports) = (&ready.explicit, &ready.implicit, &ready.data_ports);
-    built.log.ready(&log::Ready { node: &built.name, explicit, implicit, admin: ready.admin, metrics: ready.metrics, peer: ready.peer, data_ports });
+    built.log.ready(&log::Ready { node: &built.common.name, explicit, implicit, admin: ready.admin, metrics: ready.metrics, peer: ready.peer, data_ports });
     if let Some(banner) = banner {
         built.log.say(&banner(&ready, &built.fingerprint));
     }
@@ -184,6 +188,11 @@ async fn serve_admin(listeners: (tokio::net::TcpListener, Option<tokio::net::Tcp
     tokio::join!(admin::serve(api, state.clone(), ends.clone()), metrics);
 }
 
+/// Learns what other nodes cleared, and says how the stores are.
+async fn keep_stores(stores: stores::Stores, readiness: crate::observe::Readiness, stop: CancellationToken) {
+    stop.run_until_cancelled(stores.keep(&readiness)).await;
+}
+
 /// What has to be done now and then: ticket keys, names to announce, left-over uploads.
 async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, readiness: Readiness, stop: CancellationToken) {
     let announcer = house.data.announcer.clone();
@@ -223,5 +232,7 @@ fn every(period: Duration) -> tokio::time::Interval {
 
 const UNREACHABLE: &str = "PASV told a public client a private address, which it will hardly reach; write the public one in data.public_address";
 
+/// How long a start waits for the bans of store and peers.
+const FILL: Duration = Duration::from_secs(15);
 /// For tasks that were cut to be dropped; they wait for nothing any more.
 const CUT: Duration = Duration::from_millis(100);

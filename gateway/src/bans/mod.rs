@@ -89,8 +89,10 @@ pub struct Parts<'a> {
     pub balancers: &'a [IpNet],
     /// The classes of the users files.
     pub classes: &'a [String],
-    /// `node.state_dir`, and what seals the journal there.
-    pub journal: Option<(&'a Path, Keys)>,
+    /// `node.state_dir`.
+    pub directory: &'a Path,
+    /// What seals the journal there.
+    pub keys: Keys,
     /// `node.name`.
     pub name: &'a str,
     /// The sink that was given to the observer.
@@ -100,7 +102,7 @@ pub struct Parts<'a> {
     /// The other nodes.
     pub cluster: Cluster,
     /// The store of bans.
-    pub vault: Option<Vault>,
+    pub vault: Vault,
     /// Where events go.
     pub observer: Observer,
     /// Whether an address stands for many clients.
@@ -123,13 +125,7 @@ impl Bans {
     /// The system gives no thread for it. A journal that cannot be read or written is no error: it is said, and counted.
     pub fn open(parts: Parts<'_>) -> std::io::Result<Self> {
         let (mut book, now) = (Book::new(parts.config.max_automatic), unix_now());
-        let (journal, writer) = match parts.journal {
-            Some((directory, keys)) => {
-                let (journal, writer) = Journal::open(directory, parts.name, keys, |change| _ = book.merge(&change, now));
-                (journal, Some(writer))
-            }
-            None => (Journal::absent(), None),
-        };
+        let (journal, writer) = Journal::open(parts.directory, parts.name, parts.keys, |change| _ = book.merge(&change, now));
         let settings = Settings::new(parts.config, parts.balancers, parts.classes);
         let (outbox, inbox) = mpsc::channel(OUTBOX);
         parts.rules.set(&parts.config.rules);
@@ -143,7 +139,7 @@ impl Bans {
             live: parts.live,
             observer: parts.observer,
             cluster: parts.cluster,
-            vault: parts.vault.filter(|vault| vault.capabilities().shared),
+            vault: Some(parts.vault).filter(|vault| vault.capabilities().shared),
             lost: Mutex::default(),
             mending: Mutex::default(),
             compare_now: Notify::new(),
@@ -153,7 +149,7 @@ impl Bans {
         // The threads and sinks hold it weakly: they are older than it and live on when it is gone.
         let weak = Arc::downgrade(&shared);
         let contents = Arc::new(move |bucket| weak.upgrade().map(|shared| read(&shared.book).content(bucket)).unwrap_or_default());
-        writer.map(|writer| writer.start(contents)).transpose()?;
+        writer.start(contents)?;
         shared.rules.live_in(Arc::new(Weak(Arc::downgrade(&shared))));
         Ok(Self(shared))
     }

@@ -146,8 +146,12 @@ impl Bans {
                 _ = members.changed() => {}
                 () = self.0.compare_now.notified() => {}
             }
-            let live: HashMap<Incarnation, Member> =
-                members.borrow_and_update().iter().filter(|member| member.incarnation != cluster.incarnation()).map(|member| (member.incarnation, member.clone())).collect();
+            let live: HashMap<Incarnation, Member> = members
+                .borrow_and_update()
+                .iter()
+                .filter(|member| member.incarnation != cluster.incarnation())
+                .map(|member| (member.incarnation, member.clone()))
+                .collect();
             self.set_peers(live.values().map(|member| member.address.ip()).collect());
             let lost = {
                 let mut lost = self.0.lost();
@@ -329,7 +333,9 @@ fn differing(mine: &[u64], answer: &[u8]) -> Vec<usize> {
     for group in answer.chunks_exact(1 + IN_GROUP * 8) {
         let first = usize::from(group[0]) * IN_GROUP;
         let theirs = numbers(&group[1..]);
-        found.extend((first..first + IN_GROUP).zip(theirs).filter(|(bucket, digest)| mine.get(*bucket).is_some_and(|mine| mine != digest)).map(|(bucket, _)| bucket));
+        found.extend(
+            (first..first + IN_GROUP).zip(theirs).filter(|(bucket, digest)| mine.get(*bucket).is_some_and(|mine| mine != digest)).map(|(bucket, _)| bucket),
+        );
     }
     found
 }

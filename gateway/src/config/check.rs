@@ -13,7 +13,7 @@ use super::peers;
 use super::problem::{Checked, Wrong};
 use super::rules;
 use super::tree::{Entry, Node, Value, parse};
-use super::{Config, Drain, Marks};
+use super::{Config, Drain, Marks, Stores, stores};
 use crate::{admin, auth, bans, cluster, conn, data, limits, observe, storage, tls};
 
 /// Reads the keys of one document.
@@ -58,6 +58,7 @@ impl<'a> Reader<'a> {
             node_name: self.found("node.name", rules::node_name, super::host_name),
             conn: self.conn(),
             admin: self.admin(),
+            stores: self.stores(),
             cluster: self.cluster(),
             data: self.data(),
             tls: self.tls(),
@@ -111,6 +112,20 @@ impl<'a> Reader<'a> {
 
     fn admin(&mut self) -> admin::Config {
         admin::Config { admin: self.value("listen.admin", forms::address), metrics: self.value("listen.metrics", forms::address_or_null) }
+    }
+
+    fn stores(&mut self) -> Stores {
+        Stores {
+            state_dir: self.value("node.state_dir", forms::path),
+            url: self.value("store.url", stores::location),
+            tls: self.value("store.tls", stores::tls),
+            sessions: self.value("store.sessions", stores::location_or_null),
+            staples: self.value("store.staples", stores::location_or_null),
+            bans: self.value("store.bans", stores::location_or_null),
+            digests: self.value("store.digests", stores::location_or_null),
+            fallback: self.value("store.fallback", stores::fallback),
+            timeout: self.value("store.timeout", forms::duration(LONGEST)),
+        }
     }
 
     fn cluster(&mut self) -> cluster::Config {

@@ -107,6 +107,13 @@ pub const KEYS: &[Key] = &[
         meaning: "the name of this node in logs, metrics and temporary files",
     },
     key(
+        "node.state_dir",
+        "path",
+        "/dev/shm/ftps-gateway",
+        Restart,
+        "where this host keeps its own: shared memory, its key, journals; made with mode 0700, and refused when it is another user's",
+    ),
+    key(
         "listen.explicit",
         "list of IP:PORT",
         r#"["[::]:2121"]"#,
@@ -171,6 +178,24 @@ pub const KEYS: &[Key] = &[
     ),
     key("tls.session_lifetime", "duration", "30m", NewSessions, "how old a TLS session may be when a control connection resumes it"),
     key("tls.ticket_rotation", "duration", "1h", Now, "how often a new ticket key seals"),
+    key(
+        "store.url",
+        "URL",
+        r#""shm:?size=16MiB""#,
+        Restart,
+        "where the cluster shares what it knows: redis[s]://USER:PASSWORD@HOST:PORT/DB, unix:///PATH, redis[s]+sentinel://A,B/PRIMARY, redis[s]+cluster://A,B, \
+         memcached://A:PORT,B:PORT; shm: this host alone, memory: this process alone",
+    ),
+    key("store.tls", "mapping", "{}", Restart, "for rediss: URLs"),
+    key("store.tls.ca", "path or null", "null", Restart, "PEM file with the authorities of the store's certificate; null: those of this machine"),
+    key("store.tls.cert", "path or null", "null", Restart, "PEM file with this node's certificate for the store"),
+    key("store.tls.key", "path or null", "null", Restart, "PEM file with its key"),
+    key("store.sessions", "URL or null", "null", Restart, "a store of its own for TLS sessions and ticket keys; null: store.url"),
+    key("store.staples", "URL or null", "null", Restart, "the same for OCSP responses"),
+    key("store.bans", "URL or null", "null", Restart, "the same for bans"),
+    key("store.digests", "URL or null", "null", Restart, "the same for checksums"),
+    key("store.fallback", "URL", r#""shm:?size=16MiB""#, Restart, "what answers on this host while the store is away: shm: or memory:"),
+    key("store.timeout", "duration", "200ms", Restart, "how long a question to the store may take; then it counts as not there"),
     key("cluster.name", "name", "default", Restart, "tells clusters that share a secret or a store apart"),
     key(
         "cluster.secret_file",
@@ -350,7 +375,7 @@ mod tests {
             ("limits.active", "did you mean data.active?"),
             ("idle_timeout", "did you mean limits.idle_timeout?"),
             ("limits.bandwith_per_user", "did you mean limits.bandwidth_per_user?"),
-            ("digest.max", "remove it"),
+            ("hovercraft", "remove it"),
         ] {
             assert_eq!(advice(unknown), format!("unknown key; {meant}"));
         }

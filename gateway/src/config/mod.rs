@@ -16,6 +16,7 @@ mod problem;
 #[cfg(test)]
 mod reference;
 mod rules;
+mod stores;
 mod tree;
 mod users;
 
@@ -28,6 +29,7 @@ use sha2::{Digest, Sha256};
 
 pub use marks::Marks;
 pub use problem::{Problem, Problems};
+pub use stores::{StoreTls, Stores};
 pub use users::{load_users, skipped};
 
 use crate::data::PortSet;
@@ -46,6 +48,8 @@ pub struct Config {
     pub conn: conn::Config,
     /// `listen`, the HTTP part.
     pub admin: admin::Config,
+    /// `store`, and `node.state_dir`.
+    pub stores: Stores,
     /// `cluster`, and the port of peers.
     pub cluster: cluster::Config,
     /// `data`.
@@ -167,8 +171,8 @@ impl Config {
         let certificates = self.tls.certificates.iter_mut().flat_map(|pair| [&mut pair.cert, &mut pair.key]);
         let log = self.log.transfer_log.iter_mut();
         let clients = self.tls.client_auth.ca.iter_mut().chain(&mut self.tls.client_auth.crl);
-        let paths =
-            self.auth.files.iter_mut().chain(certificates).chain(clients).chain(log).chain(&mut self.cluster.secret_file).chain([&mut self.storage.root]);
+        let stores = self.stores.tls.files_mut().chain([&mut self.stores.state_dir]).chain(&mut self.cluster.secret_file);
+        let paths = self.auth.files.iter_mut().chain(certificates).chain(clients).chain(log).chain(stores).chain([&mut self.storage.root]);
         for path in paths.filter(|path| !path.as_os_str().is_empty()) {
             *path = directory.join(&path);
         }
@@ -301,6 +305,20 @@ mod tests {
         }
     }
 
+    fn default_stores() -> Stores {
+        Stores {
+            state_dir: "/dev/shm/ftps-gateway".into(),
+            url: ftps_store::location::Location::parse("shm:?size=16MiB").unwrap(),
+            tls: StoreTls::default(),
+            sessions: None,
+            staples: None,
+            bans: None,
+            digests: None,
+            fallback: ftps_store::location::Location::parse("shm:?size=16MiB").unwrap(),
+            timeout: Duration::from_millis(200),
+        }
+    }
+
     fn users_of(files: &[PathBuf]) -> (auth::Users, Vec<Problem>) {
         load_users(&auth::Config { files: files.to_vec(), anonymous: None })
     }
@@ -345,6 +363,7 @@ mod tests {
             node_name: host_name(),
             conn: conn::Config { explicit: address("[::]:2121"), implicit: address("[::]:9990"), proxy_protocol_from: vec![], allow_from: vec![] },
             admin: admin::Config { admin: "127.0.0.1:7122".parse().unwrap(), metrics: None },
+            stores: default_stores(),
             cluster: cluster::Config { name: "default".to_owned(), secret_file: None, listen: "[::]:7121".parse().unwrap(), advertise: None, peers: vec![] },
             data: data::Config {
                 ports: PortSet::Range(50_000, 50_007),

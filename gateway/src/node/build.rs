@@ -6,8 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use ftps_store::report::Report;
+use ftps_store::seal::Secrets;
+use ftps_store::vault::Crypto;
 use tokio::net::TcpListener;
 
+use super::stores::{self, Stores};
 use super::{Error, Plan, Ready, descriptors, users};
 use crate::admin;
 use crate::auth::Login;
@@ -30,6 +34,7 @@ use crate::observe::log::{self, LogHandle};
 use crate::observe::log_sink::LogSink;
 use crate::observe::metrics::{Build, Metrics};
 use crate::observe::ready::{Latch, Readiness};
+use crate::observe::stores::StoreReport;
 use crate::observe::transfer_log::{self, TransferLog};
 use crate::session::{Data, House, Settings};
 use crate::storage::Storage;
@@ -37,7 +42,7 @@ use crate::tls::Tls;
 
 /// A node that only has to be started.
 pub(super) struct Built {
-    pub(super) name: String,
+    pub(super) common: Common,
     pub(super) house: Arc<House>,
     pub(super) door: Arc<Admission>,
     pub(super) listeners: Listeners,
@@ -53,6 +58,19 @@ pub(super) struct Built {
     pub(super) latch: Latch,
     pub(super) ready: Ready,
     pub(super) fingerprint: String,
+}
+
+/// What this host keeps and the cluster shares.
+pub(super) struct Common {
+    /// `node.name`, unless another process of this host has it.
+    pub(super) name: String,
+    /// Holds the name among the processes of this host.
+    _claim: Option<std::fs::File>,
+    /// Of the cluster, else of this host.
+    pub(super) secrets: Secrets,
+    /// Names and keys that follow from them.
+    pub(super) crypto: Crypto,
+    pub(super) stores: Stores,
 }
 
 /// The peer port and what is answered there.
@@ -85,6 +103,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     users::begin(&plan, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
 
+    let common = common(config, &metrics, &readiness)?;
     let explicit = listen("listen.explicit", &config.conn.explicit)?;
     let implicit = listen("listen.implicit", &config.conn.implicit)?;
     let data = ports(config, explicit.iter().chain(&implicit))?;
@@ -92,8 +111,9 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let metrics_listener = config.admin.metrics.map(|address| listen_one("listen.metrics", address)).transpose()?;
 
     let incarnation = Incarnation::now();
-    let (cluster, peers) = cluster(config, incarnation, &observer)?;
-    let house = Arc::new(house(&plan, cluster, incarnation, &observer, rules, data.numbers())?);
+    let (cluster, mut peers) = cluster(config, &common, incarnation, &observer)?;
+    let house = Arc::new(house(&plan, &common, cluster, incarnation, &observer, rules, data.numbers())?);
+    peers.iter_mut().for_each(|peers| house.bans.answer(&mut peers.handlers));
     scrape(&metrics, &house, &log, &transfers);
     if !plan.hash.is_empty() {
         note_self_signed(&house.tls, &readiness);
@@ -115,7 +135,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let admin_state = admin::State { metrics: metrics.clone(), readiness };
     let drain = Arc::new(ArcSwap::from_pointee(config.drain));
     Ok(Built {
-        name: config.node_name.clone(),
+        common,
         house,
         door,
         listeners,
@@ -132,20 +152,43 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     })
 }
 
+/// What everything else stands on.
+fn common(config: &Config, metrics: &Metrics, readiness: &Readiness) -> Result<Common, Error> {
+    let directory = &config.stores.state_dir;
+    stores::state_dir(directory)?;
+    let (name, claim) = stores::claim_name(directory, &config.node_name);
+    let shared = config.cluster.secret_file.as_deref().map(cluster::read_secrets).transpose().map_err(Error::Configuration)?;
+    let secrets = shared.map_or_else(|| stores::own_secrets(directory), Ok)?;
+    let crypto = Crypto::new(&config.cluster.name, &secrets).map_err(|error| Error::Configuration(error.to_string()))?;
+    let report: Arc<dyn Report> = Arc::new(StoreReport::new(metrics.clone()));
+    let stores = stores::open(&config.stores, &crypto, &report)?;
+    stores.watch(metrics, readiness);
+    Ok(Common { name, _claim: claim, secrets, crypto, stores })
+}
+
 /// The other nodes, when there is a secret in common with them. Rooms register what they answer in the handlers.
-fn cluster(config: &Config, incarnation: Incarnation, observer: &Observer) -> Result<(Cluster, Option<Peers>), Error> {
-    let identity = cluster::Identity { name: config.node_name.clone(), incarnation };
-    let Some(file) = &config.cluster.secret_file else { return Ok((Cluster::alone(identity, observer.clone()), None)) };
-    let secrets = cluster::read_secrets(file).map_err(Error::Configuration)?;
+fn cluster(config: &Config, common: &Common, incarnation: Incarnation, observer: &Observer) -> Result<(Cluster, Option<Peers>), Error> {
+    let identity = cluster::Identity { name: common.name.clone(), incarnation };
+    if config.cluster.secret_file.is_none() {
+        return Ok((Cluster::alone(identity, observer.clone()), None));
+    }
     let listener = listen_one("listen.peer", config.cluster.listen)?;
     let listens = local(&listener, config.cluster.listen);
-    let cluster = Cluster::new(identity, &config.cluster, &secrets, listens, None, observer.clone());
+    let cluster = Cluster::new(identity, &config.cluster, &common.secrets, listens, None, observer.clone());
     let cluster = cluster.map_err(|error| Error::Fault(format!("cannot make the keys of the cluster: {error}")))?;
     Ok((cluster, Some(Peers { listener, handlers: Handlers::default() })))
 }
 
 /// What sessions share.
-fn house(plan: &Plan, cluster: Cluster, incarnation: Incarnation, observer: &Observer, rules: Rules, data_ports: Vec<u16>) -> Result<House, Error> {
+fn house(
+    plan: &Plan,
+    common: &Common,
+    cluster: Cluster,
+    incarnation: Incarnation,
+    observer: &Observer,
+    rules: Rules,
+    data_ports: Vec<u16>,
+) -> Result<House, Error> {
     let config = &plan.config;
     let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
     let tls = Tls::new(&config.tls, incarnation).map_err(|error| configuration(&error))?;
@@ -154,15 +197,18 @@ fn house(plan: &Plan, cluster: Cluster, incarnation: Incarnation, observer: &Obs
     let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();
     let live = Live::default();
     let limits = Limits::new(&config.limits, observer.clone());
-    let hides = limits.clone();
+    let (hides, crypto) = (limits.clone(), common.crypto.clone());
     let parts = bans::Parts {
         config: &config.bans,
         balancers: &config.conn.proxy_protocol_from,
         classes: &plan.users.classes(),
-        journal: None,
-        name: &config.node_name,
+        directory: &config.stores.state_dir,
+        keys: Arc::new(move || crypto.keyring()),
+        name: &common.name,
         rules,
         live: live.clone(),
+        cluster: cluster.clone(),
+        vault: common.stores.bans.clone(),
         observer: observer.clone(),
         hidden: Box::new(move |ip| hides.hides(ip)),
     };

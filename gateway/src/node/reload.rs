@@ -11,6 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ftps_proto::machine::io::EndReason;
 use ftps_store::seal::Secrets;
+use ftps_store::vault::Crypto;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -36,6 +37,7 @@ pub(super) struct Reloader {
     /// Of the configuration in force.
     running: Marks,
     watch: Watch,
+    crypto: Crypto,
     house: Arc<House>,
     door: Arc<Admission>,
     drain: Arc<ArcSwap<Drain>>,
@@ -73,6 +75,7 @@ impl Reloader {
             file,
             running,
             watch,
+            crypto: built.common.crypto.clone(),
             house,
             door,
             drain,
@@ -163,6 +166,9 @@ impl Reloader {
             descriptors::raise(config.limits.sessions);
         }
         // A node without a peer port gets one when it is started again.
+        if let Some(secrets) = &secrets {
+            self.crypto.replace(secrets);
+        }
         if let Some(secrets) = secrets.filter(|_| !house.cluster.is_alone())
             && let Err(error) = house.cluster.set_secrets(&secrets)
         {

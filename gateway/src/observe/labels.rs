@@ -74,6 +74,21 @@ impl<A: Label, B: Label + Size, C: Label + Size> Labels for (A, B, C) {
     }
 }
 
+impl<A: Label, B: Label + Size, C: Label + Size, D: Label + Size> Labels for (A, B, C, D) {
+    fn count() -> usize {
+        <(A, B, C)>::count() * D::SIZE
+    }
+
+    fn words() -> Vec<Vec<&'static str>> {
+        let triples = <(A, B, C)>::words();
+        triples.into_iter().flat_map(|words| D::all().into_iter().map(move |d| words.iter().copied().chain([d.label()]).collect())).collect()
+    }
+
+    fn index(self) -> usize {
+        (self.0, self.1, self.2).index() * D::SIZE + self.3.index()
+    }
+}
+
 /// A [`Label`] whose number of values is known when it is compiled, so that a look-up is a multiplication.
 pub trait Size {
     /// The number of values.

@@ -18,6 +18,7 @@ use super::family::{Family, Maker};
 use super::peers::{CallResult, Census, Departure, PeerEvent, PeerRefusal};
 use super::process::Process;
 use super::sets::{Admission, Command, Ending, NodeState, Operation, ReplyClass, SessionState, Trouble, Verdict, Work};
+use super::stores::{Function, StoreTable};
 
 /// The metrics of one node. Cheap to clone; a [`Sink`].
 #[derive(Clone)]
@@ -52,6 +53,7 @@ struct Inner {
     registry: Registry,
     hooks: Mutex<Vec<Hook>>,
     process: Process,
+    stores: StoreTable,
     table: Table,
 }
 
@@ -61,9 +63,9 @@ impl Metrics {
         let registry = Registry::new();
         let make = Maker { registry: &registry };
         make.info("build_info", "The running program; always 1.", &[("version", build.version), ("revision", build.revision), ("rustc", build.rustc)]);
-        let (process, table) = (Process::new(&make), Table::new(&make));
+        let (process, stores, table) = (Process::new(&make), StoreTable::new(&make), Table::new(&make));
         table.reloaded(Reloadable::Config, true);
-        Self(Arc::new(Inner { registry, hooks: Mutex::default(), process, table }))
+        Self(Arc::new(Inner { registry, hooks: Mutex::default(), process, stores, table }))
     }
 
     /// Asks `hook` at each scrape, before the text is made: it sets the gauges that only another room knows. It must not wait, nor call [`Metrics::render`].
@@ -125,6 +127,27 @@ impl Metrics {
         table.bans_removed.set(gauge(removed));
         table.bans_dropped.inc_by(dropped.saturating_sub(table.bans_dropped.get()));
         table.ban_journal_errors.inc_by(journal_errors.saturating_sub(table.ban_journal_errors.get()));
+    }
+
+    /// An operation on a store ended.
+    pub(super) fn store_operation(&self, finished: &ftps_store::report::Finished) {
+        self.0.stores.operation(finished);
+    }
+
+    /// A server of a store went away.
+    pub(super) fn store_lost(&self, backend: ftps_store::report::BackendKind) {
+        self.0.stores.lost(backend);
+    }
+
+    /// A value of a store did not open.
+    pub(super) fn store_rejected(&self, kind: ftps_store::key::Kind, reason: ftps_store::seal::OpenError) {
+        self.0.stores.rejected(kind, reason);
+    }
+
+    /// Which functions have their store, whether one stands in for another, and how many writes wait; for [`Metrics::on_scrape`].
+    pub fn set_stores(&self, up: &[(Function, bool)], degraded: bool, waiting: usize) {
+        up.iter().for_each(|(function, up)| self.0.stores.set(*function, *up));
+        self.0.stores.set_whole(degraded, waiting);
     }
 
     /// The members of the cluster, when another one last answered, and how far clocks are apart; for [`Metrics::on_scrape`].

@@ -17,6 +17,7 @@ pub mod peers;
 mod process;
 pub mod ready;
 mod sets;
+pub mod stores;
 mod trace;
 pub mod transfer_log;
 pub mod utc;

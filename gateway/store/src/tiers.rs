@@ -152,6 +152,15 @@ impl Tiers {
         self.shared.decide(main, async |fallback| fallback.incr(key, by, ttl).await).await
     }
 
+    /// Reads, lets `change` make the next value, writes it unless somebody else was faster, then tries again. While the store is away: on this host.
+    pub async fn update<F>(&self, key: &str, ttl: Option<Duration>, mut change: F) -> (Option<Vec<u8>>, Reach)
+    where
+        F: FnMut(Option<&[u8]>) -> Option<Vec<u8>> + Send,
+    {
+        let main = self.shared.main.update(key, ttl, &mut change).await;
+        self.shared.decide(main, async |fallback| fallback.update(key, ttl, &mut change).await).await
+    }
+
     /// Listens to channels of the main store.
     ///
     /// # Errors

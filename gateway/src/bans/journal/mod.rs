@@ -73,13 +73,6 @@ impl Journal {
         (Self { orders, state }, Writer { files, orders: received })
     }
 
-    /// No journal: bans are as long as the process.
-    pub fn absent() -> Self {
-        let state = Arc::new(State::default());
-        state.broken.store(true, Ordering::Relaxed);
-        Self { orders: channel().0, state }
-    }
-
     /// Writes changes down and waits until they are on the disk. Says whether they are.
     pub async fn append(&self, changes: Vec<Change>) -> bool {
         let (done, told) = oneshot::channel();
