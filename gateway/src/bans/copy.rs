@@ -131,8 +131,10 @@ impl Bans {
     async fn look(&self, vault: &Vault, seen: &mut Option<u64>) {
         let Some(found) = main_value(vault, HEAD).await else { return };
         let Some(head) = found.and_then(|bytes| Head::read(&bytes).ok()) else {
-            return self.write_all(vault).await;
+            return self.write_parts(vault, &Head::default()).await;
         };
+        // Whoever made this head anew, because the store was emptied, knew its own change only.
+        self.write_parts(vault, &head).await;
         if *seen == Some(head.number) {
             return;
         }
@@ -150,15 +152,15 @@ impl Bans {
         *seen = Some(head.number);
     }
 
-    /// The store was emptied, or is new: it gets what this node knows, a large book in the course of the checks.
-    async fn write_all(&self, vault: &Vault) {
-        let used: Vec<usize> = (0..BUCKETS).filter(|bucket| !read(&self.0.book).is_empty(*bucket)).collect();
-        if used.is_empty() {
-            return;
+    /// Writes parts that the head does not have: all, when the store was emptied or is new. A large book comes look by look.
+    async fn write_parts(&self, vault: &Vault, head: &Head) {
+        let missing: Vec<usize> = {
+            let book = read(&self.0.book);
+            (0..BUCKETS).filter(|bucket| !head.uses(*bucket) && !book.is_empty(*bucket)).take(AT_ONCE).collect()
+        };
+        if !missing.is_empty() && self.put_buckets(vault, &missing).await {
+            self.put_head(vault, &missing, &vec![0; RECENT + 1]).await;
         }
-        let first = &used[..used.len().min(AT_ONCE)];
-        self.put_buckets(vault, first).await;
-        self.put_head(vault, &used, &vec![0; RECENT + 1]).await;
     }
 
     /// Looks whether the next parts are in the store as they are here, and mends both.
@@ -250,7 +252,7 @@ const POLL: Duration = Duration::from_millis(250);
 /// How often parts are compared with the store, and how many of them.
 const CHECK: Duration = Duration::from_secs(4);
 const CHECKED: usize = 64;
-/// Parts that an emptied store gets at once; the others follow.
+/// Parts that an emptied store gets at one look.
 const AT_ONCE: usize = 256;
 /// Operations at a time.
 const TOGETHER: usize = 32;

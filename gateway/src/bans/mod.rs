@@ -14,6 +14,7 @@ mod prefixes;
 pub mod rules;
 mod settings;
 mod target;
+mod trips;
 mod view;
 
 use std::collections::HashSet;
@@ -42,12 +43,11 @@ pub use view::{Propagation, Request, Spread, View, kind, source};
 
 use self::journal::Journal;
 use self::peers::Lost;
-use self::rules::{House, Trip};
 use self::settings::Settings;
 use crate::cluster::Cluster;
 use crate::live::{self, Live};
 use crate::observe::event::{BanSource, BanStage, Listener};
-use crate::observe::id::{BanId, Incarnation};
+use crate::observe::id::Incarnation;
 use crate::observe::{Event, Observer, Subject};
 
 /// The bans of a node. Cheap to clone.
@@ -150,7 +150,7 @@ impl Bans {
         let weak = Arc::downgrade(&shared);
         let contents = Arc::new(move |bucket| weak.upgrade().map(|shared| read(&shared.book).content(bucket)).unwrap_or_default());
         writer.start(contents)?;
-        shared.rules.live_in(Arc::new(Weak(Arc::downgrade(&shared))));
+        shared.rules.live_in(Arc::new(trips::Weak::of(&shared)));
         Ok(Self(shared))
     }
 
@@ -322,63 +322,6 @@ impl Shared {
 
     fn book(&self) -> RwLockWriteGuard<'_, Book> {
         self.book.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What rules ask of the room.
-struct Weak(std::sync::Weak<Shared>);
-
-impl House for Weak {
-    fn spares(&self, ip: IpAddr) -> bool {
-        self.0.upgrade().is_none_or(|shared| Bans(shared).spares(ip))
-    }
-
-    fn spares_user(&self, user: &str) -> bool {
-        self.0.upgrade().is_none_or(|shared| shared.settings.load().spares_user(user))
-    }
-
-    fn is_hidden(&self, ip: IpAddr) -> bool {
-        self.0.upgrade().is_some_and(|shared| (shared.hidden)(ip))
-    }
-
-    fn class_of(&self, ip: IpAddr) -> Option<Box<str>> {
-        self.0.upgrade().and_then(|shared| shared.settings.load().classes_of(ip).next().map(Box::from))
-    }
-
-    fn trip(&self, trip: Trip) {
-        let Some(shared) = self.0.upgrade() else { return };
-        Bans(shared).trip(trip);
-    }
-}
-
-impl Bans {
-    /// In memory and for live sessions at once; journal and peers learn of it from [`Bans::run`].
-    fn trip(&self, trip: Trip) {
-        let now = unix_now();
-        let known = read(&self.0.book).about(&trip.target);
-        let same = |ban: &Arc<Ban>| ban.source == BanSource::Rule && &*ban.reason == trip.reason && !ban.has_ended(now);
-        if known.iter().any(same) || self.0.settings.load().spares_all_of(&trip.target) {
-            return;
-        }
-        let ban = Arc::new(Ban {
-            id: BanId::now(),
-            target: trip.target,
-            source: BanSource::Rule,
-            reason: trip.reason.into(),
-            author: "rule".into(),
-            evidence: trip.evidence.as_str().into(),
-            message: trip.message.as_deref().unwrap_or_default().into(),
-            created: now,
-            ends: trip.term.end(now),
-        });
-        if trip.dry_run {
-            return self.say_banned(&ban, true, 0);
-        }
-        let change = Change::Ban(ban.clone());
-        let (_, sessions) = self.take(std::slice::from_ref(&change));
-        self.say_banned(&ban, false, sessions);
-        // When the outbox is full, a flood makes bans faster than they can be told: the comparison of books brings them.
-        let _ = self.0.outbox.try_send(change);
     }
 }
 

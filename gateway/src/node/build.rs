@@ -118,9 +118,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     if !plan.hash.is_empty() {
         note_self_signed(&house.tls, &readiness);
     }
-    house.limits.set_proxies(&config.conn.proxy_protocol_from);
-    let balancers = Balancers::new(config.conn.proxy_protocol_from.clone());
-    let door = Arc::new(Admission::new(config.conn.allow_from.clone(), balancers, house.bans.clone(), house.limits.clone()));
+    let door = Arc::new(door(config, &house));
     let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone());
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
     let ready = Ready {
@@ -177,6 +175,13 @@ fn cluster(config: &Config, common: &Common, incarnation: Incarnation, observer:
     let cluster = Cluster::new(identity, &config.cluster, &common.secrets, listens, None, observer.clone());
     let cluster = cluster.map_err(|error| Error::Fault(format!("cannot make the keys of the cluster: {error}")))?;
     Ok((cluster, Some(Peers { listener, handlers: Handlers::default() })))
+}
+
+/// What every connection is asked before it is a session.
+fn door(config: &Config, house: &House) -> Admission {
+    house.limits.set_proxies(&config.conn.proxy_protocol_from);
+    let balancers = Balancers::new(config.conn.proxy_protocol_from.clone());
+    Admission::new(config.conn.allow_from.clone(), balancers, house.bans.clone(), house.limits.clone())
 }
 
 /// What sessions share.

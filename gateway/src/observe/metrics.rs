@@ -10,9 +10,10 @@ use ftps_proto::machine::io::{DataRefusal, LoginRefusal};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::Sink;
+use super::bans::BanMetrics;
 use super::event::{
-    BanKind, BanSource, BanStage, Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod,
-    ProxyTrouble, RefuseReason, Reloadable, Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
+    Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble, RefuseReason, Reloadable,
+    Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
 };
 use super::family::{Family, Maker};
 use super::peers::{CallResult, Census, Departure, PeerEvent, PeerRefusal};
@@ -121,12 +122,7 @@ impl Metrics {
 
     /// The ban book: bans of administrators and of rules, removed ones, automatic ones that found no room, faults of the journal; for [`Metrics::on_scrape`].
     pub fn set_bans(&self, admin: usize, rule: usize, removed: usize, dropped: u64, journal_errors: u64) {
-        let table = &self.0.table;
-        table.bans.at(BanSource::Admin).set(gauge(admin));
-        table.bans.at(BanSource::Rule).set(gauge(rule));
-        table.bans_removed.set(gauge(removed));
-        table.bans_dropped.inc_by(dropped.saturating_sub(table.bans_dropped.get()));
-        table.ban_journal_errors.inc_by(journal_errors.saturating_sub(table.ban_journal_errors.get()));
+        self.0.table.bans.set([gauge(admin), gauge(rule), gauge(removed)], dropped, journal_errors);
     }
 
     /// An operation on a store ended.
@@ -215,15 +211,7 @@ struct Table {
     reloads: Family<IntCounter, (Reloadable, Verdict)>,
     config_successful: IntGauge,
     config_success_time: IntGauge,
-    bans: Family<IntGauge, BanSource>,
-    bans_removed: IntGauge,
-    bans_dropped: IntCounter,
-    bans_made: Family<IntCounter, (BanSource, BanKind)>,
-    bans_dry_run: IntCounter,
-    bans_unmade: IntCounter,
-    ban_rejections: Family<IntCounter, (BanStage, BanKind)>,
-    ban_propagation: Histogram,
-    ban_journal_errors: IntCounter,
+    bans: BanMetrics,
     log_dropped: IntCounter,
     cluster_nodes: Family<IntGauge, NodeState>,
     cluster_heartbeat: IntGauge,
@@ -275,15 +263,7 @@ impl Table {
             reloads: make.counters("reloads_total", "Files that were read again.", &["what", "result"]),
             config_successful: make.gauge("config_last_reload_successful", "1 if the configuration was accepted when it was last read."),
             config_success_time: make.gauge("config_last_reload_success_timestamp_seconds", "When a configuration was last accepted."),
-            bans: make.gauges("bans", "Bans in force, by who made them.", &["source"]),
-            bans_removed: make.gauge("bans_removed", "Removed bans that are remembered, so that no copy brings them back."),
-            bans_dropped: make.counter("bans_dropped_total", "Automatic bans that found no room within bans.max_automatic."),
-            bans_made: make.counters("bans_made_total", "Bans that were made on this node.", &["source", "kind"]),
-            bans_dry_run: make.counter("bans_dry_run_total", "Bans that a rule would have made."),
-            bans_unmade: make.counter("bans_unmade_total", "Bans that were removed on this node."),
-            ban_rejections: make.counters("ban_rejections_total", "Banned clients that were refused.", &["stage", "kind"]),
-            ban_propagation: make.histogram("ban_propagation_seconds", "From a ban on another node until it holds here.", PROPAGATION_SECONDS),
-            ban_journal_errors: make.counter("ban_journal_errors_total", "Writes of the ban journal that failed, and parts of it that could not be read."),
+            bans: BanMetrics::new(make),
             log_dropped: make.counter("log_dropped_total", "Log lines that were dropped because they were not read fast enough."),
             cluster_nodes: make.gauges("cluster_nodes", "Members of the cluster, this node among them.", &["state"]),
             cluster_heartbeat: make.gauge("cluster_heartbeat_timestamp_seconds", "When another member last answered a heartbeat; 0: none has."),
@@ -340,14 +320,11 @@ impl Table {
             }
             Event::Swept { files } => self.orphans_swept.inc_by(files),
             Event::Reloaded { what, error } => self.reloaded(what, error.is_none()),
-            Event::Banned { dry_run: true, .. } => self.bans_dry_run.inc(),
-            Event::Banned { source, kind, .. } => self.bans_made.at((source, kind)).inc(),
-            Event::Unbanned { bans, .. } => self.bans_unmade.inc_by(bans),
-            Event::BanRefused { kind, stage, listener, .. } => {
-                self.ban_rejections.at((stage, kind)).inc();
+            Event::Banned { .. } | Event::Unbanned { .. } | Event::BanArrived { .. } => self.bans.count(event),
+            Event::BanRefused { listener, .. } => {
+                self.bans.count(event);
                 listener.into_iter().for_each(|listener| self.connections.at((listener, Admission::Refused(RefuseReason::Banned))).inc());
             }
-            Event::BanArrived { took } => self.ban_propagation.observe(took.as_secs_f64()),
             Event::Peer(ref event) => self.peer(event),
             Event::Panicked => self.panics.inc(),
         }
@@ -430,8 +407,6 @@ fn unix_seconds() -> i64 {
 
 /// A resumed handshake takes half a millisecond, one over a bad line a second.
 const HANDSHAKE_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
-/// 5 ms to 60 s.
-const PROPAGATION_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 /// 1 ms to 10 s.
 const COMMAND_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// 0.1 s to 1 h.
