@@ -131,7 +131,6 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     };
     let listeners = Listeners { explicit, implicit, data, router };
     let admin_state = admin::State { metrics: metrics.clone(), readiness };
-    let drain = Arc::new(ArcSwap::from_pointee(config.drain));
     Ok(Built {
         common,
         house,
@@ -143,7 +142,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         metrics,
         log,
         transfers,
-        drain,
+        drain: Arc::new(ArcSwap::from_pointee(config.drain)),
         latch,
         ready,
         fingerprint,

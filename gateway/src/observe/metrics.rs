@@ -11,6 +11,7 @@ use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::Sink;
 use super::bans::BanMetrics;
+pub use super::build::Build;
 use super::event::{
     Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble, RefuseReason, Reloadable,
     Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
@@ -24,28 +25,6 @@ use super::stores::{Function, StoreTable};
 /// The metrics of one node. Cheap to clone; a [`Sink`].
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
-
-/// What `build_info` says.
-#[derive(Clone, Copy, Debug)]
-pub struct Build<'a> {
-    /// The version of the program.
-    pub version: &'a str,
-    /// The revision it was built from, or `unknown`.
-    pub revision: &'a str,
-    /// The compiler it was built with, or `unknown`.
-    pub rustc: &'a str,
-}
-
-impl Default for Build<'static> {
-    /// What was said when this crate was compiled: `FTPS_GATEWAY_REVISION` and `FTPS_GATEWAY_RUSTC` in its environment.
-    fn default() -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            revision: option_env!("FTPS_GATEWAY_REVISION").unwrap_or("unknown"),
-            rustc: option_env!("FTPS_GATEWAY_RUSTC").unwrap_or("unknown"),
-        }
-    }
-}
 
 /// A closure that sets gauges at each scrape.
 type Hook = Box<dyn Fn(&Metrics) + Send>;
