@@ -9,8 +9,12 @@ mod kit;
 mod cluster {
     mod balancer;
     mod bans;
+    mod digests;
     mod members;
     mod nodes;
+    mod outages;
     mod proxy;
+    mod sealed;
+    mod sessions;
     mod spread;
 }

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod config;
 pub mod conn;
 pub mod data;
+pub mod digest;
 pub mod limits;
 pub mod live;
 pub mod net;

@@ -1,8 +1,9 @@
 //! The one table of replies: from reason to code and text (RFC 959 §4.2).
 //!
 //! Gets: a reason, numbers and checked paths. Gives: the code, and the bytes of the reply in its single-line or multi-line form.
-//! Never: carries a byte of the client, except checked paths (257, 150 FILE:, MFMT, MLST, STAT) and the account's own name.
+//! Never: carries a byte of the client, except checked paths (257, 150 FILE:, MFMT, MLST, STAT, digests) and the account's own name.
 
+mod digest;
 mod lines;
 mod rows;
 
@@ -10,9 +11,10 @@ use std::net::SocketAddrV4;
 
 use crate::addr::{Family, write_epsv, write_port};
 use crate::command::SetFact;
+use crate::digest::{Algorithm, DigestFault, Form, Range};
 use crate::listing::{FactSet, write_number};
 use crate::machine::io::{DataRefusal, EndReason, FileError, PassiveError};
-use crate::path::VirtualPath;
+use crate::path::{VirtualPath, WirePath};
 use crate::time::Timestamp;
 use crate::verbs::Verb;
 
@@ -95,6 +97,40 @@ pub enum Reply {
     HelpVerb(Verb),
     /// 214: SITE HELP.
     SiteHelp,
+    /// 213 of XCRC and its like.
+    Checksum(Vec<u8>),
+    /// 251 of MD5, with the name as it came.
+    Md5(WirePath, Vec<u8>),
+    /// 213 of HASH, with the name as it came.
+    Hash {
+        /// Which.
+        algorithm: Algorithm,
+        /// First byte.
+        start: u64,
+        /// Last one of RANG, else the size.
+        end: u64,
+        /// The digest.
+        digest: Vec<u8>,
+        /// The name.
+        path: WirePath,
+    },
+    /// No digest; the code depends on who asks.
+    NoDigest {
+        /// Who.
+        form: Form,
+        /// The name as it came.
+        path: WirePath,
+        /// Why.
+        fault: DigestFault,
+    },
+    /// 200 of OPTS HASH.
+    HashChosen(Algorithm),
+    /// 350 of RANG.
+    RangeSet(Option<Range>),
+    /// 501: a range whose start is no number.
+    BadStart(Verb),
+    /// 501: a range whose end is no number.
+    BadEnd(Verb),
 }
 
 impl Reply {
@@ -114,6 +150,12 @@ impl Reply {
             Self::WorkingDirectory(_) | Self::DirectoryMade(_) => 257,
             Self::Number(_) | Self::Modified(_) | Self::FactsSet(..) | Self::Listing(_) => 213,
             Self::Facts(..) => 250,
+            Self::Checksum(_) | Self::Hash { .. } => 213,
+            Self::Md5(..) => 251,
+            Self::NoDigest { form, fault, .. } => digest::code(*form, *fault),
+            Self::HashChosen(_) => 200,
+            Self::RangeSet(_) => 350,
+            Self::BadStart(_) | Self::BadEnd(_) => 501,
             Self::Who(_) | Self::FactsChosen(_) => 200,
             Self::Features(_) | Self::Status(_) => 211,
             Self::Help | Self::HelpVerb(_) | Self::SiteHelp => 214,
@@ -203,6 +245,14 @@ impl Reply {
                 put(out, " ");
                 put(out, verb.syntax());
             }
+            Self::Checksum(digest) => digest::write_hex(digest, true, out),
+            Self::Md5(path, digest) => digest::write_md5(path, digest, out),
+            Self::Hash { algorithm, start, end, digest, path } => digest::write_hash(*algorithm, (*start, *end), digest, path, out),
+            Self::NoDigest { form, path, fault } => digest::write_fault(*form, path, *fault, out),
+            Self::HashChosen(algorithm) => put(out, algorithm.name()),
+            Self::RangeSet(range) => digest::write_range(*range, out),
+            Self::BadStart(verb) => digest::write_bad_start(*verb, out),
+            Self::BadEnd(verb) => digest::write_bad_end(*verb, out),
             Self::Facts(..) | Self::Listing(_) | Self::Who(_) | Self::Features(_) | Self::Status(_) | Self::Help | Self::SiteHelp => {}
         }
     }
@@ -217,6 +267,7 @@ mod tests {
 
     use super::*;
     use crate::command::{TransferType, UserName};
+    use crate::digest::Algorithms;
     use crate::path::WirePath;
 
     /// RFC 959 §4.2: `code-text`, lines that do not begin with the code and a space, `code text`; all end with CR LF, no other control byte.
@@ -275,6 +326,10 @@ mod tests {
         VirtualPath::root().resolve(&WirePath::new(text.as_bytes()).unwrap()).unwrap()
     }
 
+    fn wire(text: &str) -> WirePath {
+        WirePath::new(text.as_bytes()).unwrap()
+    }
+
     fn samples() -> Vec<Reply> {
         let facts = FactSet { kind: true, size: false, modify: true, perm: false, unique: true, unix_mode: false };
         let status = |user: Option<&[u8]>| Reply::Status(Status { user: user.and_then(UserName::new), kind: TransferType::Ascii, private: user.is_some() });
@@ -302,13 +357,23 @@ mod tests {
             Reply::Listing(vec![b"1".to_vec()]),
             Reply::Listing(Vec::new()),
             Reply::Who(vec![b"200 x".to_vec()]),
-            Reply::Features(Features { active: true, facts }),
+            Reply::Features(Features { active: true, facts, digests: Algorithms::ALL, hash: Some(Algorithm::Sha1) }),
             Reply::FactsChosen(facts),
             status(None),
             status(Some(b"demo")),
             Reply::Help,
             Reply::HelpVerb(Verb::Syst),
             Reply::SiteHelp,
+            Reply::Checksum(vec![1, 2, 255, 0]),
+            Reply::Md5(wire("a b"), vec![0xab; 16]),
+            Reply::Hash { algorithm: Algorithm::Sha1, start: 0, end: 5, digest: vec![1; 20], path: wire("213 x") },
+            Reply::NoDigest { form: Form::Hash, path: wire("x"), fault: DigestFault::Changed },
+            Reply::NoDigest { form: Form::Checksum(Verb::Xcrc), path: wire("x"), fault: DigestFault::Order(Range { start: 6, end: 5 }) },
+            Reply::HashChosen(Algorithm::Sha512),
+            Reply::RangeSet(None),
+            Reply::RangeSet(Some(Range { start: 0, end: 5 })),
+            Reply::BadStart(Verb::Xcrc),
+            Reply::BadEnd(Verb::Xmd5),
         ]
     }
 }

@@ -13,8 +13,8 @@ use super::peers;
 use super::problem::{Checked, Wrong};
 use super::rules;
 use super::tree::{Entry, Node, Value, parse};
-use super::{Config, Drain, Marks, Stores, stores};
-use crate::{admin, auth, bans, cluster, conn, data, limits, observe, storage, tls};
+use super::{Config, Drain, Marks, Stores, digests, stores};
+use crate::{admin, auth, bans, cluster, conn, data, digest, limits, observe, storage, tls};
 
 /// Reads the keys of one document.
 pub(super) struct Reader<'a> {
@@ -64,6 +64,7 @@ impl<'a> Reader<'a> {
             tls: self.tls(),
             auth: auth::Config { files: self.value("users.files", rules::user_files), anonymous: self.value("users.anonymous", rules::anonymous) },
             storage: self.storage(),
+            digests: self.digests(),
             limits: self.limits(),
             bans: self.bans(),
             log: observe::LogConfig {
@@ -166,7 +167,23 @@ impl<'a> Reader<'a> {
             file_mode: self.value("storage.file_mode", forms::mode(0o600)),
             dir_mode: self.value("storage.dir_mode", forms::mode(0o700)),
             symlinks: self.value("storage.symlinks", forms::word(rules::SYMLINKS)),
+            id: self.value("storage.id", digests::storage_id),
+            stable_inodes: self.value("storage.stable_inodes", forms::truth),
             sweep_after: self.value("storage.sweep_after", forms::duration(LONGEST)),
+        }
+    }
+
+    fn digests(&mut self) -> digest::Config {
+        digest::Config {
+            enabled: self.value("digests.enabled", forms::truth),
+            algorithms: self.value("digests.algorithms", digests::some_algorithms),
+            preferred: self.value("digests.default", digests::algorithm),
+            max_size: self.value("digests.max_size", digests::max_size),
+            cache: self.value("digests.cache", digests::cache),
+            at_upload: self.value("digests.at_upload", digests::algorithms),
+            at_download: self.value("digests.at_download", digests::algorithms),
+            jobs: self.value("digests.jobs", digests::jobs),
+            rules: self.value("digests.rules", digests::rules),
         }
     }
 

@@ -6,6 +6,7 @@
 mod bans;
 mod check;
 mod cross;
+mod digests;
 mod expand;
 mod forms;
 pub mod keys;
@@ -33,7 +34,7 @@ pub use stores::{StoreTls, Stores};
 pub use users::{load_users, skipped};
 
 use crate::data::PortSet;
-use crate::{admin, auth, cluster, conn, data, limits, observe, storage, tls};
+use crate::{admin, auth, cluster, conn, data, digest, limits, observe, storage, tls};
 use check::Reader;
 use expand::Sources;
 use problem::Wrong;
@@ -60,6 +61,8 @@ pub struct Config {
     pub auth: auth::Config,
     /// `storage`.
     pub storage: storage::Config,
+    /// `digests`.
+    pub digests: digest::Config,
     /// `limits`.
     pub limits: limits::Config,
     /// `bans`.
@@ -253,6 +256,7 @@ const EXPANDED_MOST: usize = 256;
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use ftps_proto::digest::{Algorithm, Algorithms};
     use ftps_proto::machine::io::Permissions;
     use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
@@ -355,6 +359,20 @@ mod tests {
         }
     }
 
+    fn digest_defaults() -> digest::Config {
+        digest::Config {
+            enabled: true,
+            algorithms: Algorithms::ALL,
+            preferred: Algorithm::Sha256,
+            max_size: 10 << 30,
+            cache: digest::CacheConfig { entries: 10_000, max_age: Duration::from_secs(30 * 86_400) },
+            at_upload: Algorithms::NONE.with(Algorithm::Sha256),
+            at_download: Algorithms::NONE,
+            jobs: None,
+            rules: Vec::new(),
+        }
+    }
+
     #[test]
     fn defaults_are_those_of_the_reference() {
         let seconds = Duration::from_secs;
@@ -387,8 +405,11 @@ mod tests {
                 file_mode: 0o640,
                 dir_mode: 0o750,
                 symlinks: Symlinks::Inside,
+                id: None,
+                stable_inodes: true,
                 sweep_after: seconds(86_400),
             },
+            digests: digest_defaults(),
             limits: limits::Config {
                 sessions: 10_000,
                 sessions_per_ip: 50,

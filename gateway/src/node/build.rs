@@ -11,6 +11,7 @@ use ftps_store::seal::Secrets;
 use ftps_store::vault::Crypto;
 use tokio::net::TcpListener;
 
+use super::secrets::Lines;
 use super::stores::{self, Stores};
 use super::{Error, Plan, Ready, descriptors, users};
 use crate::admin;
@@ -24,6 +25,7 @@ use crate::data::announce::Announcer;
 use crate::data::ports::{Ports, PortsError};
 use crate::data::route::{Router, shown_by};
 use crate::data::waits::Waits;
+use crate::digest::{Digests, Shared};
 use crate::limits::Limits;
 use crate::live::Live;
 use crate::net::listener::bind;
@@ -43,6 +45,8 @@ use crate::tls::Tls;
 /// A node that only has to be started.
 pub(super) struct Built {
     pub(super) common: Common,
+    /// Which line of the secret file seals.
+    pub(super) lines: Arc<Lines>,
     pub(super) house: Arc<House>,
     pub(super) door: Arc<Admission>,
     pub(super) listeners: Listeners,
@@ -112,6 +116,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
 
     let incarnation = Incarnation::now();
     let (cluster, mut peers) = cluster(config, &common, incarnation, &observer)?;
+    let lines = Arc::new(Lines::new(common.crypto.clone(), cluster.clone(), common.secrets.clone()));
     let house = Arc::new(house(&plan, &common, cluster, incarnation, &observer, rules, data.numbers())?);
     peers.iter_mut().for_each(|peers| house.bans.answer(&mut peers.handlers));
     scrape(&metrics, &house, &log, &transfers);
@@ -129,15 +134,14 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         peer: peers.as_ref().map(|peers| local(&peers.listener, config.cluster.listen)),
         data_ports: data.numbers(),
     };
-    let listeners = Listeners { explicit, implicit, data, router };
-    let admin_state = admin::State { metrics: metrics.clone(), readiness };
     Ok(Built {
         common,
+        lines,
         house,
         door,
-        listeners,
+        listeners: Listeners { explicit, implicit, data, router },
         admin: (admin, metrics_listener),
-        admin_state,
+        admin_state: admin::State { metrics: metrics.clone(), readiness },
         peers,
         metrics,
         log,
@@ -171,7 +175,7 @@ fn cluster(config: &Config, common: &Common, incarnation: Incarnation, observer:
     }
     let listener = listen_one("listen.peer", config.cluster.listen)?;
     let listens = local(&listener, config.cluster.listen);
-    let cluster = Cluster::new(identity, &config.cluster, &common.secrets, listens, None, observer.clone());
+    let cluster = Cluster::new(identity, &config.cluster, &common.secrets, listens, stores::address(&config.stores.url), observer.clone());
     let cluster = cluster.map_err(|error| Error::Fault(format!("cannot make the keys of the cluster: {error}")))?;
     Ok((cluster, Some(Peers { listener, handlers: Handlers::default() })))
 }
@@ -195,9 +199,11 @@ fn house(
 ) -> Result<House, Error> {
     let config = &plan.config;
     let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
-    let tls = Tls::new(&config.tls, incarnation).map_err(|error| configuration(&error))?;
+    let tls = Tls::new(&config.tls, incarnation, common.stores.sessions.clone()).map_err(|error| configuration(&error))?;
     let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
+    let shared = Shared::new(common.stores.digests.clone(), storage.clone());
+    let digests = Digests::new(config.digests.clone(), shared, observer.clone()).map_err(|error| Error::Fault(format!("cannot start digests: {error}")))?;
     let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();
     let live = Live::default();
     let limits = Limits::new(&config.limits, observer.clone());
@@ -224,6 +230,7 @@ fn house(
         cluster,
         login,
         storage,
+        digests,
         tls,
         data: Data { waits: Waits::new(data_ports), spenders: Spenders::default(), announcer: Announcer::new(&config.data.public_address, public.as_deref()) },
         observer: observer.clone(),
@@ -279,6 +286,7 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &Tr
         metrics.set_password_queue(house.login.waiting());
         let (bans, faults) = house.bans.counts();
         metrics.set_bans(bans.admin, bans.rule, bans.removed, bans.dropped, faults);
+        metrics.set_digests(house.digests.waiting(), house.digests.remembered());
     });
 }
 

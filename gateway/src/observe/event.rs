@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use ftps_proto::digest::Algorithm;
 use ftps_proto::machine::io::{DataRefusal, FileError, LoginRefusal};
 use ftps_proto::verbs::Verb;
 
@@ -158,6 +159,30 @@ pub enum Event<'a> {
         proven: bool,
         /// How the client ended its upload.
         end: StreamEnd,
+        /// The digest of the whole file, if one was computed while it moved.
+        digest: Option<(Algorithm, &'a [u8])>,
+    },
+    /// A digest was asked for.
+    Digest {
+        /// Which.
+        algorithm: Algorithm,
+        /// The virtual path.
+        path: &'a [u8],
+        /// Where it came from.
+        source: DigestSource,
+        /// What became of it.
+        result: DigestResult,
+        /// From the question to the answer.
+        took: Duration,
+    },
+    /// Bytes went through a hash: those of a file that was read, or those of a transfer, which has no time of its own for it.
+    Hashed {
+        /// Which.
+        algorithm: Algorithm,
+        /// How many.
+        bytes: u64,
+        /// Time to read and hash them.
+        took: Option<Duration>,
     },
     /// A file was changed other than by a transfer (delete, rename, mkdir, rmdir, attributes).
     FileChanged {

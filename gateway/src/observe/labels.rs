@@ -3,12 +3,13 @@
 //! Gets: the enums of `event` and of `ftps_proto`. Gives: all values, a word for each, a place in a table for each.
 //! Never: a label from anything a client says. A variant without a word does not compile.
 
+use ftps_proto::digest::Algorithm;
 use ftps_proto::machine::io::{CloseCause, DataRefusal, EndReason, FileError, LoginRefusal};
 use ftps_proto::verbs::Verb;
 
 use super::event::{
-    BanKind, BanSource, BanStage, Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod,
-    ProxyTrouble, RefuseReason, Reloadable, Resumed, StreamEnd, TlsVersion,
+    BanKind, BanSource, BanStage, Channel, CloseReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener,
+    LoginFault, LoginMethod, ProxyTrouble, RefuseReason, Reloadable, Resumed, StreamEnd, TlsVersion,
 };
 
 /// A value of a closed set.
@@ -266,6 +267,9 @@ nested_set!(CloseReason {
     [Panicked] = "panicked",
     [Cut] = "cut",
 });
+closed_set!(Algorithm { Crc32 = "crc32", Md5 = "md5", Sha1 = "sha1", Sha256 = "sha256", Sha512 = "sha512" });
+closed_set!(DigestSource { Computed = "computed", Cache = "cache", Shared = "shared", Coalesced = "coalesced" });
+closed_set!(DigestResult { Done = "done", Refused = "refused", Changed = "changed", Busy = "busy", Cancelled = "cancelled", Failed = "failed" });
 #[rustfmt::skip]
 impl Label for Verb {
     fn all() -> Vec<Self> {
@@ -307,6 +311,8 @@ impl Event<'_> {
             Self::DataRefused { .. } => "data_refused",
             Self::TransferStarted { .. } => "transfer_started",
             Self::TransferEnded { .. } => "transfer_ended",
+            Self::Digest { .. } => "digest",
+            Self::Hashed { .. } => "hashed",
             Self::FileChanged { .. } => "file_changed",
             Self::StorageFailed { .. } => "storage_failed",
             Self::LimitHit { .. } => "limit_hit",

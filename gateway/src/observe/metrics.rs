@@ -6,18 +6,19 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ftps_proto::digest::Algorithm;
 use ftps_proto::machine::io::{DataRefusal, LoginRefusal};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::Sink;
 use super::bans::BanMetrics;
-pub use super::build::Build;
 use super::event::{
-    Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble, RefuseReason, Reloadable,
-    Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
+    Channel, CloseReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble,
+    RefuseReason, Reloadable, Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
 };
-use super::family::{Family, Maker};
+use super::family::{COMMAND_SECONDS, Family, HANDSHAKE_SECONDS, Maker, SESSION_SECONDS, TRANSFER_SECONDS};
 use super::peers::{CallResult, Census, Departure, PeerEvent, PeerRefusal};
+pub use super::process::Build;
 use super::process::Process;
 use super::sets::{Admission, Command, Ending, NodeState, Operation, ReplyClass, SessionState, Trouble, Verdict, Work};
 use super::stores::{Function, StoreTable};
@@ -93,6 +94,12 @@ impl Metrics {
         self.0.table.password_queue.set(gauge(jobs));
     }
 
+    /// Files that are read or wait for a digest, and digests that are remembered; for [`Metrics::on_scrape`].
+    pub fn set_digests(&self, waiting: usize, remembered: usize) {
+        self.0.table.digest_queue.set(gauge(waiting));
+        self.0.table.digest_cache.set(gauge(remembered));
+    }
+
     /// Log lines that found the queue full so far; for [`Metrics::on_scrape`].
     pub fn set_log_dropped(&self, lines: u64) {
         let counter = &self.0.table.log_dropped;
@@ -104,19 +111,9 @@ impl Metrics {
         self.0.table.bans.set([gauge(admin), gauge(rule), gauge(removed)], dropped, journal_errors);
     }
 
-    /// An operation on a store ended.
-    pub(super) fn store_operation(&self, finished: &ftps_store::report::Finished) {
-        self.0.stores.operation(finished);
-    }
-
-    /// A server of a store went away.
-    pub(super) fn store_lost(&self, backend: ftps_store::report::BackendKind) {
-        self.0.stores.lost(backend);
-    }
-
-    /// A value of a store did not open.
-    pub(super) fn store_rejected(&self, kind: ftps_store::key::Kind, reason: ftps_store::seal::OpenError) {
-        self.0.stores.rejected(kind, reason);
+    /// Those of stores.
+    pub(super) fn stores(&self) -> &StoreTable {
+        &self.0.stores
     }
 
     /// Which functions have their store, whether one stands in for another, and how many writes wait; for [`Metrics::on_scrape`].
@@ -180,6 +177,11 @@ struct Table {
     transfer_bytes: Family<IntCounter, Direction>,
     transfer_duration: Family<Histogram, Direction>,
     transfers_active: Family<IntGauge, Direction>,
+    digests: Family<IntCounter, (Algorithm, DigestSource, DigestResult)>,
+    digest_bytes: Family<IntCounter, Algorithm>,
+    digest_duration: Family<Histogram, Algorithm>,
+    digest_queue: IntGauge,
+    digest_cache: IntGauge,
     storage_errors: Family<IntCounter, (Operation, Trouble)>,
     orphans_swept: IntCounter,
     limits_hit: Family<IntCounter, Limit>,
@@ -232,6 +234,11 @@ impl Table {
             transfer_bytes: make.counters("transfer_bytes_total", "Bytes on data connections of transfers that ended.", &["direction"]),
             transfer_duration: make.histograms("transfer_duration_seconds", "From 150 to the end of a transfer.", &["direction"], TRANSFER_SECONDS),
             transfers_active: make.gauges("transfers_active", "Transfers that run.", &["direction"]),
+            digests: make.counters("digests_total", "Digests that were asked for.", &["algorithm", "source", "result"]),
+            digest_bytes: make.counters("digest_bytes_total", "Bytes that went through a hash: of files that were read, and of transfers.", &["algorithm"]),
+            digest_duration: make.histograms("digest_duration_seconds", "Time to read a file and compute a digest, without the time it waited.", &["algorithm"], TRANSFER_SECONDS),
+            digest_queue: make.gauge("digest_queue", "Files that are read for a digest, or wait for it."),
+            digest_cache: make.gauge("digest_cache_entries", "Digests that this node remembers."),
             storage_errors: make.counters("storage_errors_total", "Errors of the file system that are not the client's doing.", &["op", "kind"]),
             orphans_swept: make.counter("storage_orphans_swept_total", "Left-over uploads of dead nodes that were removed."),
             limits_hit: make.counters("limits_hit_total", "How often each limit was reached.", &["limit"]),
@@ -289,6 +296,11 @@ impl Table {
             Event::TransferEnded { direction, result, bytes, took, proven, end, .. } => {
                 self.transfer_ended(direction, result, bytes, took);
                 self.transfer_manners(direction, result, proven, end);
+            }
+            Event::Digest { algorithm, source, result, .. } => self.digests.at((algorithm, source, result)).inc(),
+            Event::Hashed { algorithm, bytes, took } => {
+                self.digest_bytes.at(algorithm).inc_by(bytes);
+                took.into_iter().for_each(|took| self.digest_duration.at(algorithm).observe(took.as_secs_f64()));
             }
             Event::StorageFailed { operation, kind, .. } => self.storage_errors.at((Operation::of(operation), Trouble::from(kind))).inc(),
             Event::LimitHit { limit } => self.limits_hit.at(limit).inc(),
@@ -383,15 +395,6 @@ fn unix_seconds() -> i64 {
     let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(age.as_secs()).unwrap_or(i64::MAX)
 }
-
-/// A resumed handshake takes half a millisecond, one over a bad line a second.
-const HANDSHAKE_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
-/// 1 ms to 10 s.
-const COMMAND_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// 0.1 s to 1 h.
-const TRANSFER_SECONDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
-/// One second (a script) to six days (`limits.session_max`).
-const SESSION_SECONDS: &[f64] = &[1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0, 518_400.0];
 
 #[cfg(test)]
 mod tests {
@@ -509,8 +512,18 @@ mod tests {
         let (id, direction, path) = (TransferId::now(), Direction::Upload, b"/a".as_slice());
         say(&metrics, Event::TransferStarted { id, direction, path });
         assert_eq!(value(&metrics, "ftps_gateway_transfers_active{direction=\"upload\"}"), 1.0);
-        let ended =
-            |result, proven, end| Event::TransferEnded { id, direction, path, result, bytes: 10, took: Duration::from_secs(2), ascii: false, proven, end };
+        let ended = |result, proven, end| Event::TransferEnded {
+            id,
+            direction,
+            path,
+            result,
+            bytes: 10,
+            took: Duration::from_secs(2),
+            ascii: false,
+            proven,
+            end,
+            digest: None,
+        };
         say(&metrics, ended(TransferResult::Complete, false, StreamEnd::Fin));
         assert_eq!(value(&metrics, "ftps_gateway_transfers_active{direction=\"upload\"}"), 0.0);
         assert_eq!(value(&metrics, "ftps_gateway_transfers_total{direction=\"upload\",result=\"complete\"}"), 1.0);
@@ -526,7 +539,21 @@ mod tests {
         let metrics = fresh();
         let (id, direction, path) = (TransferId::now(), Direction::Download, b"/a".as_slice());
         let result = TransferResult::Stalled;
-        say(&metrics, Event::TransferEnded { id, direction, path, result, bytes: 0, took: Duration::ZERO, ascii: false, proven: true, end: StreamEnd::Open });
+        say(
+            &metrics,
+            Event::TransferEnded {
+                id,
+                direction,
+                path,
+                result,
+                bytes: 0,
+                took: Duration::ZERO,
+                ascii: false,
+                proven: true,
+                end: StreamEnd::Open,
+                digest: None,
+            },
+        );
         say(&metrics, Event::DataRefused { refusal: DataRefusal::Timeout });
         say(&metrics, Event::DataRefused { refusal: DataRefusal::Handshake });
         say(&metrics, Event::LoginRefused { refusal: LoginRefusal::Unavailable, why: LoginFault::QueueFull });

@@ -4,7 +4,6 @@
 //! Never: blocks the caller, loses an event under load, or turns client text into a label.
 
 mod bans;
-mod build;
 mod causes;
 pub mod event;
 mod family;

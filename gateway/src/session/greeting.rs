@@ -17,6 +17,7 @@ use super::control::{Control, Turn};
 use super::{Carried, Ended, Session};
 use crate::auth::CertificateIdentity;
 use crate::bans;
+use crate::digest::Who;
 use crate::live::Message;
 use crate::observe::Event;
 use crate::observe::event::{Channel, CloseReason, HandshakeFailure, Limit, Listener, ProxyTrouble};
@@ -41,6 +42,7 @@ impl Greeting {
             line: carried.settings.limits.line,
             active: carried.settings.active,
             certificate_login: carried.keys.asks_for_certificate(),
+            offer: carried.house.digests.offer(Who::default()),
             ..Rules::new(carried.identity.peer.ip())
         };
         let machine = Machine::new(rules, mode);
@@ -142,7 +144,7 @@ async fn obey(control: &mut Control<TcpStream>, machine: &mut Machine, carried: 
             }
             Action::Close(cause) => return Err(CloseReason::Machine(cause)),
             // Nothing of this exists before TLS; the machine's tests hold it.
-            Action::Run(_) | Action::AbortTransfer | Action::DropDataPort | Action::LoggedOut => {}
+            Action::Run(_) | Action::AbortTransfer | Action::AbortDigest | Action::DropDataPort | Action::LoggedOut => {}
         }
     }
     Ok(false)

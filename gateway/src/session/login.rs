@@ -11,6 +11,7 @@ use ftps_proto::command::{HostName, Password, UserName};
 use ftps_proto::machine::io::{Account, FileError, LoginRefusal, Outcome};
 
 use super::Carried;
+use super::digest::who;
 use super::work::{Brought, Done, Work};
 use crate::auth::{Admitted, Attempt, CertificateIdentity, User};
 use crate::bans::{self, Found, Who};
@@ -34,7 +35,7 @@ pub struct Admittance {
 pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password>) -> Work {
     let house = carried.house.clone();
     let subject = carried.subject();
-    let (ip, certificate) = (carried.identity.peer.ip(), carried.certificate.clone());
+    let (ip, certificate, keys) = (carried.identity.peer.ip(), carried.certificate.clone(), carried.keys.clone());
     Work::Job(Box::pin(async move {
         let began = Instant::now();
         let named = Subject { user: Some(user.as_str()), ..subject };
@@ -52,10 +53,13 @@ pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password
         };
         match answer {
             Ok((admittance, method)) => {
+                // The client may go on at another node from now on.
+                keys.is_shared().await;
                 let class = admittance.user.class.as_deref();
                 house.limits.logged_in(ip, admittance.user.name.as_str(), Instant::now());
                 house.observer.event(named, &Event::LoggedIn { method, class, took: began.elapsed() });
-                let account = Account { user: admittance.user.name.clone(), permissions: admittance.user.permissions };
+                let account =
+                    Account { user: admittance.user.name.clone(), permissions: admittance.user.permissions, offer: house.digests.offer(who(&admittance.user)) };
                 Done { outcome: Outcome::Login(Ok(account)), brought: Brought::Admittance(Box::new(admittance)) }
             }
             Err((refusal, why)) => {

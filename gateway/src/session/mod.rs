@@ -4,6 +4,7 @@
 //! Never: shares itself. One task owns a session; others post to its inbox or read its entry in `live`.
 
 mod control;
+mod digest;
 mod files;
 mod greeting;
 mod listing;
@@ -29,6 +30,7 @@ use crate::data::Spenders;
 use crate::data::announce::Announcer;
 use crate::data::channel::{Channel, Setup};
 use crate::data::waits::Waits;
+use crate::digest::Digests;
 use crate::limits::{self, Limits, Permit};
 use crate::live::{Inbox, Live, Membership};
 use crate::observe::event::{CloseReason, Listener};
@@ -57,6 +59,8 @@ pub struct House {
     pub login: Login,
     /// Files.
     pub storage: Storage,
+    /// Digests of files.
+    pub digests: Digests,
     /// Certificates, tickets, sessions.
     pub tls: Tls,
     /// What data connections share.

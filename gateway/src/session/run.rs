@@ -17,12 +17,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
 
 use super::control::{Control, Turn};
+use super::digest::Tap;
 use super::login::Admittance;
 use super::paced::Speed;
 use super::record::Record;
 use super::transfer::{Opened, Terms};
 use super::work::{Brought, Done, Step, Work};
-use super::{Carried, Ended, files, listing, login, transfer};
+use super::{Carried, Ended, digest, files, listing, login, transfer};
 use crate::data::channel::Channel;
 use crate::data::clients::Client;
 use crate::data::stream::DataStream;
@@ -132,6 +133,7 @@ impl Session {
                 }
                 Action::Run(job) => self.begin(job),
                 Action::AbortTransfer => self.abort(),
+                Action::AbortDigest => self.machine.input(digest::stop(&mut self.work)),
                 Action::DropDataPort => self.channel.close(),
                 Action::LoggedOut => self.log_out(),
                 Action::Close(cause) => return Some(cause),
@@ -191,6 +193,7 @@ impl Session {
             }
             Job::Who => listing::who(&self.carried, self.account.as_deref()),
             Job::Transfer(wanted) => self.open(wanted),
+            Job::Digest { path, algorithm, range } => digest::start(&self.carried, self.account.as_deref(), path, algorithm, range),
             job => files::start(job, &self.carried, self.account.as_deref()),
         };
     }
@@ -247,7 +250,8 @@ impl Session {
         let policy = account.user.upload_end.unwrap_or(self.carried.settings.upload_end);
         let terms = Terms { policy, ended_cleanly_before: self.channel.has_ended_cleanly(), spoken: self.spoken.clone() };
         let speed = Speed::new(&self.carried, account.permit.pace());
-        self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms, speed);
+        let tap = opened.moves().and_then(|moves| Tap::of(&self.carried, account, record.path(), moves, &record.progress));
+        self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms, (speed, tap));
     }
 
     /// The file of a transfer is open: `150` is out.
