@@ -268,11 +268,11 @@ fn every(period: Duration) -> tokio::time::Interval {
 
 const UNREACHABLE: &str = "PASV told a public client a private address, which it will hardly reach; write the public one in data.public_address";
 
-/// How long a start waits for the bans of store and peers.
-const FILL: Duration = Duration::from_secs(15);
 /// Seconds of derived ticket keys after which it is said.
 const DERIVED_TOLD: u32 = 10;
 /// A store that is there answers within this; a node that starts without one loses no more time.
 const STORE_AT_START: Duration = Duration::from_secs(1);
+/// How long a start waits for the bans of store and peers.
+const FILL: Duration = Duration::from_secs(15);
 /// For tasks that were cut to be dropped; they wait for nothing any more.
 const CUT: Duration = Duration::from_millis(100);

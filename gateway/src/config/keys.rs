@@ -4,7 +4,11 @@
 //! written from.
 //! Never: holds a key without effect. A new key is a row here, a line in `check` and a field of its room's `Config`.
 
+mod users;
+
 use super::near::nearest;
+
+pub use users::USER_KEYS;
 
 /// One key of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -263,6 +267,29 @@ pub const KEYS: &[Key] = &[
         NewSessions,
         "the same for all sessions of a user on this node; those of anonymous are not counted together",
     ),
+    key("digests.enabled", "true or false", "true", NewSessions, "HASH, XCRC, XMD5 and their like; also needs the user's permission digest"),
+    key("digests.algorithms", "list of algorithms", "[crc32, md5, sha1, sha256, sha512]", NewSessions, "what may be asked for"),
+    key("digests.default", "algorithm", "sha256", NewSessions, "what HASH computes until OPTS HASH says otherwise"),
+    key("digests.max_size", "size", "10GiB", Now, "most bytes that one digest is of"),
+    key("digests.cache", "mapping", "{}", Now, "the digests that are remembered, on each node and through the store"),
+    key("digests.cache.entries", "number", "10000", Now, "how many on each node, the least used one goes first; 0: none is remembered, and none shared"),
+    key("digests.cache.max_age", "duration", "30d", Now, "for how long, from when it was computed"),
+    key("digests.at_upload", "list of algorithms", "[sha256]", Now, "what is computed of an upload while it comes (of APPE and REST: afterwards)"),
+    key("digests.at_download", "list of algorithms", "[]", Now, "what is computed of a download while it goes"),
+    key("digests.jobs", "auto or number", "auto", Restart, "files that are read at a time; auto: one for every two cores"),
+    key("digests.rules", "list of rules", "[]", Now, "what holds for a path, user or class instead; of several that fit, the last one wins"),
+    Key { name: "digests.rules[].path", form: "path", default: Default::Found("any"), acts: Now, meaning: "this path from storage.root, and all below it" },
+    Key { name: "digests.rules[].user", form: "text", default: Default::Found("any"), acts: Now, meaning: "this user" },
+    Key { name: "digests.rules[].class", form: "name", default: Default::Found("any"), acts: Now, meaning: "users of this class" },
+    Key { name: "digests.rules[].enabled", form: "true or false", default: Default::Found("digests.enabled"), acts: Now, meaning: "over digests.enabled" },
+    Key {
+        name: "digests.rules[].algorithms",
+        form: "list of algorithms",
+        default: Default::Found("digests.algorithms"),
+        acts: Now,
+        meaning: "over digests.algorithms",
+    },
+    Key { name: "digests.rules[].max_size", form: "size", default: Default::Found("digests.max_size"), acts: Now, meaning: "over digests.max_size" },
     key(
         "bans.rules",
         "list of rules",
@@ -270,7 +297,13 @@ pub const KEYS: &[Key] = &[
         Now,
         "who does something too often, anywhere in the cluster, is banned everywhere; [] is none",
     ),
-    Key { name: "bans.rules[].event", form: "name", default: Default::Required, acts: Now, meaning: "what is counted: gateway/ARCHITECTURE.md has the table" },
+    Key {
+        name: "bans.rules[].event",
+        form: "name",
+        default: Default::Required,
+        acts: Now,
+        meaning: "what is counted: see the table of events in gateway/ARCHITECTURE.md; mod_ban's names are known",
+    },
     Key { name: "bans.rules[].count", form: "number", default: Default::Required, acts: Now, meaning: "how often it has to happen" },
     Key { name: "bans.rules[].within", form: "duration", default: Default::Required, acts: Now, meaning: "within which time (a sliding window)" },
     Key { name: "bans.rules[].ban", form: "duration or permanent", default: Default::Required, acts: Now, meaning: "how long the ban lasts" },
@@ -297,100 +330,12 @@ pub const KEYS: &[Key] = &[
         Now,
         "bans by rules that are kept; beyond it those that end first are dropped. Bans by administrators never are",
     ),
-    key("digests.enabled", "true or false", "true", NewSessions, "HASH, XCRC, XMD5 and their like; also needs the user's permission digest"),
-    key("digests.algorithms", "list of algorithms", "[crc32, md5, sha1, sha256, sha512]", NewSessions, "what may be asked for"),
-    key("digests.default", "algorithm", "sha256", NewSessions, "what HASH computes until OPTS HASH says otherwise"),
-    key("digests.max_size", "size", "10GiB", Now, "most bytes that one digest is of"),
-    key("digests.cache", "mapping", "{}", Now, "the digests that are remembered, on each node and through the store"),
-    key("digests.cache.entries", "number", "10000", Now, "how many on each node, the least used one goes first; 0: none is remembered, and none shared"),
-    key("digests.cache.max_age", "duration", "30d", Now, "for how long, from when it was computed"),
-    key("digests.at_upload", "list of algorithms", "[sha256]", Now, "what is computed of an upload while it comes (of APPE and REST: afterwards)"),
-    key("digests.at_download", "list of algorithms", "[]", Now, "what is computed of a download while it goes"),
-    key("digests.jobs", "auto or number", "auto", Restart, "files that are read at a time; auto: one for every two cores"),
-    key("digests.rules", "list of rules", "[]", Now, "what holds for a path, user or class instead; of several that fit, the last one wins"),
-    Key { name: "digests.rules[].path", form: "path", default: Default::Found("any"), acts: Now, meaning: "this path from storage.root, and all below it" },
-    Key { name: "digests.rules[].user", form: "text", default: Default::Found("any"), acts: Now, meaning: "this user" },
-    Key { name: "digests.rules[].class", form: "name", default: Default::Found("any"), acts: Now, meaning: "users of this class" },
-    Key { name: "digests.rules[].enabled", form: "true or false", default: Default::Found("digests.enabled"), acts: Now, meaning: "over digests.enabled" },
-    Key {
-        name: "digests.rules[].algorithms",
-        form: "list of algorithms",
-        default: Default::Found("digests.algorithms"),
-        acts: Now,
-        meaning: "over digests.algorithms",
-    },
-    Key { name: "digests.rules[].max_size", form: "size", default: Default::Found("digests.max_size"), acts: Now, meaning: "over digests.max_size" },
     key("log.format", "text or json", "text", Restart, "form of log lines"),
     key("log.level", "level or mapping of rooms", "info", Now, "off, error, warn, info, debug or trace; or by room: { default: info, tls: debug }"),
     key("log.transfer_log", "path or null", "null", Now, "an xferlog(5) file: a line for each file that came, went or was deleted, in UTC"),
     key("drain.delay", "duration", "10s", Now, "how long new sessions are still served after SIGTERM"),
     key("drain.idle", "duration", "10s", Now, "how long a session may be without a command before it is ended with 421"),
     key("drain.timeout", "duration", "300s", Now, "when what still runs is cut; in its last quarter every command is answered 421"),
-];
-
-/// All keys of one user in a users file. `Now`: sessions that run end.
-pub const USER_KEYS: &[Key] = &[
-    Key {
-        name: "name",
-        form: "text",
-        default: Default::Required,
-        acts: Now,
-        meaning: "what the client logs in with; 1 to 128 bytes, unique in all users files",
-    },
-    Key {
-        name: "password",
-        form: "hash",
-        default: Default::Required,
-        acts: Now,
-        meaning: "argon2id or scrypt as PHC string, bcrypt ($2b$, $2a$, $2y$) or sha512-crypt ($6$); may be missing if there are client_certificates",
-    },
-    Key { name: "home", form: "path", default: Default::Required, acts: Now, meaning: "inside storage.root; made at first login with storage.dir_mode" },
-    key(
-        "permissions",
-        "all, read-only or list",
-        "all",
-        Now,
-        "list, read, write, append, delete, rename, mkdir, rmdir, attributes, digest; giving more acts for new sessions",
-    ),
-    Key {
-        name: "class",
-        form: "name",
-        default: Default::Found("none"),
-        acts: NewSessions,
-        meaning: "a word for users that belong together; stands in the log line of a login",
-    },
-    key("enabled", "true or false", "true", Now, "false: no login"),
-    Key {
-        name: "expires",
-        form: "date",
-        default: Default::Found("never"),
-        acts: NewSessions,
-        meaning: "no login from then on; 2027-01-01 or 2027-01-01T00:00:00Z, UTC",
-    },
-    key("from", "list of networks", "[]", NewSessions, "networks to come from; [] is any"),
-    Key {
-        name: "client_certificates",
-        form: "list of cn:, san: or sha256:",
-        default: Default::Found("none"),
-        acts: Now,
-        meaning: "one of them is enough without a password, is needed besides one that is written",
-    },
-    Key {
-        name: "limits.sessions",
-        form: "number",
-        default: Default::Found("limits.sessions_per_user"),
-        acts: NewSessions,
-        meaning: "sessions of this user, over limits.sessions_per_user",
-    },
-    Key {
-        name: "limits.bandwidth",
-        form: "size",
-        default: Default::Found("limits.bandwidth_per_user"),
-        acts: NewSessions,
-        meaning: "bytes a second of all sessions of this user on this node, over limits.bandwidth_per_user",
-    },
-    Key { name: "tls_reuse", form: "as data.tls_reuse", default: Default::Found("data.tls_reuse"), acts: NewSessions, meaning: "over data.tls_reuse" },
-    Key { name: "upload_end", form: "as data.upload_end", default: Default::Found("data.upload_end"), acts: NewSessions, meaning: "over data.upload_end" },
 ];
 
 #[cfg(test)]

@@ -337,6 +337,20 @@ mod tests {
         compare("tests/broken-users", 20, |file| Problems::of(users_of(&[file.to_owned()]).1).expect("it is broken").to_string());
     }
 
+    fn digest_defaults() -> digest::Config {
+        digest::Config {
+            enabled: true,
+            algorithms: Algorithms::ALL,
+            preferred: Algorithm::Sha256,
+            max_size: 10 << 30,
+            cache: digest::CacheConfig { entries: 10_000, max_age: Duration::from_secs(30 * 86_400) },
+            at_upload: Algorithms::NONE.with(Algorithm::Sha256),
+            at_download: Algorithms::NONE,
+            jobs: None,
+            rules: Vec::new(),
+        }
+    }
+
     fn bans() -> crate::bans::Config {
         let seconds = Duration::from_secs;
         crate::bans::Config {
@@ -356,20 +370,6 @@ mod tests {
             message: "You are banned".into(),
             implicit_reply: false,
             max_automatic: 1_000_000,
-        }
-    }
-
-    fn digest_defaults() -> digest::Config {
-        digest::Config {
-            enabled: true,
-            algorithms: Algorithms::ALL,
-            preferred: Algorithm::Sha256,
-            max_size: 10 << 30,
-            cache: digest::CacheConfig { entries: 10_000, max_age: Duration::from_secs(30 * 86_400) },
-            at_upload: Algorithms::NONE.with(Algorithm::Sha256),
-            at_download: Algorithms::NONE,
-            jobs: None,
-            rules: Vec::new(),
         }
     }
 

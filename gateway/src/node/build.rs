@@ -284,9 +284,9 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &Tr
         metrics.set_sessions_limit(house.settings.load().limits.sessions);
         metrics.set_log_dropped(log.dropped() + transfers.dropped());
         metrics.set_password_queue(house.login.waiting());
+        metrics.set_digests(house.digests.waiting(), house.digests.remembered());
         let (bans, faults) = house.bans.counts();
         metrics.set_bans(bans.admin, bans.rule, bans.removed, bans.dropped, faults);
-        metrics.set_digests(house.digests.waiting(), house.digests.remembered());
     });
 }
 

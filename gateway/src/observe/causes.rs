@@ -189,6 +189,36 @@ pub enum Limit {
     BandwidthPerUser,
 }
 
+/// Where a digest came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DigestSource {
+    /// The file was read for it.
+    Computed,
+    /// This node remembered it.
+    Cache,
+    /// Another node, or this one before a restart, had put it into the store.
+    Shared,
+    /// The file was being read for somebody else.
+    Coalesced,
+}
+
+/// What became of a question for a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DigestResult {
+    /// Answered.
+    Done,
+    /// No such file, no permission, too large, a range that is none.
+    Refused,
+    /// The file changed while it was read.
+    Changed,
+    /// Too many are waited for.
+    Busy,
+    /// Nobody waits any more.
+    Cancelled,
+    /// The file system failed.
+    Failed,
+}
+
 /// Whom a ban is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
@@ -219,36 +249,6 @@ pub enum BanSource {
     Admin,
     /// A rule.
     Rule,
-}
-
-/// Where a digest came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DigestSource {
-    /// The file was read for it.
-    Computed,
-    /// This node remembered it.
-    Cache,
-    /// Another node, or this one before a restart, had put it into the store.
-    Shared,
-    /// The file was being read for somebody else.
-    Coalesced,
-}
-
-/// What became of a question for a digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DigestResult {
-    /// Answered.
-    Done,
-    /// No such file, no permission, too large, a range that is none.
-    Refused,
-    /// The file changed while it was read.
-    Changed,
-    /// Too many are waited for.
-    Busy,
-    /// Nobody waits any more.
-    Cancelled,
-    /// The file system failed.
-    Failed,
 }
 
 /// What can be read again without a restart.

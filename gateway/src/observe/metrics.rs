@@ -106,14 +106,14 @@ impl Metrics {
         counter.inc_by(lines.saturating_sub(counter.get()));
     }
 
-    /// The ban book: bans of administrators and of rules, removed ones, automatic ones that found no room, faults of the journal; for [`Metrics::on_scrape`].
-    pub fn set_bans(&self, admin: usize, rule: usize, removed: usize, dropped: u64, journal_errors: u64) {
-        self.0.table.bans.set([gauge(admin), gauge(rule), gauge(removed)], dropped, journal_errors);
-    }
-
     /// Those of stores.
     pub(super) fn stores(&self) -> &StoreTable {
         &self.0.stores
+    }
+
+    /// The ban book: bans of administrators and of rules, removed ones, automatic ones that found no room, faults of the journal; for [`Metrics::on_scrape`].
+    pub fn set_bans(&self, admin: usize, rule: usize, removed: usize, dropped: u64, journal_errors: u64) {
+        self.0.table.bans.set([gauge(admin), gauge(rule), gauge(removed)], dropped, journal_errors);
     }
 
     /// Which functions have their store, whether one stands in for another, and how many writes wait; for [`Metrics::on_scrape`].

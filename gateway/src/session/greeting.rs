@@ -130,10 +130,10 @@ async fn obey(control: &mut Control<TcpStream>, machine: &mut Machine, carried: 
     while let Some(action) = control.next(machine) {
         match action {
             Action::Reply(reply) => {
-                super::run::note(carried, &reply);
+                super::said::note(carried, &reply);
                 control.queue(&reply);
             }
-            Action::Answered { verb, code } => super::run::answered(carried, None, verb, code, Duration::ZERO),
+            Action::Answered { verb, code } => super::said::answered(carried, None, verb, code, Duration::ZERO),
             Action::StartTls => {
                 // RFC 4217 has the client wait for 234. Bytes that are here already were sent before it, in clear, perhaps by somebody in between.
                 if control.io().try_read(&mut [0_u8; 1]).is_ok() {

@@ -12,6 +12,7 @@ mod login;
 mod paced;
 mod record;
 mod run;
+mod said;
 mod transfer;
 mod work;
 
