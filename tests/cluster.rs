@@ -7,7 +7,9 @@
 mod kit;
 
 mod cluster {
+    mod admin;
     mod balancer;
+    mod bans;
     mod digests;
     mod members;
     mod nodes;
@@ -15,4 +17,5 @@ mod cluster {
     mod proxy;
     mod sealed;
     mod sessions;
+    mod spread;
 }

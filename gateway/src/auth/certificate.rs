@@ -14,19 +14,6 @@ pub struct CertificateIdentity {
     pub sha256: [u8; 32],
 }
 
-impl std::fmt::Display for CertificateIdentity {
-    /// In the form that a users file takes: by its common name, else by its fingerprint.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.common_name {
-            Some(name) => write!(f, "cn:{name}"),
-            None => {
-                f.write_str("sha256:")?;
-                self.sha256.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-        }
-    }
-}
-
 /// One entry of `client_certificates` of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateName {

@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ftps_proto::command::{Password, UserName};
 
+use super::ctl::Ctl;
 use crate::admin::access::Scope;
 use crate::config;
 use crate::data::PortSet;
@@ -40,6 +41,8 @@ pub enum Command {
     HashPassword,
     /// Make a token for the admin API and the line for its tokens file
     NewToken(NewToken),
+    /// Ask the admin API of any node: who is here, what was moved, who did what; kick, drain, reload
+    Ctl(Box<Ctl>),
     /// Ask the probe of the node on this host; exits with 0 when all is well
     Healthcheck(Health),
     /// Log in from outside as a client would, and say in words what is wrong and what to change
@@ -190,7 +193,8 @@ impl Arguments {
                 }
             }
             Command::Healthcheck(health) => forget_empty(&mut health.config),
-            Command::CheckConfig { .. } | Command::HashPassword | Command::NewToken(_) | Command::Doctor(_) | Command::Completions { .. } => {}
+            Command::CheckConfig { .. } | Command::HashPassword | Command::NewToken(_) | Command::Ctl(_) | Command::Doctor(_) | Command::Completions { .. } => {
+            }
         }
         Ok(command)
     }

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod check;
+mod ctl;
 mod doctor;
 mod hash;
 mod health;
@@ -24,15 +25,17 @@ pub use arguments::{Arguments, Command, Health, NewToken, Serve};
 /// Understands the command line. Help and version are printed here.
 ///
 /// # Errors
-/// The exit code: 0 after help or version, 64 after a usage error, which has been printed.
+/// The exit code: 0 after help or version, 64 (`ctl`: 2) after a usage error, which has been printed.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCode> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let usage = if arguments.get(1).is_some_and(|word| word == "ctl") { ctl::USAGE } else { USAGE };
     let parsed = Arguments::command().try_get_matches_from(arguments).and_then(|matches| Arguments::from_arg_matches(&matches)).and_then(Arguments::checked);
     parsed.map_err(|error| {
         // Nothing can be done when nobody reads it.
         let _ = error.print();
         match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-            _ => ExitCode::from(USAGE),
+            _ => ExitCode::from(usage),
         }
     })
 }
@@ -44,6 +47,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::CheckConfig { file } => check::run(&file),
         Command::HashPassword => hash::run(),
         Command::NewToken(wanted) => token::run(&wanted),
+        Command::Ctl(ctl) => ctl::run(*ctl).await,
         Command::Healthcheck(health) => health::run(&health).await,
         Command::Doctor(doctor) => doctor::run(doctor).await,
         Command::Completions { shell } => completions(shell),

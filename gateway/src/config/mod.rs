@@ -3,6 +3,7 @@
 //! Gets: the path of a file. Gives: a whole configuration made of the rooms' own, or all [`Problems`]; the users of users files.
 //! Never: starts anything, keeps a file open, or shows a value that an expansion brought in.
 
+mod bans;
 mod check;
 mod cross;
 mod digests;
@@ -67,6 +68,8 @@ pub struct Config {
     pub digests: digest::Config,
     /// `limits`.
     pub limits: limits::Config,
+    /// `bans`.
+    pub bans: crate::bans::Config,
     /// `log`.
     pub log: observe::LogConfig,
     /// `history`.
@@ -399,6 +402,28 @@ mod tests {
         }
     }
 
+    fn bans() -> crate::bans::Config {
+        let seconds = Duration::from_secs;
+        crate::bans::Config {
+            rules: vec![crate::bans::Rule {
+                event: crate::bans::RuleEvent::LoginFailed,
+                count: 5,
+                within: seconds(600),
+                ban: crate::bans::Term::For(seconds(3_600)),
+                scope: crate::bans::Scope::Host,
+                message: None,
+                dry_run: false,
+                escalate: None,
+            }],
+            never_networks: vec![],
+            never_users: vec![],
+            classes: vec![],
+            message: "You are banned".into(),
+            implicit_reply: false,
+            max_automatic: 1_000_000,
+        }
+    }
+
     #[test]
     fn defaults_are_those_of_the_reference() {
         let seconds = Duration::from_secs;
@@ -452,6 +477,7 @@ mod tests {
                 bandwidth_per_session: None,
                 bandwidth_per_user: None,
             },
+            bans: bans(),
             log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)], transfer_log: None },
             history: observe::history::HistoryConfig { transfers: 100_000, audit: 10_000, keep: seconds(7 * 86_400) },
             drain: Drain { delay: seconds(10), idle: seconds(10), timeout: seconds(300) },

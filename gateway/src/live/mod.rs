@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use ftps_proto::machine::io::EndReason;
@@ -54,22 +54,18 @@ pub struct Entry {
     /// Bytes of its transfers that have ended.
     pub bytes: AtomicU64,
     user: Mutex<Option<Arc<str>>>,
-    shown: Mutex<Shown>,
+    /// The class of the user.
+    class: Mutex<Option<Arc<str>>>,
+    /// Names of the client's certificate, as bans write them.
+    certificates: OnceLock<Vec<String>>,
+    /// Its control handshake.
+    tls: OnceLock<(TlsVersion, Resumed)>,
+    /// It was told to end now.
+    ending: AtomicBool,
     arrivals: mpsc::Sender<Box<Arrival>>,
     /// A place of its own: however many data connections wait, an end is never lost.
     end: Mutex<End>,
     told: Notify,
-}
-
-/// What a client has shown of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shown {
-    /// Its control handshake; `None` before it.
-    pub tls: Option<(TlsVersion, Resumed)>,
-    /// The subject of its certificate, or its fingerprint if it has none.
-    pub certificate: Option<Arc<str>>,
-    /// The class of its user.
-    pub class: Option<Arc<str>>,
 }
 
 /// What a session was told about its end and has not taken yet.
@@ -105,7 +101,10 @@ impl Live {
             transferring: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             user: Mutex::default(),
-            shown: Mutex::default(),
+            class: Mutex::default(),
+            certificates: OnceLock::new(),
+            tls: OnceLock::new(),
+            ending: AtomicBool::new(false),
             arrivals: sender,
             end: Mutex::default(),
             told: Notify::new(),
@@ -171,9 +170,24 @@ impl Entry {
         lock(&self.user).clone()
     }
 
-    /// What the client has shown so far.
-    pub fn shown(&self) -> Shown {
-        lock(&self.shown).clone()
+    /// The class of the user, once logged in.
+    pub fn class(&self) -> Option<Arc<str>> {
+        lock(&self.class).clone()
+    }
+
+    /// Names of the certificate that the client has shown.
+    pub fn certificates(&self) -> &[String] {
+        self.certificates.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Its control handshake, once it is done.
+    pub fn tls(&self) -> Option<(TlsVersion, Resumed)> {
+        self.tls.get().copied()
+    }
+
+    /// Whether it was told to end now.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
     }
 
     /// The first reason stays; it is what the session says to its client.
@@ -182,6 +196,9 @@ impl Entry {
         let place = if when_idle { &mut end.when_idle } else { &mut end.now };
         place.get_or_insert(reason);
         drop(end);
+        if !when_idle {
+            self.ending.store(true, Ordering::Relaxed);
+        }
         self.told.notify_one();
     }
 }
@@ -224,14 +241,25 @@ impl Membership {
         &self.entry
     }
 
-    /// Logged in, or (with `None`) back to the start.
-    pub fn set_user(&self, user: Option<&str>) {
-        *lock(&self.entry.user) = user.map(Arc::from);
+    /// Logged in, as this user of this class, or (with `None`) back to the start.
+    pub fn set_user(&self, user: Option<(&str, Option<&str>)>) {
+        *lock(&self.entry.user) = user.map(|(name, _)| Arc::from(name));
+        *lock(&self.entry.class) = user.and_then(|(_, class)| class).map(Arc::from);
     }
 
-    /// The client has shown more of itself.
-    pub fn show(&self, change: impl FnOnce(&mut Shown)) {
-        change(&mut lock(&self.entry.shown));
+    /// Ends this session now, as [`Live::end`] does.
+    pub fn end(&self, reason: EndReason) {
+        self.entry.tell(reason, false);
+    }
+
+    /// What the handshake has shown. Said once.
+    pub fn set_certificates(&self, names: Vec<String>) {
+        let _ = self.entry.certificates.set(names);
+    }
+
+    /// The control handshake is done. Said once.
+    pub fn set_tls(&self, version: TlsVersion, resumed: Resumed) {
+        let _ = self.entry.tls.set((version, resumed));
     }
 
     /// A transfer has moved so many bytes.

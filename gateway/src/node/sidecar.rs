@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::{Error, Plan};
 use crate::admin::access::Access;
 use crate::admin::{self, Api, Draining, Fault, Order, Orders, Setting, Validate};
+use crate::bans::Rules;
 use crate::cluster::Handlers;
 use crate::config::{self, Problem, Problems};
 use crate::observe::history::HistoryConfig;
@@ -49,10 +50,11 @@ impl Witnesses {
         Self { metrics, readiness, log, history: History::new(history), feed: Feed::default() }
     }
 
-    /// All of them are told, and the transfer log.
-    pub(super) fn observer(&self, transfers: &TransferLog) -> Observer {
+    /// All of them are told, and the rules of bans, and the transfer log.
+    pub(super) fn observer(&self, rules: &Rules, transfers: &TransferLog) -> Observer {
         Observer::new(vec![
             Arc::new(self.metrics.clone()),
+            Arc::new(rules.clone()),
             Arc::new(LogSink::new(self.log.clone())),
             Arc::new(transfers.clone()),
             Arc::new(self.readiness.clone()),

@@ -194,7 +194,8 @@ fn ranges(ports: &[u16]) -> String {
 
 /// Rooms whose log level may be set: the modules of this crate.
 pub const ROOMS: &[&str] = &[
-    "admin", "auth", "cli", "cluster", "config", "conn", "data", "digest", "limits", "live", "net", "node", "observe", "pipeline", "session", "storage", "tls",
+    "admin", "auth", "bans", "cli", "cluster", "config", "conn", "data", "digest", "limits", "live", "net", "node", "observe", "pipeline", "session",
+    "storage", "tls",
 ];
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl Filter {
             && is(&self.node, Some(node))
             && self.id.as_ref().is_none_or(|id| entry.id.to_string() == *id)
             && is(&self.user, entry.user().as_deref())
-            && is(&self.class, entry.shown().class.as_deref())
+            && is(&self.class, entry.class().as_deref())
     }
 }
 
@@ -137,7 +137,7 @@ async fn end(asked: &Asked, filter: Filter) -> Ended {
 }
 
 fn session(entry: &Entry, node: &str) -> Session {
-    let (user, shown) = (entry.user(), entry.shown());
+    let (user, tls) = (entry.user(), entry.tls());
     let state = match &user {
         None => "greeting",
         Some(_) if entry.transferring.load(Ordering::Relaxed) => "transfer",
@@ -147,13 +147,13 @@ fn session(entry: &Entry, node: &str) -> Session {
         id: entry.id.to_string(),
         node: node.to_owned(),
         user: user.map(|user| user.to_string()),
-        class: shown.class.map(|class| class.to_string()),
+        class: entry.class().map(|class| class.to_string()),
         address: entry.peer.ip().to_string(),
         since: time::began(entry.since),
         state: state.to_owned(),
-        tls: shown.tls.map(|(version, _)| version.label().to_owned()),
-        resumed: shown.tls.map(|(_, resumed)| resumed != Resumed::Full),
-        certificate: shown.certificate.map(|certificate| certificate.to_string()),
+        tls: tls.map(|(version, _)| version.label().to_owned()),
+        resumed: tls.map(|(_, resumed)| resumed != Resumed::Full),
+        certificate: entry.certificates().first().cloned(),
         bytes: entry.bytes.load(Ordering::Relaxed),
     }
 }
