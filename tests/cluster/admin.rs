@@ -172,6 +172,16 @@ fn every_call_of_the_document_answers_as_it_says() {
         let client = call("GET", "/clients", "/clients", None)["items"][0].clone();
         assert!(client["sessions"].as_u64() >= Some(3), "one client of three nodes: {client}");
         // Changes.
+        let wanted = json!({ "target": { "ip": "203.0.113.7" }, "duration": "1h", "reason": "a test" });
+        let made = call("POST", "/bans", "/bans", Some(wanted));
+        assert_eq!((made["propagation"]["state"].as_str(), made["propagation"]["nodes"].as_u64()), (Some("everywhere"), Some(3)), "{made}");
+        let ban = made["id"].as_str().unwrap();
+        assert_eq!(call("GET", "/bans", "/bans", None)["items"][0]["id"], ban);
+        assert_eq!(call("GET", &format!("/bans/{ban}"), "/bans/{id}", None)["author"], "root");
+        assert_eq!(ask(cluster.node(2), "GET", &format!("/bans/{ban}"), "looker", None).status, 200, "on another node");
+        assert_eq!(call("POST", "/bans/check", "/bans/check", Some(json!({ "ip": "203.0.113.7" })))["refused"], true);
+        assert_eq!(call("DELETE", &format!("/bans/{ban}"), "/bans/{id}", None)["removed"].as_array().unwrap().len(), 1);
+        assert_eq!(call("DELETE", "/bans?source=admin", "/bans", None)["removed"], json!([]));
         let id = all.iter().find(|session| session["node"] == "node-1").unwrap()["id"].as_str().unwrap();
         assert_eq!(call("DELETE", &format!("/sessions/{id}?dry_run=true"), "/sessions/{id}", None)["ended"], 1);
         assert_eq!(call("DELETE", &format!("/sessions/{id}"), "/sessions/{id}", None)["ended"], 1, "on another node");
@@ -228,6 +238,10 @@ fn what_may_not_be_is_a_problem_and_counted() {
         problem(&ask(node, "GET", "/sessions?ip=nobody", "looker", None), 400, "invalid");
         problem(&ask(node, "GET", "/sessions?usr=x", "looker", None), 400, "invalid");
         problem(&ask(node, "DELETE", "/sessions/s_0", "kicker", None), 404, "not-found");
+        problem(&ask(node, "POST", "/bans", "root", Some(&json!({ "target": { "ip": "203.0.113.7" } }))), 400, "invalid");
+        problem(&ask(node, "POST", "/bans", "root", Some(&json!({ "target": { "ip": "127.0.0.1" }, "duration": "1h" }))), 400, "invalid");
+        problem(&ask(node, "DELETE", "/bans", "root", None), 400, "invalid");
+        problem(&ask(node, "POST", "/bans", "looker", Some(&json!({}))), 403, "out-of-scope");
         problem(&ask(node, "POST", "/nodes/elsewhere/drain", "root", None), 404, "not-found");
         problem(&ask(node, "PUT", "/log-level", "root", Some(&json!({ "default": "loud" }))), 400, "invalid");
         problem(&ask(node, "PUT", "/log-level", "root", Some(&json!({ "default": "info", "more": 1 }))), 400, "invalid");

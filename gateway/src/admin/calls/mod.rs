@@ -5,6 +5,7 @@
 
 mod about;
 mod audit;
+mod bans;
 mod cache;
 mod certificates;
 mod clients;
@@ -33,6 +34,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Call> {
         nodes::CALLS,
         sessions::CALLS,
         clients::CALLS,
+        bans::CALLS,
         transfers::CALLS,
         events::CALLS,
         certificates::CALLS,

@@ -68,6 +68,12 @@ enum What {
         #[command(subcommand)]
         action: Option<SessionAction>,
     },
+    /// Who may not come
+    #[command(alias = "ban")]
+    Bans {
+        #[command(subcommand)]
+        action: Option<BanAction>,
+    },
     /// What each client has shown of itself
     #[command(alias = "client", args_conflicts_with_subcommands = true)]
     Clients {
@@ -187,6 +193,34 @@ enum SessionAction {
 }
 
 #[derive(Clone, Debug, Subcommand)]
+enum BanAction {
+    /// List them
+    List,
+    /// Ban somebody on all nodes
+    Add {
+        /// An address, a network, or KIND:TEXT with KIND user, user_at_host, class or certificate
+        target: String,
+        /// How long: 30m, 1h, 7d, or permanent
+        #[arg(long = "for", value_name = "DURATION")]
+        duration: String,
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Only say what it would do
+        #[arg(long)]
+        dry_run: bool,
+        /// Also a very wide network
+        #[arg(long)]
+        force: bool,
+    },
+    /// Remove one
+    #[command(alias = "rm")]
+    Remove {
+        /// Its id
+        id: String,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
 enum ClientAction {
     /// Forget what a client has shown
     Forget { id: String },
@@ -270,6 +304,13 @@ impl Ctl {
                 Question::get("/sessions", table::SESSIONS).with("user", &of.user).with("ip", &of.ip).with("class", &of.class).with("node", &of.node)
             }
             What::Sessions { action: Some(kick), .. } => kicked(kick),
+            What::Bans { action: None | Some(BanAction::List) } => Question::get("/bans", table::BANS),
+            What::Bans { action: Some(BanAction::Remove { id }) } => Question::act("DELETE", format!("/bans/{}", percent(id))),
+            What::Bans { action: Some(BanAction::Add { target, duration, reason, dry_run, force }) } => {
+                let (kind, text) = ban_target(target)?;
+                let body = json!({ "target": { kind: text }, "duration": duration, "reason": reason, "dry_run": dry_run, "force": force });
+                Question { body: Some(body), ..Question::act("POST", "/bans".into()) }
+            }
             What::Clients { user, action: None } => Question::get("/clients", table::CLIENTS).with("user", user),
             What::Clients { action: Some(ClientAction::Forget { id }), .. } => Question::act("DELETE", format!("/clients/{}", percent(id))),
             What::Transfers { user, path, since } => Question::get("/transfers", table::TRANSFERS).with("user", user).with("path", path).with("since", since),
@@ -299,6 +340,18 @@ fn kicked(SessionAction::Kick { id, user, ip, class, dry_run }: &SessionAction) 
         None => Question::act("DELETE", "/sessions".into()),
     };
     question.with("user", user).with("ip", ip).with("class", class).with("dry_run", &dry_run.then(|| "true".to_owned()))
+}
+
+/// What kind of target it is.
+fn ban_target(text: &str) -> Result<(&str, &str), Failure> {
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(("ip", text));
+    }
+    match text.split_once(':').filter(|(kind, _)| ["ip", "cidr", "user", "user_at_host", "class", "certificate"].contains(kind)) {
+        Some(parts) => Ok(parts),
+        None if text.contains('/') => Ok(("cidr", text)),
+        None => Err((USAGE, format!("{text}: write an address, a network, or KIND:TEXT, for example user:{text}"))),
+    }
 }
 
 fn validated(file: Option<&std::path::Path>) -> Result<Question, Failure> {
@@ -355,6 +408,8 @@ mod tests {
             ("ctl config", "GET /config?limit=1000"),
             ("ctl log-level warn --room tls=debug", "PUT /log-level"),
             ("ctl clients forget c_1", "DELETE /clients/c_1"),
+            ("ctl ban add 203.0.113.7 --for 1h --reason x", "POST /bans"),
+            ("ctl bans rm b_1", "DELETE /bans/b_1"),
         ] {
             assert_eq!(target(line), request, "{line}");
         }

@@ -41,6 +41,15 @@ pub(super) const SESSIONS: &[Column] = &[
     ("RESUMED", "/resumed", Plain),
     ("BYTES", "/bytes", Bytes),
 ];
+pub(super) const BANS: &[Column] = &[
+    ("ID", "/id", Plain),
+    ("TARGET", "/target", Plain),
+    ("SOURCE", "/source", Plain),
+    ("UNTIL", "/expires_at", Time),
+    ("AUTHOR", "/author", Plain),
+    ("REASON", "/reason", Plain),
+    ("CREATED", "/created_at", Time),
+];
 pub(super) const CLIENTS: &[Column] = &[
     ("ID", "/id", Plain),
     ("USER", "/user", Plain),
@@ -112,6 +121,7 @@ pub(super) fn cell(value: &Value, show: Show) -> String {
         (Value::String(text), _) => text.clone(),
         (Value::Array(items), _) if items.is_empty() => "-".to_owned(),
         (Value::Array(items), _) => items.iter().map(|item| cell(item.get("what").unwrap_or(item), Plain)).collect::<Vec<_>>().join(", "),
+        (Value::Object(fields), _) => fields.iter().map(|(name, value)| format!("{name}:{}", cell(value, Plain))).collect::<Vec<_>>().join(" "),
         (other, _) => other.to_string(),
     };
     let hidden = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
