@@ -86,7 +86,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         note_self_signed(&house.tls, &readiness);
     }
     let door = Arc::new(Admission::new(config.conn.allow_from.clone(), Balancers::new(config.conn.proxy_protocol_from.clone()), house.limits.clone()));
-    let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone());
+    let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone(), None);
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
     let ready = Ready {
         explicit: addresses(&explicit),
