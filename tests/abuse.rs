@@ -8,4 +8,7 @@ mod kit;
 
 mod abuse {
     mod bandwidth;
+    mod floods;
+    mod hidden;
+    mod limits;
 }

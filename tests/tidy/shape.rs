@@ -138,8 +138,9 @@ fn body_end(code: &[u8], from: usize) -> Option<usize> {
 
 /// The comments and attributes directly above.
 fn remark_above(source: &Source, offset: usize) -> String {
-    let lines: Vec<&str> = source.text[..offset].lines().collect();
-    let above = lines.iter().rev().skip(1).take_while(|line| line.trim_start().starts_with("//") || line.trim_start().starts_with("#["));
+    let begin = source.text[..offset].rfind('\n').unwrap_or(0);
+    let lines: Vec<&str> = source.text[..begin].lines().collect();
+    let above = lines.iter().rev().take_while(|line| line.trim_start().starts_with("//") || line.trim_start().starts_with("#["));
     above.copied().collect::<Vec<_>>().join("\n")
 }
 

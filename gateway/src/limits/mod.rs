@@ -4,6 +4,7 @@
 //! Never: waits, asks the network, or keeps more than its bounds: one entry for each session and 65,536 addresses that tried to log in.
 
 mod bandwidth;
+mod hidden;
 mod logins;
 mod sessions;
 
@@ -11,9 +12,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
+
 pub use bandwidth::Pace;
 pub use sessions::{Permit, UserPermit};
 
+use self::hidden::Hidden;
 use self::logins::Logins;
 use self::sessions::Sessions;
 use crate::observe::event::{Event, Limit};
@@ -70,6 +74,7 @@ struct Shared {
     observer: Observer,
     sessions: Mutex<Sessions>,
     logins: Mutex<Logins>,
+    hidden: Mutex<Hidden>,
 }
 
 /// A client's network as limits see it: one IPv4 address, or one IPv6 /64, because whoever has one address of a /64 has them all.
@@ -80,7 +85,7 @@ impl Limits {
     /// Nothing is taken yet.
     pub fn new(config: &Config, observer: Observer) -> Self {
         let (sessions, logins) = (Mutex::new(Sessions::new(config)), Mutex::new(Logins::new(config.logins_per_minute_per_ip)));
-        Self(Arc::new(Shared { observer, sessions, logins }))
+        Self(Arc::new(Shared { observer, sessions, logins, hidden: Mutex::default() }))
     }
 
     /// Takes the numbers of a configuration that was read again; permits that are out stay out.
@@ -105,7 +110,7 @@ impl Limits {
     /// # Errors
     /// `logins_per_minute_per_ip`: refilled evenly, a minute's worth at most.
     pub fn login_attempt(&self, ip: IpAddr, now: Instant) -> Result<(), Limit> {
-        let allowed = lock(&self.0.logins).attempt(Source::from(ip), now);
+        let allowed = self.hides(ip) || lock(&self.0.logins).attempt(Source::from(ip), now);
         if allowed { Ok(()) } else { Err(self.hit(Limit::LoginsPerMinutePerIp, Some(ip), None)) }
     }
 
@@ -121,6 +126,24 @@ impl Limits {
         }
     }
 
+    /// A session of this user has logged in from this (true) address. Whether addresses are hidden is learned from this alone: whoever can log in is a client.
+    pub fn logged_in(&self, ip: IpAddr, user: &str, now: Instant) {
+        // Said under the lock, so that what was said last is what holds.
+        if let Some(addresses) = lock(&self.0.hidden).logged_in(ip, user, now) {
+            self.0.observer.event(Subject::default(), &Event::AddressesHidden { addresses });
+        }
+    }
+
+    /// The networks that PROXY headers are taken from: an address in one may be a balancer's, too, although it is public.
+    pub fn set_proxies(&self, networks: &[IpNet]) {
+        lock(&self.0.hidden).set_proxies(networks.to_vec());
+    }
+
+    /// Whether this address is a balancer's that hides its clients: limits and rules by address do not hold for it.
+    pub fn hides(&self, ip: IpAddr) -> bool {
+        lock(&self.0.hidden).holds(ip)
+    }
+
     /// Sessions that are admitted now.
     pub fn sessions(&self) -> usize {
         lock(&self.0.sessions).count()
@@ -129,7 +152,8 @@ impl Limits {
     /// `chance` is in `0.0..1.0`.
     fn admit_by(&self, ip: IpAddr, chance: f64) -> Result<Permit, Limit> {
         let source = Source::from(ip);
-        let answer = lock(&self.0.sessions).join(source, chance);
+        let hidden = self.hides(ip);
+        let answer = lock(&self.0.sessions).join(source, hidden, chance);
         answer.map(|()| Permit::new(self.0.clone(), source)).map_err(|limit| self.hit(limit, Some(ip), None))
     }
 
@@ -295,6 +319,24 @@ mod tests {
         assert!(limits.admit(ip("192.0.2.1")).is_err());
         drop(permits);
         assert!(limits.admit(ip("192.0.2.1")).is_ok());
+    }
+
+    #[test]
+    fn limits_by_address_do_not_hold_for_one_that_hides_many() {
+        let (limits, notes) = limits(90, 1, 90);
+        let (balancer, now) = (ip("10.0.0.7"), Instant::now());
+        let _first = limits.admit(balancer).unwrap();
+        assert!(limits.admit(balancer).is_err());
+        (0..20).for_each(|number| limits.logged_in(balancer, &(number % 5).to_string(), now));
+        assert!(limits.hides(balancer) && !limits.hides(ip("192.0.2.1")));
+        let _more: Vec<Permit> = (0..9).map(|_| limits.admit(balancer).unwrap()).collect();
+        assert!((0..1000).all(|_| limits.login_attempt(balancer, now).is_ok()));
+        let _other = limits.admit(ip("192.0.2.1")).unwrap();
+        assert_eq!(limits.admit(ip("192.0.2.1")).unwrap_err(), Limit::SessionsPerIp);
+        assert_eq!(lock(&notes.0).as_slice(), [Limit::SessionsPerIp; 2]);
+        // Whoever comes from elsewhere shows that addresses can be told apart.
+        limits.logged_in(ip("192.0.2.1"), "0", now);
+        assert_eq!(limits.admit(balancer).unwrap_err(), Limit::SessionsPerIp);
     }
 
     #[test]

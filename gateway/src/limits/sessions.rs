@@ -132,13 +132,13 @@ impl Sessions {
         self.all
     }
 
-    /// Takes a session of this source, unless a limit is reached.
-    pub(super) fn join(&mut self, source: Source, chance: f64) -> Result<(), Limit> {
+    /// Takes a session of this source, unless a limit is reached. `hidden`: the source stands for many, and is counted but not limited.
+    pub(super) fn join(&mut self, source: Source, hidden: bool, chance: f64) -> Result<(), Limit> {
         if self.all >= self.most || chance < self.early_drop() {
             return Err(Limit::Sessions);
         }
         let taken = self.of_source.get(&source).copied().unwrap_or_default();
-        if taken >= self.most_of_source {
+        if taken >= self.most_of_source && !hidden {
             return Err(Limit::SessionsPerIp);
         }
         self.of_source.insert(source, taken + 1);

@@ -67,8 +67,9 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let log = log::init(&config.log).map_err(|error| Error::Fault(format!("cannot start the log: {error}")))?;
     let metrics = Metrics::new(Build::default());
     let transfers = transfer_log(config)?;
-    let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone())), Arc::new(transfers.clone())]);
     let readiness = Readiness::new();
+    let observer =
+        Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone())), Arc::new(transfers.clone()), Arc::new(readiness.clone())]);
     let latch = readiness.latch("listeners");
     users::begin(&plan, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
@@ -85,6 +86,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     if !plan.hash.is_empty() {
         note_self_signed(&house.tls, &readiness);
     }
+    house.limits.set_proxies(&config.conn.proxy_protocol_from);
     let door = Arc::new(Admission::new(config.conn.allow_from.clone(), Balancers::new(config.conn.proxy_protocol_from.clone()), house.limits.clone()));
     let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone(), None);
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();

@@ -148,6 +148,7 @@ impl Reloader {
         house.storage.set(&config.storage);
         house.data.announcer.set(&config.data.public_address);
         self.door.allow_from(config.conn.allow_from);
+        house.limits.set_proxies(&config.conn.proxy_protocol_from);
         self.door.balancers().set(config.conn.proxy_protocol_from);
         self.drain.store(Arc::new(config.drain));
         self.log.set_levels(&config.log);

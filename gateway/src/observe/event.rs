@@ -3,7 +3,7 @@
 //! Gets: built by every room. Gives: values with closed sets for everything that may become a label.
 //! Never: carries a secret. User, path and address are for the log only, never for a label.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ftps_proto::machine::io::{DataRefusal, FileError, LoginRefusal};
@@ -192,6 +192,11 @@ pub enum Event<'a> {
     LimitHit {
         /// Which.
         limit: Limit,
+    },
+    /// A balancer hides the addresses of clients, or does so no longer: limits and rules by address are suspended for its own.
+    AddressesHidden {
+        /// Its addresses; empty: clients are seen as they are.
+        addresses: &'a [IpAddr],
     },
     /// A session ended.
     Closed {

@@ -287,6 +287,7 @@ impl Event<'_> {
             Self::FileChanged { .. } => "file_changed",
             Self::StorageFailed { .. } => "storage_failed",
             Self::LimitHit { .. } => "limit_hit",
+            Self::AddressesHidden { .. } => "addresses_hidden",
             Self::Closed { .. } => "closed",
             Self::Swept { .. } => "swept",
             Self::Reloaded { .. } => "reloaded",

@@ -10,6 +10,7 @@ use super::id::TransferId;
 use super::labels::Label;
 use super::line::Line;
 use super::log::LogHandle;
+use super::ready::ADDRESSES_HIDDEN;
 use super::sets::{Command, Ending, Trouble};
 use super::{LogLevel, Sink};
 
@@ -82,6 +83,8 @@ fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
         Event::FileChanged { .. } => (Info, "storage", "file changed"),
         Event::StorageFailed { kind, .. } => (storage_level(Trouble::from(*kind)), "storage", "file system error"),
         Event::LimitHit { .. } => (Info, "limits", "limit reached"),
+        Event::AddressesHidden { addresses: [] } => (Info, "limits", "clients come from addresses of their own: limits by address hold"),
+        Event::AddressesHidden { .. } => (Warn, "limits", ADDRESSES_HIDDEN),
         Event::Closed { reason: CloseReason::Probe, .. } => (Debug, "session", "health check"),
         Event::Closed { .. } => (Info, "session", "session closed"),
         Event::Swept { files: 0 } => (Debug, "storage", "no left-over uploads"),
@@ -105,6 +108,7 @@ fn storage_level(trouble: Trouble) -> LogLevel {
 }
 
 /// The fields of an event.
+// long: one arm for each event, and each is short.
 fn fields(line: &mut Line, event: &Event<'_>) {
     if let Event::Peer(peer) = event {
         return peer.fields(line);
@@ -161,6 +165,9 @@ fn fields(line: &mut Line, event: &Event<'_>) {
             line.texts(&[("operation", operation), ("kind", kind.label()), ("error", &error.to_string())]);
         }
         Event::LimitHit { limit } => line.text("limit", limit.label()),
+        Event::AddressesHidden { addresses } => {
+            line.text("addresses", &addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+        }
         Event::Closed { reason, took } => {
             line.text("reason", reason.label());
             line.millis("took_ms", took);

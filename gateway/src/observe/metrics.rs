@@ -187,6 +187,7 @@ struct Table {
     storage_errors: Family<IntCounter, (Operation, Trouble)>,
     orphans_swept: IntCounter,
     limits_hit: Family<IntCounter, Limit>,
+    addresses_hidden: IntGauge,
     password_queue: IntGauge,
     users_loaded: IntGauge,
     users_invalid: IntGauge,
@@ -240,6 +241,7 @@ impl Table {
             storage_errors: make.counters("storage_errors_total", "Errors of the file system that are not the client's doing.", &["op", "kind"]),
             orphans_swept: make.counter("storage_orphans_swept_total", "Left-over uploads of dead nodes that were removed."),
             limits_hit: make.counters("limits_hit_total", "How often each limit was reached.", &["limit"]),
+            addresses_hidden: make.gauge("source_address_hidden", "1 while a balancer hides the addresses of clients, so that limits and rules by address are suspended."),
             password_queue: make.gauge("password_queue_depth", "Password checks that run or wait."),
             users_loaded: make.gauge("users_loaded", "Users of the users files."),
             users_invalid: make.gauge("users_invalid", "Entries of the users files that were skipped."),
@@ -289,7 +291,7 @@ impl Table {
             Event::DataConnection { outcome } => self.data_connections.at(outcome).inc(),
             // Bytes are set at each scrape: a relay may last for hours.
             Event::RelayEnded { trouble, .. } => trouble.into_iter().for_each(|trouble| self.relay_errors.at(trouble).inc()),
-            Event::DataRefused { refusal } => self.data_refused.at(refusal).inc(),
+            Event::DataRefused { refusal } => self.data_refused(refusal),
             Event::TransferStarted { direction, .. } => self.transfers_active.at(direction).inc(),
             Event::TransferEnded { direction, result, bytes, took, proven, end, .. } => {
                 self.transfer_ended(direction, result, bytes, took);
@@ -297,6 +299,7 @@ impl Table {
             }
             Event::StorageFailed { operation, kind, .. } => self.storage_errors.at((Operation::of(operation), Trouble::from(kind))).inc(),
             Event::LimitHit { limit } => self.limits_hit.at(limit).inc(),
+            Event::AddressesHidden { addresses } => self.addresses_hidden.set(i64::from(!addresses.is_empty())),
             Event::Closed { reason, took } => {
                 self.sessions_closed.at(reason).inc();
                 self.session_duration.observe(took.as_secs_f64());
@@ -330,7 +333,17 @@ impl Table {
             LoginRefusal::Incorrect | LoginRefusal::Banned | LoginRefusal::TooMany | LoginRefusal::Unavailable => {
                 self.logins.at((LoginMethod::Password, Verdict::Failure)).inc();
                 self.login_failures.at(why).inc();
+                if why == LoginFault::QueueFull {
+                    self.limits_hit.at(Limit::PasswordJobs).inc();
+                }
             }
+        }
+    }
+
+    fn data_refused(&self, refusal: DataRefusal) {
+        self.data_refused.at(refusal).inc();
+        if refusal == DataRefusal::Timeout {
+            self.limits_hit.at(Limit::DataTimeout).inc();
         }
     }
 
@@ -339,6 +352,9 @@ impl Table {
         self.transfers.at((direction, Ending::from(result))).inc();
         self.transfer_bytes.at(direction).inc_by(bytes);
         self.transfer_duration.at(direction).observe(took.as_secs_f64());
+        if result == TransferResult::Stalled {
+            self.limits_hit.at(Limit::StallTimeout).inc();
+        }
     }
 
     fn transfer_manners(&self, direction: Direction, result: TransferResult, proven: bool, end: StreamEnd) {
@@ -506,6 +522,30 @@ mod tests {
         // A transfer without a connection proved nothing and refused nothing.
         say(&metrics, ended(TransferResult::NoConnection(DataRefusal::Timeout), false, StreamEnd::Open));
         assert_eq!(value(&metrics, "ftps_gateway_data_unproven_total"), 1.0);
+    }
+
+    #[test]
+    fn a_limit_whose_reaching_has_an_event_of_its_own_is_counted_as_a_limit_too() {
+        let metrics = fresh();
+        let (id, direction, path) = (TransferId::now(), Direction::Download, b"/a".as_slice());
+        let result = TransferResult::Stalled;
+        say(&metrics, Event::TransferEnded { id, direction, path, result, bytes: 0, took: Duration::ZERO, ascii: false, proven: true, end: StreamEnd::Open });
+        say(&metrics, Event::DataRefused { refusal: DataRefusal::Timeout });
+        say(&metrics, Event::DataRefused { refusal: DataRefusal::Handshake });
+        say(&metrics, Event::LoginRefused { refusal: LoginRefusal::Unavailable, why: LoginFault::QueueFull });
+        say(&metrics, Event::LimitHit { limit: Limit::Line });
+        for limit in ["stall_timeout", "data_timeout", "password_jobs", "line"] {
+            assert_eq!(value(&metrics, &format!("ftps_gateway_limits_hit_total{{limit=\"{limit}\"}}")), 1.0, "{limit}");
+        }
+    }
+
+    #[test]
+    fn hidden_addresses_are_a_gauge() {
+        let metrics = fresh();
+        say(&metrics, Event::AddressesHidden { addresses: &["10.0.0.7".parse().unwrap()] });
+        assert_eq!(value(&metrics, "ftps_gateway_source_address_hidden"), 1.0);
+        say(&metrics, Event::AddressesHidden { addresses: &[] });
+        assert_eq!(value(&metrics, "ftps_gateway_source_address_hidden"), 0.0);
     }
 
     #[test]

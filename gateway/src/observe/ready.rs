@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::{Event, Sink, Subject};
+
 /// The readiness of a node. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Mutex<State>>);
@@ -79,6 +81,14 @@ impl Readiness {
     }
 }
 
+impl Sink for Readiness {
+    fn event(&self, _: Subject<'_>, event: &Event<'_>) {
+        if let Event::AddressesHidden { addresses } = event {
+            self.set_degraded("addresses", (!addresses.is_empty()).then(|| ADDRESSES_HIDDEN.to_owned()));
+        }
+    }
+}
+
 impl Latch {
     /// The part is up.
     pub fn release(self) {
@@ -99,6 +109,9 @@ impl Report {
         self.started() && !self.draining
     }
 }
+
+/// What an operator is told when a balancer hides the clients.
+pub(super) const ADDRESSES_HIDDEN: &str = "all logins come from one or two private addresses: limits and rules by address are suspended; let the balancer keep the clients' addresses, or send them (PROXY protocol)";
 
 #[cfg(test)]
 mod tests {
@@ -129,6 +142,11 @@ mod tests {
         assert!(readiness.report().ready());
         assert_eq!(readiness.report().degraded, [("certificate", "self-signed".to_owned())]);
         readiness.set_degraded("certificate", None);
+        assert!(readiness.report().degraded.is_empty());
+        let addresses = [std::net::Ipv4Addr::LOCALHOST.into()];
+        readiness.event(Subject::default(), &Event::AddressesHidden { addresses: &addresses });
+        assert_eq!(readiness.report().degraded, [("addresses", ADDRESSES_HIDDEN.to_owned())]);
+        readiness.event(Subject::default(), &Event::AddressesHidden { addresses: &[] });
         assert!(readiness.report().degraded.is_empty());
         readiness.set_draining(true);
         assert!(!readiness.report().ready() && readiness.report().started());

@@ -49,8 +49,8 @@ fn perform(tree: &Arc<Tree>, job: Job) -> Result<Outcome, FileError> {
         Job::Rename { from, to } => tree.rename(&from, &to).map(done),
         Job::Stat(path) => tree.entry(&path).map(Outcome::Entry),
         Job::AsciiSize(path) => tree.ascii_size(&path).map(Outcome::Size),
-        Job::SetModified { path, time } => tree.set_modified(&path, time).map(done),
-        Job::SetFacts { path, facts } => facts.iter().try_for_each(|fact| set(tree, &path, *fact)).map(done),
+        Job::SetModified { path, time } => tree.set_facts(&path, &[SetFact::Modify(time)]).map(done),
+        Job::SetFacts { path, facts } => tree.set_facts(&path, &facts).map(done),
         Job::Available(path) => tree.available(&path).map(Outcome::Size),
         Job::ListOnControl(path) => listing::on_control(tree, &path).map(Outcome::Lines),
         // These never come here: the loop keeps them.
@@ -71,11 +71,4 @@ fn change(job: &Job) -> Option<Event<'_>> {
         Job::Login { .. } | Job::CheckHost(_) | Job::Who | Job::Passive { .. } | Job::Active(_) | Job::Transfer(_) => return None,
     };
     Some(Event::FileChanged { verb, path: path.as_bytes(), to })
-}
-
-fn set(tree: &Tree, path: &ftps_proto::path::VirtualPath, fact: SetFact) -> Result<(), FileError> {
-    match fact {
-        SetFact::Modify(time) => tree.set_modified(path, time),
-        SetFact::UnixMode(mode) => tree.set_mode(path, mode),
-    }
 }

@@ -17,7 +17,7 @@ use super::{Carried, Ended, Session};
 use crate::auth::CertificateIdentity;
 use crate::live::Message;
 use crate::observe::Event;
-use crate::observe::event::{Channel, CloseReason, Limit, Listener, ProxyTrouble};
+use crate::observe::event::{Channel, CloseReason, HandshakeFailure, Limit, Listener, ProxyTrouble};
 use crate::tls::{self, ClientCertificate, Secured};
 
 /// A connection before its TLS handshake.
@@ -113,7 +113,10 @@ enum Happened {
 async fn obey(control: &mut Control<TcpStream>, machine: &mut Machine, carried: &Carried) -> Result<bool, Ended> {
     while let Some(action) = control.next(machine) {
         match action {
-            Action::Reply(reply) => control.queue(&reply),
+            Action::Reply(reply) => {
+                super::run::note(carried, &reply);
+                control.queue(&reply);
+            }
             Action::Answered { verb, code } => super::run::answered(carried, None, verb, code, Duration::ZERO),
             Action::StartTls => {
                 // RFC 4217 has the client wait for 234. Bytes that are here already were sent before it, in clear, perhaps by somebody in between.
@@ -152,7 +155,8 @@ fn unlisted(carried: &Carried) -> CloseReason {
 /// The handshake, unless the session has to end meanwhile. Nothing can be said within one, so that is a close.
 async fn handshake(stream: TcpStream, carried: &mut Carried) -> Result<Secured<TcpStream>, Ended> {
     let began = Instant::now();
-    let deadline = began + carried.until_login().min(HANDSHAKE);
+    let until_login = carried.until_login();
+    let deadline = began + until_login.min(HANDSHAKE);
     let secured = tokio::select! {
         secured = tls::accept(&carried.house.tls, &carried.keys, stream, deadline) => secured,
         reason = carried.inbox.ended() => return Err(CloseReason::Machine(CloseCause::Ended(reason))),
@@ -165,6 +169,9 @@ async fn handshake(stream: TcpStream, carried: &mut Carried) -> Result<Secured<T
         Err(error) => Event::HandshakeFailed { channel: Channel::Control, reason: error.failure, detail: &error.detail },
     };
     carried.house.observer.event(carried.subject(), &event);
+    if until_login < HANDSHAKE && secured.as_ref().is_err_and(|error| error.failure == HandshakeFailure::Timeout) {
+        carried.house.observer.event(carried.subject(), &Event::LimitHit { limit: Limit::LoginTimeout });
+    }
     secured.map_err(|_| CloseReason::HandshakeFailed)
 }
 

@@ -46,6 +46,7 @@ pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password
         match answer {
             Ok((admittance, method)) => {
                 let class = admittance.user.class.as_deref();
+                house.limits.logged_in(ip, admittance.user.name.as_str(), Instant::now());
                 house.observer.event(subject, &Event::LoggedIn { method, class, took: began.elapsed() });
                 let account = Account { user: admittance.user.name.clone(), permissions: admittance.user.permissions };
                 Done { outcome: Outcome::Login(Ok(account)), brought: Brought::Admittance(Box::new(admittance)) }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ftps_proto::machine::Machine;
 use ftps_proto::machine::io::{Action, DataRefusal, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
+use ftps_proto::reply::{Refusal, Reply};
 use ftps_proto::verbs::Verb;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
@@ -121,7 +122,10 @@ impl Session {
     fn obey(&mut self) -> Option<ftps_proto::machine::io::CloseCause> {
         while let Some(action) = self.control.next(&mut self.machine) {
             match action {
-                Action::Reply(reply) => self.control.queue(&reply),
+                Action::Reply(reply) => {
+                    note(&self.carried, &reply);
+                    self.control.queue(&reply);
+                }
                 Action::Answered { verb, code } => {
                     let user = self.account.as_ref().map(|account| account.user.name.as_str());
                     answered(&self.carried, user, verb, code, self.asked.elapsed());
@@ -376,6 +380,13 @@ fn earlier(one: (Instant, Deadline), other: (Instant, Deadline)) -> (Instant, De
 pub(super) fn answered(carried: &Carried, user: Option<&str>, verb: Option<Verb>, code: u16, took: Duration) {
     let subject = Subject { user, ..carried.subject() };
     carried.house.observer.event(subject, &Event::Command { verb, code, took });
+}
+
+/// Says what a reply tells of a limit.
+pub(super) fn note(carried: &Carried, reply: &Reply) {
+    if *reply == Reply::No(Refusal::LineTooLong) {
+        carried.house.observer.event(carried.subject(), &Event::LimitHit { limit: Limit::Line });
+    }
 }
 
 /// Later than any other deadline.

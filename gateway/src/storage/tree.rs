@@ -6,13 +6,15 @@
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use ftps_proto::command::SetFact;
 use ftps_proto::listing::{Entry, EntryKind};
 use ftps_proto::machine::io::FileError;
 use ftps_proto::path::VirtualPath;
 use ftps_proto::time::Timestamp;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, Timespec, Timestamps, UTIME_OMIT};
 use rustix::fs::{chmodat, fstat, fstatvfs, renameat, statat, unlinkat, utimensat};
 use rustix::io::Errno;
 
@@ -92,12 +94,18 @@ impl Tree {
         })
     }
 
-    /// Removes an empty directory; a link to one is not a directory.
+    /// Removes an empty directory; a link to one is not a directory. An upload that was aborted just now may still be on its way out: that is waited for.
     ///
     /// # Errors
     /// `NotEmpty` (also when an upload runs in it), `NotADirectory`, and what the system says.
     pub fn remove_directory(&self, path: &VirtualPath) -> Result<(), FileError> {
-        self.unlink("rmdir", path, AtFlags::REMOVEDIR)
+        let end = Instant::now() + LEAVING;
+        loop {
+            match self.unlink("rmdir", path, AtFlags::REMOVEDIR) {
+                Err(FileError::NotEmpty) if Instant::now() < end && self.looks_empty(path) => std::thread::sleep(LEAVING / 50),
+                done => return done,
+            }
+        }
     }
 
     /// Removes a file, or a link itself.
@@ -123,33 +131,22 @@ impl Tree {
         })
     }
 
-    /// Sets the modification time of a file or directory.
+    /// Sets facts of a file or directory, all or none: modification time, permission bits (those beyond 0777 cannot be set).
     ///
     /// # Errors
     /// `NotRegular` for anything else, and what the system says.
-    pub fn set_modified(&self, path: &VirtualPath, time: Timestamp) -> Result<(), FileError> {
-        let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-            last_modification: Timespec { tv_sec: time.seconds, tv_nsec: time.nanos.into() },
-        };
-        self.attempt("utimens", |home| {
-            let (file, _) = open_plain(home, path)?;
-            Ok(utimensat(&file, "", &times, AtFlags::EMPTY_PATH)?)
-        })
-    }
-
-    /// Sets the permission bits of a file or directory; those beyond 0777 cannot be set.
-    ///
-    /// # Errors
-    /// `NotRegular` for anything else, and what the system says.
-    pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<(), FileError> {
-        self.attempt("chmod", |home| {
+    pub fn set_facts(&self, path: &VirtualPath, facts: &[SetFact]) -> Result<(), FileError> {
+        let operation = if facts.iter().any(|fact| matches!(fact, SetFact::UnixMode(_))) { "chmod" } else { "utimens" };
+        self.attempt(operation, |home| {
             let (file, stat) = open_plain(home, path)?;
-            // A directory keeps its set-group-id and sticky bits, as chmod(1) does; a file loses all three.
-            let keep = if FileType::from_raw_mode(stat.st_mode).is_dir() { 0o7000 } else { 0 };
-            let mode = Mode::from_raw_mode((stat.st_mode & keep) | (mode & 0o777));
-            // fchmod refuses a descriptor that was opened without the right to read; this link is that very descriptor, so nothing can come between.
-            Ok(chmodat(CWD, format!("/proc/self/fd/{}", file.as_raw_fd()), mode, AtFlags::empty())?)
+            let set = facts.iter().try_for_each(|fact| set_fact(&file, &stat, *fact));
+            if set.is_err() && facts.len() > 1 {
+                // What was set is set back; where that fails too, nothing can be done.
+                let before = Timestamp { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 };
+                let _ = set_mode(&file, stat.st_mode & 0o7777);
+                let _ = set_modified(&file, before);
+            }
+            Ok(set?)
         })
     }
 
@@ -220,6 +217,23 @@ impl Tree {
         self.home.load_full()
     }
 
+    /// Whether a directory has no entry but uploads under way.
+    fn looks_empty(&self, path: &VirtualPath) -> bool {
+        let look = |home: &Beneath| {
+            let directory = home.open(visible(path)?, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW)?;
+            let mut buffer = Vec::with_capacity(NAMES);
+            let mut names = RawDir::new(&directory, buffer.spare_capacity_mut());
+            while let Some(name) = names.next() {
+                let name = name?;
+                if !matches!(name.file_name().to_bytes(), b"." | b"..") && !is_hidden(name.file_name().to_bytes()) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        self.attempt("readdir", look).unwrap_or(false)
+    }
+
     fn unlink(&self, operation: &'static str, path: &VirtualPath, flags: AtFlags) -> Result<(), FileError> {
         if path.is_root() {
             return Err(FileError::Denied);
@@ -269,6 +283,30 @@ fn open_plain(home: &Beneath, path: &VirtualPath) -> Result<(OwnedFd, Stat), Fau
         FileType::RegularFile | FileType::Directory => Ok((file, stat)),
         _ => Err(FileError::NotRegular.into()),
     }
+}
+
+fn set_fact(file: &OwnedFd, stat: &Stat, fact: SetFact) -> Result<(), Errno> {
+    match fact {
+        SetFact::Modify(time) => set_modified(file, time),
+        SetFact::UnixMode(mode) => {
+            // A directory keeps its set-group-id and sticky bits, as chmod(1) does; a file loses all three.
+            let keep = if FileType::from_raw_mode(stat.st_mode).is_dir() { 0o7000 } else { 0 };
+            set_mode(file, (stat.st_mode & keep) | (mode & 0o777))
+        }
+    }
+}
+
+fn set_modified(file: &OwnedFd, time: Timestamp) -> Result<(), Errno> {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: time.seconds, tv_nsec: time.nanos.into() },
+    };
+    utimensat(file, "", &times, AtFlags::EMPTY_PATH)
+}
+
+fn set_mode(file: &OwnedFd, mode: u32) -> Result<(), Errno> {
+    // fchmod refuses a descriptor that was opened without the right to read; this link is that very descriptor, so nothing can come between.
+    chmodat(CWD, format!("/proc/self/fd/{}", file.as_raw_fd()), Mode::from_raw_mode(mode), AtFlags::empty())
 }
 
 /// Free bytes on the file system of an open file.
@@ -325,6 +363,10 @@ fn count_ascii(file: &OwnedFd) -> Result<u64, Errno> {
     }
 }
 
+/// How long a directory that looks empty is waited for.
+const LEAVING: Duration = Duration::from_millis(500);
+/// Names read at a time, in bytes.
+const NAMES: usize = 4096;
 /// How often a home is opened anew within one operation.
 const STALE_MOST: usize = 2;
 /// Largest file whose size in TYPE A is counted: about a third of a second.
@@ -434,20 +476,49 @@ mod tests {
     fn attributes_are_set_on_files_and_directories_only() {
         let (scratch, tree) = planted();
         let time = Timestamp { seconds: 1_000_000_000, nanos: 123_000_000 };
-        tree.set_modified(&path("/link"), time).unwrap();
+        let set = |name: &str, fact| tree.set_facts(&path(name), &[fact]);
+        set("/link", SetFact::Modify(time)).unwrap();
         assert_eq!(tree.entry(&path("/sub/file")).unwrap().modified, time);
-        tree.set_mode(&path("/link"), 0o6700).unwrap();
+        set("/link", SetFact::UnixMode(0o6700)).unwrap();
         assert_eq!(mode(&scratch, "home/sub/file"), 0o700);
-        tree.set_mode(&path("/sub/file"), 0).unwrap();
-        tree.set_mode(&path("/sub/file"), 0o644).unwrap();
+        set("/sub/file", SetFact::UnixMode(0)).unwrap();
+        set("/sub/file", SetFact::UnixMode(0o644)).unwrap();
         assert_eq!(mode(&scratch, "home/sub/file"), 0o644);
         std::fs::set_permissions(scratch.at("home/sub"), std::fs::Permissions::from_mode(0o2755)).unwrap();
-        tree.set_mode(&path("/sub"), 0o700).unwrap();
+        set("/sub", SetFact::UnixMode(0o700)).unwrap();
         assert_eq!(mode(&scratch, "home/sub"), 0o2700);
-        assert_eq!(tree.set_mode(&path("/out/file"), 0o777), Err(FileError::Denied));
-        assert_eq!(tree.set_modified(&path("/out"), time), Err(FileError::Denied));
+        assert_eq!(set("/out/file", SetFact::UnixMode(0o777)), Err(FileError::Denied));
+        assert_eq!(set("/out", SetFact::Modify(time)), Err(FileError::Denied));
         let _socket = std::os::unix::net::UnixListener::bind(scratch.at("home/socket")).unwrap();
-        assert_eq!(tree.set_mode(&path("/socket"), 0o777), Err(FileError::NotRegular));
+        assert_eq!(set("/socket", SetFact::UnixMode(0o777)), Err(FileError::NotRegular));
+    }
+
+    #[test]
+    fn of_several_facts_all_are_set_or_none() {
+        let (scratch, tree) = planted();
+        let (good, never) = (Timestamp { seconds: 1_000_000_000, nanos: 0 }, Timestamp { seconds: 0, nanos: 2_000_000_000 });
+        let before = (mode(&scratch, "home/sub/file"), tree.entry(&path("/sub/file")).unwrap().modified);
+        let facts = [SetFact::Modify(good), SetFact::UnixMode(0o600), SetFact::Modify(never)];
+        assert!(tree.set_facts(&path("/sub/file"), &facts).is_err());
+        assert_eq!((mode(&scratch, "home/sub/file"), tree.entry(&path("/sub/file")).unwrap().modified), before);
+        tree.set_facts(&path("/sub/file"), &facts[..2]).unwrap();
+        assert_eq!((mode(&scratch, "home/sub/file"), tree.entry(&path("/sub/file")).unwrap().modified), (0o600, good));
+    }
+
+    #[test]
+    fn a_directory_waits_for_an_upload_that_is_on_its_way_out() {
+        let (scratch, tree) = planted();
+        tree.make_directory(&path("/d")).unwrap();
+        let name = format!("home/d/.ftps-gateway.{}.0.part", Incarnation::now());
+        scratch.file(&name, b"half");
+        assert_eq!(tree.remove_directory(&path("/d")), Err(FileError::NotEmpty), "it stays");
+        let leaving = scratch.at(&name);
+        let leaves = std::thread::spawn(move || {
+            std::thread::sleep(LEAVING / 10);
+            std::fs::remove_file(leaving).unwrap();
+        });
+        assert_eq!(tree.remove_directory(&path("/d")), Ok(()));
+        leaves.join().unwrap();
     }
 
     #[test]
@@ -464,7 +535,7 @@ mod tests {
             assert_eq!(tree.rename(&hidden, &path("/x")), Err(FileError::NotFound));
             assert_eq!(tree.rename(&path("/sub/file"), &hidden), Err(FileError::NotFound));
             assert_eq!(tree.open_read(&hidden, 0).unwrap_err(), FileError::NotFound);
-            assert_eq!(tree.set_mode(&hidden, 0o777), Err(FileError::NotFound));
+            assert_eq!(tree.set_facts(&hidden, &[SetFact::UnixMode(0o777)]), Err(FileError::NotFound));
             assert_eq!(tree.plan_store(&hidden, ftps_proto::machine::io::StoreMode::Replace, None).unwrap_err(), FileError::NotFound);
         }
         assert_eq!(scratch.text(&format!("home/{name}")), "half");

@@ -353,6 +353,7 @@ mod tests {
     use std::process::Command;
     use std::time::Duration;
 
+    use ftps_proto::command::SetFact;
     use ftps_proto::machine::io::StoreMode;
     use ftps_proto::path::VirtualPath;
 
@@ -634,11 +635,11 @@ mod tests {
         assert_eq!([plan("/file"), plan("/sub/new"), plan("/new")], [Err(FileError::Denied), Err(FileError::Denied), Ok(())]);
         protect("home/sub", 0o666);
         assert_eq!([tree.check_directory(&path("/sub")), plan("/sub/new")], [Err(FileError::Denied), Err(FileError::Denied)]);
-        tree.set_mode(&path("/sub"), 0o700).unwrap();
+        tree.set_facts(&path("/sub"), &[SetFact::UnixMode(0o700)]).unwrap();
         // What cannot be read can still be made readable by its owner.
         protect("home/file", 0);
         assert_eq!(tree.open_read(&path("/file"), 0).unwrap_err(), FileError::Denied);
-        tree.set_mode(&path("/file"), 0o600).unwrap();
+        tree.set_facts(&path("/file"), &[SetFact::UnixMode(0o600)]).unwrap();
         assert_eq!((plan("/file"), scratch.text("home/file").as_str()), (Ok(()), "protected"));
         protect("home", 0o555);
         let refused = Storage::open(Config { root: scratch.at("home"), ..scratch.config() }, Incarnation::now(), observer().0).unwrap_err();
