@@ -88,7 +88,7 @@ async fn beats(cluster: &Cluster) {
         cluster.0.links.sweep(now);
         let mut members = cluster.members_locked();
         let changes = members.tick(now);
-        let addresses = members.to_call(now);
+        let addresses = members.due(now);
         cluster.changed(members, &changes);
         for address in addresses {
             if waiting.insert(address) {

@@ -74,10 +74,11 @@ pub struct Handlers {
 pub(super) struct Call {
     pub(super) longest: usize,
     places: Arc<Semaphore>,
-    handler: Arc<dyn Fn(Caller, Vec<u8>) -> Pending<Result<Vec<u8>, Refused>> + Send + Sync>,
+    handler: CallHandler,
 }
 
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type CallHandler = Arc<dyn Fn(Caller, Vec<u8>) -> Pending<Result<Vec<u8>, Refused>> + Send + Sync>;
 type DataHandler = Arc<dyn Fn(DataLink) -> Pending<()> + Send + Sync>;
 
 impl Handlers {

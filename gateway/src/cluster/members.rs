@@ -130,7 +130,7 @@ impl Members {
     }
 
     /// Addresses to call now: members at each beat, others every two seconds.
-    pub(super) fn to_call(&mut self, now: Instant) -> Vec<SocketAddr> {
+    pub(super) fn due(&mut self, now: Instant) -> Vec<SocketAddr> {
         let members: BTreeSet<_> = self.others.values().map(|known| known.member.address).collect();
         self.mine.retain(|_, until| *until > now);
         let others = self.listed.iter().chain(self.hints.keys()).copied().filter(|address| !members.contains(address) && !self.mine.contains_key(address));

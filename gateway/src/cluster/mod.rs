@@ -10,9 +10,11 @@ mod link;
 mod members;
 mod names;
 mod port;
+mod secrets;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,17 +32,22 @@ use self::keys::Keys;
 use self::link::{Links, Question};
 use self::members::{Change, Members};
 use crate::observe::id::Incarnation;
-use crate::observe::peers::{CallResult, PeerTrouble};
+use crate::observe::peers::{CallResult, Census, PeerTrouble};
 use crate::observe::{Event, Observer, PeerEvent, Subject};
 
 pub use self::handlers::{Caller, DataLink, Handlers, Refused};
 pub use self::link::AskError;
 pub use self::members::Member;
 pub use self::names::{Advertise, Peer};
+pub use self::secrets::read_secrets;
 
-/// `listen.peer` and the part of `cluster:` about other nodes.
+/// `cluster:` and `listen.peer`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// `cluster.name`.
+    pub name: String,
+    /// `cluster.secret_file`; `None`: a cluster of one.
+    pub secret_file: Option<PathBuf>,
     /// `listen.peer`.
     pub listen: SocketAddr,
     /// `cluster.advertise`.
@@ -56,8 +63,6 @@ pub struct Identity {
     pub name: String,
     /// This start.
     pub incarnation: Incarnation,
-    /// `cluster.name`.
-    pub cluster: String,
 }
 
 /// The cluster, as this node knows it. Cheap to clone.
@@ -66,6 +71,8 @@ pub struct Cluster(Arc<Shared>);
 
 struct Shared {
     identity: Identity,
+    /// `cluster.name`.
+    name: String,
     observer: Observer,
     /// `None`: a cluster of one.
     keys: ArcSwapOption<Keys>,
@@ -86,8 +93,9 @@ struct Shared {
 impl Cluster {
     /// A cluster of one: nobody is asked, nobody asks.
     pub fn alone(identity: Identity, observer: Observer) -> Self {
-        let config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), advertise: None, peers: Vec::new() };
-        Self::with(identity, &config, config.listen, &[], observer)
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = Config { name: String::new(), secret_file: None, listen, advertise: None, peers: Vec::new() };
+        Self::with(identity, &config, listen, &[], observer)
     }
 
     /// A member of the cluster that shares `secrets`. `listens`: where its peer port really is; `store`: an address of the store, if it has one.
@@ -127,6 +135,7 @@ impl Cluster {
         let view = watch::Sender::new(members.live().into());
         Self(Arc::new(Shared {
             identity,
+            name: config.name.clone(),
             observer,
             keys: ArcSwapOption::empty(),
             members: Mutex::new(members),
@@ -186,7 +195,7 @@ impl Cluster {
     /// # Errors
     /// The library refuses a key; it has no reason to. The old ones stay.
     pub fn set_secrets(&self, secrets: &Secrets) -> Result<(), rustls::Error> {
-        let keys = Keys::new(secrets, &self.0.identity.cluster)?;
+        let keys = Keys::new(secrets, &self.0.name)?;
         let lines = keys.lines().iter().map(|line| line.name.clone()).collect();
         self.0.keys.store(Some(Arc::new(keys)));
         self.set_me(|me| me.lines = lines);
@@ -250,7 +259,12 @@ impl Cluster {
         self.ask_all(beat::LEAVE, Vec::new(), GOODBYE).await;
     }
 
-    /// Members by state: live, draining, unreachable; for metrics.
+    /// Whether this node can have no peers.
+    pub fn is_alone(&self) -> bool {
+        self.0.keys.load().is_none()
+    }
+
+    /// What metrics say about the members.
     pub fn census(&self) -> Census {
         let members = self.members();
         let count = |which: fn(&Member) -> bool| members.iter().filter(|member| which(member)).count();
@@ -326,21 +340,6 @@ impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster").field("identity", &self.0.identity).finish_non_exhaustive()
     }
-}
-
-/// What metrics say about the members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Census {
-    /// Members that serve, this node among them.
-    pub live: usize,
-    /// Members that drain.
-    pub draining: usize,
-    /// Members that call us and cannot be called.
-    pub unreachable: usize,
-    /// When a member was last heard, in Unix seconds; 0: never.
-    pub heartbeat: i64,
-    /// The widest difference between a member's clock and ours.
-    pub skew: Duration,
 }
 
 fn trouble(member: &Member, trouble: PeerTrouble, other: Option<SocketAddr>) -> PeerEvent<'_> {

@@ -50,8 +50,10 @@ fn node(name: &str, lines: &[&[u8]], peers: &[SocketAddr]) -> Node {
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 64).unwrap();
     let address = listener.local_addr().unwrap();
     let refusals = Arc::new(Refusals::default());
-    let identity = Identity { name: name.to_owned(), incarnation: Incarnation::now(), cluster: "test".to_owned() };
-    let config = Config { listen: address, advertise: None, peers: peers.iter().copied().map(Peer::At).collect() };
+    // Starts of one millisecond have no order.
+    std::thread::sleep(Duration::from_millis(2));
+    let identity = Identity { name: name.to_owned(), incarnation: Incarnation::now() };
+    let config = Config { name: "test".to_owned(), secret_file: None, listen: address, advertise: None, peers: peers.iter().copied().map(Peer::At).collect() };
     let cluster = Cluster::new(identity, &config, &secrets(lines), address, None, Observer::new(vec![refusals.clone()])).unwrap();
     let (stop, slow, mut handlers) = (CancellationToken::new(), Arc::<AtomicUsize>::default(), Handlers::default());
     handlers.on("echo", 100_000, async |_, body| Ok(body));
@@ -209,7 +211,7 @@ async fn a_data_connection_goes_to_its_handler() {
 
 #[tokio::test]
 async fn a_cluster_of_one_asks_nobody() {
-    let identity = Identity { name: "a".to_owned(), incarnation: Incarnation::now(), cluster: "test".to_owned() };
+    let identity = Identity { name: "a".to_owned(), incarnation: Incarnation::now() };
     let alone = Cluster::alone(identity, Observer::new(Vec::new()));
     assert_eq!((alone.members().len(), alone.leads(), alone.sealing_line()), (1, true, 0));
     assert!(alone.ask_all("echo", Vec::new(), LONG).await.is_empty());

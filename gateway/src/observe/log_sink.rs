@@ -110,11 +110,9 @@ fn storage_level(trouble: Trouble) -> LogLevel {
 /// The fields of an event.
 // long: one arm for each event, and each is short.
 fn fields(line: &mut Line, event: &Event<'_>) {
-    if let Event::Peer(peer) = event {
-        return peer.fields(line);
-    }
     match *event {
-        Event::Ready | Event::Draining | Event::Panicked | Event::Peer(_) => {}
+        Event::Ready | Event::Draining | Event::Panicked => {}
+        Event::Peer(ref peer) => peer.fields(line),
         Event::Accepted { listener } | Event::Probed { listener } => line.text("listener", listener.label()),
         Event::ProxyRefused { listener, trouble } => line.texts(&[("listener", listener.label()), ("reason", trouble.label())]),
         Event::RelayEnded { trouble, to_owner, to_client, took } => {

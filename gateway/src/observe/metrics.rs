@@ -15,7 +15,7 @@ use super::event::{
     Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
 };
 use super::family::{Family, Maker};
-use super::peers::{CallResult, Departure, PeerEvent, PeerRefusal};
+use super::peers::{CallResult, Census, Departure, PeerEvent, PeerRefusal};
 use super::process::Process;
 use super::sets::{Admission, Command, Ending, NodeState, Operation, RelayWay, ReplyClass, SessionState, Trouble, Verdict, Work};
 
@@ -127,12 +127,12 @@ impl Metrics {
     }
 
     /// The members of the cluster, when another one last answered, and how far clocks are apart; for [`Metrics::on_scrape`].
-    pub fn set_cluster(&self, live: usize, draining: usize, unreachable: usize, heartbeat: i64, skew: Duration) {
-        for (state, count) in [(NodeState::Live, live), (NodeState::Draining, draining), (NodeState::Unreachable, unreachable)] {
+    pub fn set_cluster(&self, census: &Census) {
+        for (state, count) in [(NodeState::Live, census.live), (NodeState::Draining, census.draining), (NodeState::Unreachable, census.unreachable)] {
             self.0.table.cluster_nodes.at(state).set(gauge(count));
         }
-        self.0.table.cluster_heartbeat.set(heartbeat);
-        self.0.table.cluster_skew.set(skew.as_secs_f64());
+        self.0.table.cluster_heartbeat.set(census.heartbeat);
+        self.0.table.cluster_skew.set(census.skew.as_secs_f64());
     }
 
     /// Whether the node drains; [`Event::Draining`] sets it, this takes it back.

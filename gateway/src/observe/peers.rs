@@ -131,6 +131,21 @@ pub enum PeerRefusal {
     HeaderMalformed,
 }
 
+/// The members of a cluster, for its gauges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// Members that serve, this node among them.
+    pub live: usize,
+    /// Members that drain.
+    pub draining: usize,
+    /// Members that call us and cannot be called.
+    pub unreachable: usize,
+    /// When a member last answered, in Unix seconds; 0: none has.
+    pub heartbeat: i64,
+    /// The widest difference between a member's clock and ours.
+    pub skew: Duration,
+}
+
 closed_set!(Departure { Left = "left", Silent = "silent", Replaced = "replaced" });
 closed_set!(PeerTrouble { Unreachable = "unreachable", ReachableAgain = "reachable_again", SameName = "same_name", SameAddress = "same_address" });
 closed_set!(CallResult {

@@ -58,10 +58,10 @@ fn hearsay_is_an_address_to_call_and_no_member() {
     let mut members = Members::new(a, start);
     members.called(&beat(&b, &[&c]), start);
     assert_eq!(names(&members), ["node-1", "node-2"]);
-    assert_eq!(members.to_call(start), [b.address, c.address]);
+    assert_eq!(members.due(start), [b.address, c.address]);
     // Where nobody was found is tried less often.
-    assert_eq!(members.to_call(start + BEAT), [b.address]);
-    assert_eq!(members.to_call(start + SEARCH), [b.address, c.address]);
+    assert_eq!(members.due(start + BEAT), [b.address]);
+    assert_eq!(members.due(start + SEARCH), [b.address, c.address]);
     members.answered(c.address, &beat(&c, &[]), start);
     assert_eq!(names(&members), ["node-1", "node-2", "node-3"]);
 }
@@ -79,7 +79,7 @@ fn who_is_silent_is_forgotten_and_looked_for_and_may_return() {
     // Others may not have noticed: their word does not bring it back, its own does.
     members.called(&beat(&c, &[&b]), now);
     assert_eq!(names(&members), ["node-1", "node-3"]);
-    assert!(members.to_call(now).contains(&b.address), "it may only have been cut off");
+    assert!(members.due(now).contains(&b.address), "it may only have been cut off");
     assert_eq!(members.answered(b.address, &beat(&b, &[]), now), [Change::Joined(b)]);
 }
 
@@ -160,9 +160,9 @@ fn this_node_is_recognised_at_whatever_address_it_answers() {
     let other: SocketAddr = "198.51.100.1:7121".parse().unwrap();
     assert!(members.list([a.address, other]));
     assert!(!members.list([other, a.address]));
-    assert_eq!(members.to_call(start), [other]);
+    assert_eq!(members.due(start), [other]);
     assert_eq!(members.answered(other, &beat(&a, &[]), start), []);
-    assert_eq!(members.to_call(start + SEARCH), []);
+    assert_eq!(members.due(start + SEARCH), []);
     assert_eq!(members.live().len(), 1);
 }
 
