@@ -11,4 +11,5 @@ mod cluster {
     mod members;
     mod nodes;
     mod proxy;
+    mod routing;
 }

@@ -198,6 +198,12 @@ impl Peers {
     }
 }
 
+impl std::fmt::Debug for Peers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peers").field("cluster", &self.0.cluster).finish_non_exhaustive()
+    }
+}
+
 impl Relay {
     /// Carries bytes until both sides have ended.
     pub async fn run(self) {

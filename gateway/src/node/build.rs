@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use ftps_store::seal::{Keyring, Secrets};
 use tokio::net::TcpListener;
 
 use super::{Error, Plan, Ready, descriptors, users};
@@ -14,11 +15,11 @@ use crate::auth::Login;
 use crate::cluster::{self, Cluster, Handlers};
 use crate::config::{Config, Drain};
 use crate::conn::Admission;
-use crate::data::Spenders;
 use crate::data::announce::Announcer;
 use crate::data::ports::{Ports, PortsError};
 use crate::data::route::{Router, shown_by};
 use crate::data::waits::Waits;
+use crate::data::{self, Spenders, inbound};
 use crate::limits::Limits;
 use crate::live::Live;
 use crate::net::listener::bind;
@@ -58,6 +59,7 @@ pub(super) struct Built {
 pub(super) struct Peers {
     pub(super) listener: TcpListener,
     pub(super) handlers: Handlers,
+    secrets: Secrets,
 }
 
 /// Open sockets.
@@ -90,15 +92,20 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let metrics_listener = config.admin.metrics.map(|address| listen_one("listen.metrics", address)).transpose()?;
 
     let incarnation = Incarnation::now();
-    let (cluster, peers) = cluster(config, incarnation, &observer)?;
-    let house = Arc::new(house(&plan, cluster, incarnation, &observer, data.numbers())?);
+    let (cluster, mut peers) = cluster(config, incarnation, &observer)?;
+    let secrets = peers.as_ref().map(|peers| peers.secrets.clone());
+    let house = Arc::new(house(&plan, cluster, secrets.as_ref(), incarnation, &observer, data.numbers())?);
     scrape(&metrics, &house, &log, &transfers);
     if !plan.hash.is_empty() {
         note_self_signed(&house.tls, &readiness);
     }
     house.limits.set_proxies(&config.conn.proxy_protocol_from);
     let door = Arc::new(Admission::new(config.conn.allow_from.clone(), Balancers::new(config.conn.proxy_protocol_from.clone()), house.limits.clone()));
-    let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone(), None);
+    let router =
+        Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone(), house.data.peers.clone());
+    if let Some(peers) = &mut peers {
+        inbound::register(&router, &mut peers.handlers);
+    }
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
     let ready = Ready {
         explicit: addresses(&explicit),
@@ -138,26 +145,47 @@ fn cluster(config: &Config, incarnation: Incarnation, observer: &Observer) -> Re
     let listens = local(&listener, config.cluster.listen);
     let cluster = Cluster::new(identity, &config.cluster, &secrets, listens, None, observer.clone());
     let cluster = cluster.map_err(|error| Error::Fault(format!("cannot make the keys of the cluster: {error}")))?;
-    Ok((cluster, Some(Peers { listener, handlers: Handlers::default() })))
+    Ok((cluster, Some(Peers { listener, handlers: Handlers::default(), secrets })))
 }
 
 /// What sessions share.
-fn house(plan: &Plan, cluster: Cluster, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>) -> Result<House, Error> {
+fn house(
+    plan: &Plan,
+    cluster: Cluster,
+    secrets: Option<&Secrets>,
+    incarnation: Incarnation,
+    observer: &Observer,
+    data_ports: Vec<u16>,
+) -> Result<House, Error> {
     let config = &plan.config;
     let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
-    let tls = Tls::new(&config.tls, incarnation).map_err(|error| configuration(&error))?;
+    let tls = secrets.map_or_else(|| Tls::new(&config.tls, incarnation), |secrets| Tls::in_cluster(&config.tls, incarnation, secrets));
+    let tls = tls.map_err(|error| configuration(&error))?;
     let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
     let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();
+    let shared_settings = Arc::new(ArcSwap::from_pointee(settings(config)));
+    let watched = shared_settings.clone();
+    // What the session of a relayed connection waits at most, and then some: it is the one to say that nothing moves.
+    let idle = move || {
+        let limits = &watched.load().limits;
+        2 * limits.stall_timeout.max(limits.data_timeout)
+    };
+    let peers = secrets.map(|secrets| data::peers::Peers::new(cluster.clone(), Keyring::new(secrets), idle, observer.clone()));
     Ok(House {
-        settings: ArcSwap::from_pointee(settings(config)),
+        settings: shared_settings,
         limits: Limits::new(&config.limits, observer.clone()),
         live: Live::default(),
         cluster,
         login,
         storage,
         tls,
-        data: Data { waits: Waits::new(data_ports), spenders: Spenders::default(), announcer: Announcer::new(&config.data.public_address, public.as_deref()) },
+        data: Data {
+            waits: Waits::new(data_ports),
+            spenders: Spenders::default(),
+            announcer: Announcer::new(&config.data.public_address, public.as_deref()),
+            peers,
+        },
         observer: observer.clone(),
     })
 }
@@ -208,6 +236,8 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &Tr
         metrics.set_cluster(&house.cluster.census());
         metrics.set_sessions_limit(house.settings.load().limits.sessions);
         metrics.set_log_dropped(log.dropped() + transfers.dropped());
+        let (active, to_owner, to_client) = house.data.peers.as_ref().map(data::peers::Peers::carried).unwrap_or_default();
+        metrics.set_relays(active, to_owner, to_client);
         metrics.set_password_queue(house.login.waiting());
     });
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ftps_proto::machine::io::EndReason;
-use ftps_store::seal::Secrets;
+use ftps_store::seal::{Keyring, Secrets};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -162,6 +162,9 @@ impl Reloader {
             descriptors::raise(config.limits.sessions);
         }
         // A node without a peer port gets one when it is started again.
+        if let Some(peers) = &house.data.peers {
+            secrets.iter().for_each(|secrets| peers.set_ring(Keyring::new(secrets)));
+        }
         if let Some(secrets) = secrets.filter(|_| !house.cluster.is_alone())
             && let Err(error) = house.cluster.set_secrets(&secrets)
         {

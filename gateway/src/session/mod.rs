@@ -26,6 +26,7 @@ use crate::cluster::Cluster;
 use crate::data::Spenders;
 use crate::data::announce::Announcer;
 use crate::data::channel::{Channel, Setup};
+use crate::data::peers::Peers;
 use crate::data::waits::Waits;
 use crate::limits::{self, Limits, Permit};
 use crate::live::{Inbox, Live, Membership};
@@ -42,7 +43,7 @@ pub use run::Session;
 #[derive(Debug)]
 pub struct House {
     /// What the configuration says about sessions; swapped whole on reload, acts for new sessions.
-    pub settings: ArcSwap<Settings>,
+    pub settings: Arc<ArcSwap<Settings>>,
     /// Limits and their counts.
     pub limits: Limits,
     /// Who is here.
@@ -70,6 +71,8 @@ pub struct Data {
     pub spenders: Spenders,
     /// What PASV says.
     pub announcer: Announcer,
+    /// The way to sessions of other nodes; `None` without any.
+    pub peers: Option<Peers>,
 }
 
 /// What the configuration says about sessions.

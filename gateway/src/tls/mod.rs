@@ -151,8 +151,16 @@ impl Tls {
     /// # Errors
     /// What is wrong with the certificates or the cipher suites.
     pub fn new(config: &Config, incarnation: Incarnation) -> Result<Self, TlsError> {
+        Self::in_cluster(config, incarnation, &Secrets::random().map_err(|_| TlsError::Random)?)
+    }
+
+    /// The same; every node with one of these secrets reads whose a ticket is.
+    ///
+    /// # Errors
+    /// What is wrong with the certificates or the cipher suites.
+    pub fn in_cluster(config: &Config, incarnation: Incarnation, secrets: &Secrets) -> Result<Self, TlsError> {
         let clock: Clock = Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
-        let ring = Keyring::new(&Secrets::random().map_err(|_| TlsError::Random)?);
+        let ring = Keyring::new(secrets);
         let epochs = Epochs::new(config.ticket_rotation, config.session_lifetime, clock()).map_err(|_| TlsError::Random)?;
         let cache = Arc::new(Cache::new(CACHE_ENTRIES, CACHE_BYTES));
         Self::with(config, incarnation, Parts { clock, ring, epochs: Arc::new(epochs), cache })
