@@ -8,6 +8,8 @@ mod kit;
 
 mod abuse {
     mod bandwidth;
+    mod commands;
+    mod files;
     mod floods;
     mod hidden;
     mod limits;
