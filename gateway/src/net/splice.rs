@@ -108,9 +108,8 @@ async fn both(up: impl Future<Output = Result<(), Broken>>, down: impl Future<Ou
         }
         ended = &mut down => {
             ended?;
-            match timeout(LINGER, up).await {
-                Ok(Err(_)) => drop(timeout(LINGER, swallow(client)).await),
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_)) = timeout(LINGER, up).await {
+                let _ = timeout(LINGER, swallow(client)).await;
             }
             Ok(())
         }
