@@ -232,19 +232,15 @@ impl Membership {
         &self.entry
     }
 
-    /// Logged in, or (with `None`) back to the start.
-    pub fn set_user(&self, user: Option<&str>) {
-        *lock(&self.entry.user) = user.map(Arc::from);
+    /// Logged in, as this user of this class, or (with `None`) back to the start.
+    pub fn set_user(&self, user: Option<(&str, Option<&str>)>) {
+        *lock(&self.entry.user) = user.map(|(name, _)| Arc::from(name));
+        *lock(&self.entry.class) = user.and_then(|(_, class)| class).map(Arc::from);
     }
 
     /// Ends this session now, as [`Live::end`] does.
     pub fn end(&self, reason: EndReason) {
         self.entry.tell(reason, false);
-    }
-
-    /// The class of who logged in.
-    pub fn set_class(&self, class: Option<&str>) {
-        *lock(&self.entry.class) = class.map(Arc::from);
     }
 
     /// What the handshake has shown. Said once.

@@ -295,8 +295,7 @@ impl Session {
 
     fn log_in(&mut self, admittance: Box<Admittance>) {
         self.carried.permit.logged_in();
-        self.carried.membership.set_user(Some(admittance.user.name.as_str()));
-        self.carried.membership.set_class(admittance.user.class.as_deref());
+        self.carried.membership.set_user(Some((admittance.user.name.as_str(), admittance.user.class.as_deref())));
         let policy = admittance.user.tls_reuse.unwrap_or(self.carried.settings.tls_reuse);
         let client = Client {
             user: admittance.user.name.to_string(),
@@ -309,8 +308,7 @@ impl Session {
         // The users may have been replaced since the password was checked; from here on "end those of user …" finds this session.
         if !self.carried.house.login.may_stay(&admittance.user) {
             self.machine.input(Input::End(EndReason::UserChanged));
-        }
-        if self.carried.house.bans.of_session(self.carried.membership.entry()).is_some() {
+        } else if self.carried.house.bans.of_session(self.carried.membership.entry()).is_some() {
             self.machine.input(self.carried.banned());
         }
         self.account = Some(admittance);
@@ -320,7 +318,6 @@ impl Session {
     fn log_out(&mut self) {
         self.carried.permit.logged_out();
         self.carried.membership.set_user(None);
-        self.carried.membership.set_class(None);
         self.channel.log_out();
         self.account = None;
         self.nameless = Instant::now();
