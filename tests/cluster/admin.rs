@@ -117,6 +117,7 @@ fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
 }
 
 #[test]
+// long: one line for each call of the document.
 fn every_call_of_the_document_answers_as_it_says() {
     kit::test(240, || {
         let tree = Tree::new();
@@ -215,6 +216,7 @@ fn every_call_of_the_document_answers_as_it_says() {
 }
 
 #[test]
+// long: one line for each refusal.
 fn what_may_not_be_is_a_problem_and_counted() {
     kit::test(120, || {
         let tree = Tree::new();
