@@ -208,7 +208,7 @@ pub const KEYS: &[Key] = &[
         Restart,
         "file with the secrets of the cluster, one a line, 32 bytes or more; new lines act now; null: a node on its own",
     ),
-    key("cluster.advertise", "IP:PORT, IP or null", "null", Restart, "where other nodes reach this one; null: the address that routes to the first of them"),
+    key("cluster.advertise", "IP:PORT, IP or null", "null", Restart, "where other nodes reach this one; null: the address that routes to the store, else to the first of them"),
     key("cluster.peers", "list of IP:PORT or dns+NAME:PORT", "[]", Restart, "where other nodes may be; one that all know is enough; names are looked up again"),
     key("users.files", "list of paths", "[users.yaml]", Now, "users files; a name may stand in one of them only"),
     key("users.anonymous", "mapping", "{}", Now, "who comes as anonymous or ftp (RFC 1635), with any password; a user of that name in a users file goes first"),
