@@ -14,6 +14,7 @@ mod cluster {
     mod nodes;
     mod outages;
     mod proxy;
+    mod routing;
     mod sealed;
     mod sessions;
     mod spread;

@@ -137,7 +137,12 @@ impl Shared {
         let Some(place) = self.place(peer.ip().into(), permit) else {
             return self.say(peer, &Event::Refused { listener, reason: RefuseReason::Limit });
         };
-        place.shared.router.receive(stream, peer, port).await;
+        let relay = place.shared.router.receive(stream, peer, port).await;
+        // What is routed is no stranger any more, and may last for hours.
+        drop(place);
+        if let Some(relay) = relay {
+            relay.run().await;
+        }
     }
 
     fn say(&self, peer: SocketAddr, event: &Event<'_>) {

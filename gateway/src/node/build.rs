@@ -20,11 +20,11 @@ use crate::bans::{self, Bans, Rules};
 use crate::cluster::{self, Cluster, Handlers};
 use crate::config::{Config, Drain};
 use crate::conn::Admission;
-use crate::data::Spenders;
 use crate::data::announce::Announcer;
 use crate::data::ports::{Ports, PortsError};
 use crate::data::route::{Router, shown_by};
 use crate::data::waits::Waits;
+use crate::data::{self, Spenders, inbound};
 use crate::digest::{Digests, Shared};
 use crate::limits::Limits;
 use crate::live::Live;
@@ -124,7 +124,11 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         note_self_signed(&house.tls, &readiness);
     }
     let door = Arc::new(door(config, &house));
-    let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone());
+    let router =
+        Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone(), house.data.peers.clone());
+    if let Some(peers) = &mut peers {
+        inbound::register(&router, &mut peers.handlers);
+    }
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
     let ready = Ready {
         explicit: addresses(&explicit),
@@ -205,6 +209,15 @@ fn house(
     let shared = Shared::new(common.stores.digests.clone(), storage.clone());
     let digests = Digests::new(config.digests.clone(), shared, observer.clone()).map_err(|error| Error::Fault(format!("cannot start digests: {error}")))?;
     let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();
+    let shared_settings = Arc::new(ArcSwap::from_pointee(settings(config)));
+    let watched = shared_settings.clone();
+    // What the session of a relayed connection waits at most, and then some: it is the one to say that nothing moves.
+    let idle = move || {
+        let limits = &watched.load().limits;
+        2 * limits.stall_timeout.max(limits.data_timeout)
+    };
+    let reached = config.cluster.secret_file.is_some();
+    let peers = reached.then(|| data::peers::Peers::new(cluster.clone(), common.crypto.clone(), idle, observer.clone()));
     let live = Live::default();
     let limits = Limits::new(&config.limits, observer.clone());
     let (hides, crypto) = (limits.clone(), common.crypto.clone());
@@ -224,7 +237,7 @@ fn house(
     };
     Ok(House {
         bans: Bans::open(parts).map_err(|error| Error::Fault(format!("cannot start the ban journal: {error}")))?,
-        settings: ArcSwap::from_pointee(settings(config)),
+        settings: shared_settings,
         limits,
         live,
         cluster,
@@ -232,7 +245,12 @@ fn house(
         storage,
         digests,
         tls,
-        data: Data { waits: Waits::new(data_ports), spenders: Spenders::default(), announcer: Announcer::new(&config.data.public_address, public.as_deref()) },
+        data: Data {
+            waits: Waits::new(data_ports),
+            spenders: Spenders::default(),
+            announcer: Announcer::new(&config.data.public_address, public.as_deref()),
+            peers,
+        },
         observer: observer.clone(),
     })
 }
@@ -283,6 +301,8 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &Tr
         metrics.set_cluster(&house.cluster.census());
         metrics.set_sessions_limit(house.settings.load().limits.sessions);
         metrics.set_log_dropped(log.dropped() + transfers.dropped());
+        let (active, to_owner, to_client) = house.data.peers.as_ref().map(data::peers::Peers::carried).unwrap_or_default();
+        metrics.set_relays(active, to_owner, to_client);
         metrics.set_password_queue(house.login.waiting());
         metrics.set_digests(house.digests.waiting(), house.digests.remembered());
         let (bans, faults) = house.bans.counts();

@@ -61,7 +61,7 @@ pub(super) async fn run(mut signals: Signals, drain: Option<&ArcSwap<Drain>>, ho
     door.close();
     // 421 to whoever is still there; the process ends right after.
     house.live.end(|_| true, EndReason::Shutdown, false);
-    house.live.count() > 0
+    house.live.count() > 0 || house.data.peers.as_ref().is_some_and(|peers| peers.carried().0 > 0)
 }
 
 /// Not ready at once; new sessions served for `drain.delay` (SIGINT: not at all), then none; idle ones end; in the last quarter of `drain.timeout` no
@@ -90,12 +90,20 @@ async fn finish(asked: Asked, drain: Drain, house: &House, door: &Admission) {
         pending::<()>().await;
     };
     tokio::select! {
-        () = house.live.empty() => {}
+        () = nobody_left(house) => {}
         () = end_idle => {}
         () = last_orders => {}
         () = sleep_until(timeout) => {
             tracing::warn!(sessions = house.live.count(), "drain.timeout has passed: sessions are cut");
         }
+    }
+}
+
+/// Neither a session, nor a data connection that this node carries for another.
+async fn nobody_left(house: &House) {
+    house.live.empty().await;
+    if let Some(peers) = &house.data.peers {
+        peers.empty().await;
     }
 }
 

@@ -127,14 +127,37 @@ pub enum DataOutcome {
     Local,
     /// Delivered to a session by its lease, without proof.
     Leased,
+    /// Brought to a session of another node.
+    Relayed,
+    /// Another node brought it to a session of this one.
+    FromPeer,
     /// Its ticket or session ID belongs to a session that waits for nothing here.
     NotWaiting,
     /// No proof, and nobody leases this port to its address.
     NoOwner,
+    /// It could be that of more than one session, or a node that may know did not answer.
+    Unsure,
+    /// The node of its session cannot be reached.
+    Unreachable,
     /// No ClientHello in time, or something else.
     NoHello,
     /// Closed or reset without a byte: somebody looked whether we listen.
     Probe,
+}
+
+/// Why a relayed data connection ended otherwise than by both sides' own ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RelayTrouble {
+    /// The client's side was reset or broke.
+    Client,
+    /// The owner's side was reset or broke.
+    Owner,
+    /// No byte moved.
+    Stalled,
+    /// The owner's node cannot be reached.
+    Connect,
+    /// The owner's node did not answer in time, or not as a peer does.
+    Answer,
 }
 
 /// Which way bytes go.

@@ -125,6 +125,17 @@ pub enum Event<'a> {
         /// What became of it.
         outcome: DataOutcome,
     },
+    /// A data connection that this node carried for another ended, or could not be brought there.
+    RelayEnded {
+        /// Otherwise than by both sides' own ends.
+        trouble: Option<RelayTrouble>,
+        /// Bytes from the client to its session's node.
+        to_owner: u64,
+        /// Bytes back.
+        to_client: u64,
+        /// From the handing over to the end.
+        took: Duration,
+    },
     /// A data connection was refused by the session.
     DataRefused {
         /// Why.

@@ -9,7 +9,7 @@ use ftps_proto::verbs::Verb;
 
 use super::event::{
     BanKind, BanSource, BanStage, Channel, CloseReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener,
-    LoginFault, LoginMethod, ProxyTrouble, RefuseReason, Reloadable, Resumed, StreamEnd, TlsVersion,
+    LoginFault, LoginMethod, ProxyTrouble, RefuseReason, RelayTrouble, Reloadable, Resumed, StreamEnd, TlsVersion,
 };
 
 /// A value of a closed set.
@@ -188,7 +188,8 @@ closed_set!(LoginFault {
     QueueFull = "queue_full",
     HomeUnavailable = "home_unavailable",
 });
-closed_set!(DataOutcome { Local = "local", Leased = "leased", NotWaiting = "not_waiting", NoOwner = "no_owner", NoHello = "no_hello", Probe = "probe" });
+closed_set!(RelayTrouble { Client = "client", Owner = "owner", Stalled = "stalled", Connect = "connect", Answer = "answer" });
+closed_set!(DataOutcome { Local = "local", Leased = "leased", Relayed = "relayed", FromPeer = "from_peer", NotWaiting = "not_waiting", NoOwner = "no_owner", Unsure = "unsure", Unreachable = "unreachable", NoHello = "no_hello", Probe = "probe" });
 closed_set!(DataRefusal {
     Timeout = "timeout",
     NoPort = "no_port",
@@ -306,6 +307,7 @@ impl Event<'_> {
             Self::LoginRefused { .. } => "login_refused",
             Self::Command { .. } => "command",
             Self::PassiveOpened { .. } => "passive_opened",
+            Self::RelayEnded { .. } => "relay_ended",
             Self::PrivateAnnounced { .. } => "private_announced",
             Self::DataConnection { .. } => "data_connection",
             Self::DataRefused { .. } => "data_refused",
@@ -361,6 +363,7 @@ pub(super) mod tests {
         sound::<LoginRefusal>();
         sound::<LoginFault>();
         sound::<DataOutcome>();
+        sound::<RelayTrouble>();
         sound::<DataRefusal>();
         sound::<Direction>();
         sound::<StreamEnd>();

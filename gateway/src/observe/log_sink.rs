@@ -71,7 +71,11 @@ fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
         }
         Event::PrivateAnnounced { first: false, .. } => (Debug, "data", "PASV tells a public client a private address"),
         Event::DataConnection { outcome: DataOutcome::Probe } => (Debug, "data", "health check"),
-        Event::DataConnection { outcome: DataOutcome::Local | DataOutcome::Leased } => (Debug, "data", "data connection delivered"),
+        Event::RelayEnded { trouble: None, .. } => (Debug, "data", "relayed data connection ended"),
+        Event::RelayEnded { trouble: Some(_), .. } => (Info, "data", "relayed data connection broke"),
+        Event::DataConnection { outcome: DataOutcome::Local | DataOutcome::Leased | DataOutcome::Relayed | DataOutcome::FromPeer } => {
+            (Debug, "data", "data connection delivered")
+        }
         Event::DataConnection { .. } => (Info, "data", "data connection not delivered"),
         Event::DataRefused { .. } => (Info, "data", "data connection refused"),
         Event::TransferStarted { .. } => (Debug, "session", "transfer started"),
@@ -118,6 +122,12 @@ fn fields(line: &mut Line, event: &Event<'_>) {
         Event::Peer(ref peer) => peer.fields(line),
         Event::Accepted { listener } | Event::Probed { listener } => line.text("listener", listener.label()),
         Event::ProxyRefused { listener, trouble } => line.texts(&[("listener", listener.label()), ("reason", trouble.label())]),
+        Event::RelayEnded { trouble, to_owner, to_client, took } => {
+            trouble.into_iter().for_each(|trouble| line.text("reason", trouble.label()));
+            line.number("to_owner", to_owner);
+            line.number("to_client", to_client);
+            line.millis("took_ms", took);
+        }
         Event::PrivateAnnounced { ip, .. } => line.shown("address", ip),
         Event::Refused { listener, reason } => line.texts(&[("listener", listener.label()), ("reason", reason.label())]),
         Event::AcceptFailed { listener, error } => line.texts(&[("listener", listener.label()), ("error", &error.to_string())]),

@@ -14,13 +14,13 @@ use super::Sink;
 use super::bans::BanMetrics;
 use super::event::{
     Channel, CloseReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble,
-    RefuseReason, Reloadable, Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
+    RefuseReason, RelayTrouble, Reloadable, Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
 };
 use super::family::{COMMAND_SECONDS, Family, HANDSHAKE_SECONDS, Maker, SESSION_SECONDS, TRANSFER_SECONDS};
 use super::peers::{CallResult, Census, Departure, PeerEvent, PeerRefusal};
 pub use super::process::Build;
 use super::process::Process;
-use super::sets::{Admission, Command, Ending, NodeState, Operation, ReplyClass, SessionState, Trouble, Verdict, Work};
+use super::sets::{Admission, Command, Ending, NodeState, Operation, RelayWay, ReplyClass, SessionState, Trouble, Verdict, Work};
 use super::stores::{Function, StoreTable};
 
 /// The metrics of one node. Cheap to clone; a [`Sink`].
@@ -100,6 +100,15 @@ impl Metrics {
         self.0.table.digest_cache.set(gauge(remembered));
     }
 
+    /// Data connections carried for other nodes, and their bytes since the start; for [`Metrics::on_scrape`].
+    pub fn set_relays(&self, active: usize, to_owner: u64, to_client: u64) {
+        self.0.table.relay_active.set(gauge(active));
+        for (way, bytes) in [(RelayWay::ToOwner, to_owner), (RelayWay::ToClient, to_client)] {
+            let counter = self.0.table.relay_bytes.at(way);
+            counter.inc_by(bytes.saturating_sub(counter.get()));
+        }
+    }
+
     /// Log lines that found the queue full so far; for [`Metrics::on_scrape`].
     pub fn set_log_dropped(&self, lines: u64) {
         let counter = &self.0.table.log_dropped;
@@ -170,6 +179,9 @@ struct Table {
     certificate_not_after: IntGauge,
     pasv_private: IntCounter,
     data_connections: Family<IntCounter, DataOutcome>,
+    relay_active: IntGauge,
+    relay_bytes: Family<IntCounter, RelayWay>,
+    relay_errors: Family<IntCounter, RelayTrouble>,
     data_refused: Family<IntCounter, DataRefusal>,
     data_unproven: IntCounter,
     unclean_ends: IntCounter,
@@ -227,6 +239,9 @@ impl Table {
             certificate_not_after: make.gauge("tls_certificate_not_after_timestamp_seconds", "When the first of the certificates in use expires."),
             pasv_private: make.counter("pasv_private_address_total", "PASV replies that told a public client a private address."),
             data_connections: make.counters("data_connections_total", "Data connections that came in, by what became of them.", &["outcome"]),
+            relay_active: make.gauge("relay_active", "Data connections that this node carries to sessions of others."),
+            relay_bytes: make.counters("relay_bytes_total", "Bytes of data connections carried to sessions of other nodes, and back.", &["direction"]),
+            relay_errors: make.counters("relay_errors_total", "Carried data connections that did not end by themselves.", &["reason"]),
             data_refused: make.counters("data_refused_total", "Data connections that a session refused or missed.", &["reason"]),
             data_unproven: make.counter("data_unproven_total", "Transfers that completed without proof of the TLS session."),
             unclean_ends: make.counter("uploads_unclean_end_total", "Uploads that were kept although they ended without close_notify."),
@@ -291,6 +306,8 @@ impl Table {
                 self.command_duration.at(Work::of(verb)).observe(took.as_secs_f64());
             }
             Event::DataConnection { outcome } => self.data_connections.at(outcome).inc(),
+            // Bytes are set at each scrape: a relay may last for hours.
+            Event::RelayEnded { trouble, .. } => trouble.into_iter().for_each(|trouble| self.relay_errors.at(trouble).inc()),
             Event::DataRefused { refusal } => self.data_refused(refusal),
             Event::TransferStarted { direction, .. } => self.transfers_active.at(direction).inc(),
             Event::TransferEnded { direction, result, bytes, took, proven, end, .. } => {

@@ -41,6 +41,15 @@ pub(super) enum NodeState {
 
 closed_set!(NodeState { Live = "live", Draining = "draining", Unreachable = "unreachable" });
 
+/// Which way carried bytes go: `relay_bytes_total{direction}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RelayWay {
+    ToOwner,
+    ToClient,
+}
+
+closed_set!(RelayWay { ToOwner = "to_owner", ToClient = "to_client" });
+
 /// A command as a label: a known verb, or `other`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Command(pub(super) Option<Verb>);
@@ -250,6 +259,7 @@ mod tests {
     #[test]
     fn every_value_has_its_own_place_and_word() {
         sound::<Admission>();
+        sound::<RelayWay>();
         sound::<Command>();
         sound::<ReplyClass>();
         sound::<Work>();

@@ -30,6 +30,7 @@ use crate::cluster::Cluster;
 use crate::data::Spenders;
 use crate::data::announce::Announcer;
 use crate::data::channel::{Channel, Setup};
+use crate::data::peers::Peers;
 use crate::data::waits::Waits;
 use crate::digest::Digests;
 use crate::limits::{self, Limits, Permit};
@@ -47,7 +48,7 @@ pub use run::Session;
 #[derive(Debug)]
 pub struct House {
     /// What the configuration says about sessions; swapped whole on reload, acts for new sessions.
-    pub settings: ArcSwap<Settings>,
+    pub settings: Arc<ArcSwap<Settings>>,
     /// Who may not come.
     pub bans: Bans,
     /// Limits and their counts.
@@ -79,6 +80,8 @@ pub struct Data {
     pub spenders: Spenders,
     /// What PASV says.
     pub announcer: Announcer,
+    /// The way to sessions of other nodes; `None` without any.
+    pub peers: Option<Peers>,
 }
 
 /// What the configuration says about sessions.

@@ -18,7 +18,8 @@ use super::terms::Terms;
 use crate::observe::id::{SessionId, Ulid};
 
 /// A family: the control connections that resumed one another. Its id is that of the first session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Family(pub Ulid);
 
 /// The TLS keys of one control session. They live as long as the session holds them.
