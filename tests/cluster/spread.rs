@@ -172,6 +172,39 @@ fn a_ban_outlives_all_nodes_in_memcached_and_memcached_in_the_nodes() {
 }
 
 #[test]
+fn what_a_stranger_writes_into_the_store_changes_nothing_and_is_counted() {
+    kit::test(240, || {
+        for server in [Server::redis(), Server::memcached()].into_iter().flatten() {
+            let cluster = cluster(Some(&server), 1, "1h");
+            Who(4, 1).fail(&cluster, 0);
+            Who(4, 1).is_refused_on(&cluster, &[0, 1, 2], 5);
+            kit::eventually(20, "the store has a copy", || server.items_of("ban").len() >= 2);
+            let items = server.items_of("ban");
+            // Garbage, a ban of everybody in no envelope, and the value of another key.
+            let forged = [&b"\x01\0\0\0\0"[..], b"{\"target\":{\"cidr\":\"0.0.0.0/0\"},\"duration\":\"permanent\"}", &items[0].value];
+            for (number, bytes) in forged.into_iter().enumerate() {
+                let before = cluster.metric("ftps_gateway_shared_store_rejected_values_total", &["kind=\"ban\""]);
+                for item in items.iter().skip(usize::from(number == 2)) {
+                    server.set(&item.key, bytes);
+                }
+                kit::eventually(30, "it is counted", || cluster.metric("ftps_gateway_shared_store_rejected_values_total", &["kind=\"ban\""]) > before);
+                assert!((0..3).all(|node| !Who(4, 1).is_let_in(&cluster, node) && Who(4, 2).is_let_in(&cluster, node)));
+                let whole = || server.items_of("ban").iter().all(|item| item.value != bytes || (number == 2 && item.key == items[0].key));
+                kit::eventually(40, "the store has the truth again", whole);
+            }
+            // And back to an old state of the store: what came since is not lost.
+            Who(4, 3).fail(&cluster, 1);
+            Who(4, 3).is_refused_on(&cluster, &[0, 1, 2], 5);
+            for item in &items {
+                server.set(&item.key, &item.value);
+            }
+            std::thread::sleep(Duration::from_secs(3));
+            assert!((0..3).all(|node| !Who(4, 3).is_let_in(&cluster, node)));
+        }
+    });
+}
+
+#[test]
 fn a_ban_that_ends_lets_its_client_in_on_every_node() {
     kit::test(180, || {
         let cluster = cluster(None, 1, "8s");

@@ -350,3 +350,6 @@ const LOCKED: usize = 500;
 const OUTBOX: usize = 65_536;
 /// Of them, told together.
 const TOGETHER: usize = 1_000;
+
+#[cfg(test)]
+mod tests;

@@ -99,7 +99,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let log = log::init(&config.log).map_err(|error| Error::Fault(format!("cannot start the log: {error}")))?;
     let metrics = Metrics::new(Build::default());
     let transfers = transfer_log(config)?;
-    let rules = Rules::default();
+    let (rules, incarnation) = (Rules::default(), Incarnation::now());
     let readiness = Readiness::new();
     let witnesses = Witnesses::new(&metrics, &readiness, &log, config.history);
     let observer = witnesses.observer(&rules, &transfers);
@@ -108,25 +108,21 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     descriptors::raise(config.limits.sessions);
 
     let common = common(config, &metrics, &readiness)?;
-    let explicit = listen("listen.explicit", &config.conn.explicit)?;
-    let implicit = listen("listen.implicit", &config.conn.implicit)?;
+    let (explicit, implicit) = (listen("listen.explicit", &config.conn.explicit)?, listen("listen.implicit", &config.conn.implicit)?);
     let data = ports(config, explicit.iter().chain(&implicit))?;
     let admin = listen_one("listen.admin", config.admin.admin)?;
     let metrics_listener = config.admin.metrics.map(|address| listen_one("listen.metrics", address)).transpose()?;
 
-    let incarnation = Incarnation::now();
     let (cluster, mut peers) = cluster(config, &common, incarnation, &observer)?;
     let lines = Arc::new(Lines::new(common.crypto.clone(), cluster.clone(), common.secrets.clone()));
     let house = Arc::new(house(&plan, &common, cluster, incarnation, &observer, rules, data.numbers())?);
-    peers.iter_mut().for_each(|peers| house.bans.answer(&mut peers.handlers));
     scrape(&metrics, &house, &log, &transfers);
-    if !plan.hash.is_empty() {
-        note_self_signed(&house.tls, &readiness);
-    }
+    (!plan.hash.is_empty()).then(|| note_self_signed(&house.tls, &readiness));
     let door = Arc::new(door(config, &house));
     let router =
         Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone(), house.data.peers.clone());
     if let Some(peers) = &mut peers {
+        house.bans.answer(&mut peers.handlers);
         inbound::register(&router, &mut peers.handlers);
     }
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
@@ -222,23 +218,8 @@ fn house(
     let peers = reached.then(|| data::peers::Peers::new(cluster.clone(), common.crypto.clone(), idle, observer.clone()));
     let live = Live::default();
     let limits = Limits::new(&config.limits, observer.clone());
-    let (hides, crypto) = (limits.clone(), common.crypto.clone());
-    let parts = bans::Parts {
-        config: &config.bans,
-        balancers: &config.conn.proxy_protocol_from,
-        classes: &plan.users.classes(),
-        directory: &config.stores.state_dir,
-        keys: Arc::new(move || crypto.keyring()),
-        name: &common.name,
-        rules,
-        live: live.clone(),
-        cluster: cluster.clone(),
-        vault: common.stores.bans.clone(),
-        observer: observer.clone(),
-        hidden: Box::new(move |ip| hides.hides(ip)),
-    };
     Ok(House {
-        bans: Bans::open(parts).map_err(|error| Error::Fault(format!("cannot start the ban journal: {error}")))?,
+        bans: open_bans(plan, common, &cluster, (&live, &limits), rules, observer)?,
         settings: shared_settings,
         limits,
         live,
@@ -255,6 +236,27 @@ fn house(
         },
         observer: observer.clone(),
     })
+}
+
+/// Who may not come.
+fn open_bans(plan: &Plan, common: &Common, cluster: &Cluster, (live, limits): (&Live, &Limits), rules: Rules, observer: &Observer) -> Result<Bans, Error> {
+    let config = &plan.config;
+    let (hides, crypto) = (limits.clone(), common.crypto.clone());
+    let parts = bans::Parts {
+        config: &config.bans,
+        balancers: &config.conn.proxy_protocol_from,
+        classes: &plan.users.classes(),
+        directory: &config.stores.state_dir,
+        keys: Arc::new(move || crypto.keyring()),
+        name: &common.name,
+        rules,
+        live: live.clone(),
+        cluster: cluster.clone(),
+        vault: common.stores.bans.clone(),
+        observer: observer.clone(),
+        hidden: Box::new(move |ip| hides.hides(ip)),
+    };
+    Bans::open(parts).map_err(|error| Error::Fault(format!("cannot start the ban journal: {error}")))
 }
 
 /// The quick start's banner shows the fingerprint; everybody else wants a certificate that can be verified. Said again, or taken back, by each reload.
