@@ -11,5 +11,8 @@ mod cluster {
     mod digests;
     mod members;
     mod nodes;
+    mod outages;
     mod proxy;
+    mod sealed;
+    mod sessions;
 }

@@ -7,6 +7,7 @@ mod build;
 mod descriptors;
 mod drain;
 mod reload;
+mod secrets;
 mod stores;
 mod users;
 mod watch;
@@ -105,8 +106,10 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     let ready = built.ready.clone();
     let stop = Stop::default();
     let reloader = source.map(|(file, marks)| reload::Reloader::new(file, marks, &built));
+    first_keys(&built).await;
     start(&built.house, built.listeners, &built.door, &stop);
     stop.tasks.spawn(keep_stores(built.common.stores.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
+    stop.tasks.spawn(keep_secrets(built.lines.clone(), built.house.cluster.clone(), built.common.stores.clone(), stop.all.clone()));
     stop.tasks.spawn(maintain(built.house.clone(), built.metrics.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
     if let (Some(reloader), Some(hangups)) = (reloader, hangups) {
         stop.tasks.spawn(reloader.run(hangups, stop.all.clone()));
@@ -191,6 +194,42 @@ async fn keep_stores(stores: stores::Stores, readiness: crate::observe::Readines
     stop.run_until_cancelled(stores.keep(&readiness)).await;
 }
 
+/// Who lives, by the store's list, and which secret seals therefore.
+async fn keep_secrets(lines: Arc<secrets::Lines>, cluster: crate::cluster::Cluster, stores: stores::Stores, stop: CancellationToken) {
+    let beats = async {
+        if !cluster.is_alone() && stores.sessions.capabilities().networked {
+            cluster.beat_in_store(&stores.sessions).await;
+        }
+    };
+    stop.run_until_cancelled(async { tokio::join!(lines.keep(), beats) }).await;
+}
+
+/// The ticket keys of the cluster, before the first client comes. A store that is away is not waited for: keys derived from the secret do until it is there.
+async fn first_keys(built: &build::Built) {
+    built.common.stores.sessions.tiers().main().wait_up(STORE_AT_START).await;
+    if let Err(error) = built.house.tls.tend().await {
+        tracing::debug!(%error, "no ticket keys of the cluster yet");
+    }
+}
+
+/// Learns and makes ticket keys. That the store is away has been said; that keys of lesser secrecy seal for that reason is said once.
+async fn keep_ticket_keys(tls: &crate::tls::Tls) {
+    let (mut often, mut derived) = (every(Duration::from_secs(1)), 0_u32);
+    loop {
+        often.tick().await;
+        if let Err(error) = tls.tend().await {
+            tracing::debug!(%error, "ticket keys are not rotated");
+        }
+        // The first epoch of a cluster is announced for some seconds; that is no trouble.
+        match (tls.seals_without_store(), derived) {
+            (true, DERIVED_TOLD) => tracing::warn!("ticket keys that follow from the secret and the hour seal until the store takes new ones"),
+            (false, DERIVED_TOLD..) => tracing::info!("random ticket keys seal again"),
+            (true | false, _) => {}
+        }
+        derived = if tls.seals_without_store() { derived.saturating_add(1) } else { 0 };
+    }
+}
+
 /// What has to be done now and then: ticket keys, names to announce, left-over uploads.
 async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, readiness: Readiness, stop: CancellationToken) {
     let announcer = house.data.announcer.clone();
@@ -204,19 +243,16 @@ async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, 
             let _ = spawn_blocking(move || while house.storage.sweep(&|_| false).is_ok_and(|swept| !swept.complete) {}).await;
         }
     };
-    let keys = async {
+    let seen = async {
         let mut often = every(Duration::from_secs(1));
         loop {
             often.tick().await;
-            if let Err(error) = house.tls.maintain() {
-                tracing::warn!(%error, "ticket keys are not rotated; the old key goes on sealing");
-            }
             let ends = house.tls.certificates().infos().iter().map(|info| info.not_after).min();
             metrics.set_certificate_not_after(ends.unwrap_or_default());
             readiness.set_degraded("pasv", house.data.announcer.is_unreachable().then(|| UNREACHABLE.to_owned()));
         }
     };
-    let all = async { tokio::join!(announcer.keep_resolved(), sweep, keys) };
+    let all = async { tokio::join!(announcer.keep_resolved(), sweep, seen, keep_ticket_keys(&house.tls)) };
     stop.run_until_cancelled(all).await;
 }
 
@@ -228,5 +264,9 @@ fn every(period: Duration) -> tokio::time::Interval {
 
 const UNREACHABLE: &str = "PASV told a public client a private address, which it will hardly reach; write the public one in data.public_address";
 
+/// Seconds of derived ticket keys after which it is said.
+const DERIVED_TOLD: u32 = 10;
+/// A store that is there answers within this; a node that starts without one loses no more time.
+const STORE_AT_START: Duration = Duration::from_secs(1);
 /// For tasks that were cut to be dropped; they wait for nothing any more.
 const CUT: Duration = Duration::from_millis(100);

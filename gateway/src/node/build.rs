@@ -11,6 +11,7 @@ use ftps_store::seal::Secrets;
 use ftps_store::vault::Crypto;
 use tokio::net::TcpListener;
 
+use super::secrets::Lines;
 use super::stores::{self, Stores};
 use super::{Error, Plan, Ready, descriptors, users};
 use crate::admin;
@@ -43,6 +44,8 @@ use crate::tls::Tls;
 /// A node that only has to be started.
 pub(super) struct Built {
     pub(super) common: Common,
+    /// Which line of the secret file seals.
+    pub(super) lines: Arc<Lines>,
     pub(super) house: Arc<House>,
     pub(super) door: Arc<Admission>,
     pub(super) listeners: Listeners,
@@ -111,6 +114,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
 
     let incarnation = Incarnation::now();
     let (cluster, peers) = cluster(config, &common, incarnation, &observer)?;
+    let lines = Arc::new(Lines::new(common.crypto.clone(), cluster.clone(), common.secrets.clone()));
     let house = Arc::new(house(&plan, &common, cluster, incarnation, &observer, data.numbers())?);
     scrape(&metrics, &house, &log, &transfers);
     if !plan.hash.is_empty() {
@@ -128,21 +132,19 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         peer: peers.as_ref().map(|peers| local(&peers.listener, config.cluster.listen)),
         data_ports: data.numbers(),
     };
-    let listeners = Listeners { explicit, implicit, data, router };
-    let admin_state = admin::State { metrics: metrics.clone(), readiness };
-    let drain = Arc::new(ArcSwap::from_pointee(config.drain));
     Ok(Built {
         common,
+        lines,
         house,
         door,
-        listeners,
+        listeners: Listeners { explicit, implicit, data, router },
         admin: (admin, metrics_listener),
-        admin_state,
+        admin_state: admin::State { metrics: metrics.clone(), readiness },
         peers,
         metrics,
         log,
         transfers,
-        drain,
+        drain: Arc::new(ArcSwap::from_pointee(config.drain)),
         latch,
         ready,
         fingerprint,
@@ -171,7 +173,7 @@ fn cluster(config: &Config, common: &Common, incarnation: Incarnation, observer:
     }
     let listener = listen_one("listen.peer", config.cluster.listen)?;
     let listens = local(&listener, config.cluster.listen);
-    let cluster = Cluster::new(identity, &config.cluster, &common.secrets, listens, None, observer.clone());
+    let cluster = Cluster::new(identity, &config.cluster, &common.secrets, listens, stores::address(&config.stores.url), observer.clone());
     let cluster = cluster.map_err(|error| Error::Fault(format!("cannot make the keys of the cluster: {error}")))?;
     Ok((cluster, Some(Peers { listener, handlers: Handlers::default() })))
 }
@@ -180,7 +182,7 @@ fn cluster(config: &Config, common: &Common, incarnation: Incarnation, observer:
 fn house(plan: &Plan, common: &Common, cluster: Cluster, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>) -> Result<House, Error> {
     let config = &plan.config;
     let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
-    let tls = Tls::new(&config.tls, incarnation).map_err(|error| configuration(&error))?;
+    let tls = Tls::new(&config.tls, incarnation, common.stores.sessions.clone()).map_err(|error| configuration(&error))?;
     let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
     let shared = Shared::new(common.stores.digests.clone(), storage.clone());

@@ -11,13 +11,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ftps_proto::machine::io::EndReason;
 use ftps_store::seal::Secrets;
-use ftps_store::vault::Crypto;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::build::{Built, note_self_signed, settings};
+use super::secrets::Lines;
 use super::watch::Watch;
 use super::{descriptors, every, users};
 use crate::auth::Users;
@@ -37,7 +37,7 @@ pub(super) struct Reloader {
     /// Of the configuration in force.
     running: Marks,
     watch: Watch,
-    crypto: Crypto,
+    lines: Arc<Lines>,
     house: Arc<House>,
     door: Arc<Admission>,
     drain: Arc<ArcSwap<Drain>>,
@@ -75,7 +75,7 @@ impl Reloader {
             file,
             running,
             watch,
-            crypto: built.common.crypto.clone(),
+            lines: built.lines.clone(),
             house,
             door,
             drain,
@@ -166,13 +166,11 @@ impl Reloader {
             descriptors::raise(config.limits.sessions);
         }
         // A node without a peer port gets one when it is started again.
-        if let Some(secrets) = &secrets {
-            self.crypto.replace(secrets);
-        }
-        if let Some(secrets) = secrets.filter(|_| !house.cluster.is_alone())
-            && let Err(error) = house.cluster.set_secrets(&secrets)
-        {
-            tracing::error!(%error, "cluster.secret_file: the secrets are not taken; those before stay");
+        if let Some(secrets) = secrets.filter(|_| !house.cluster.is_alone()) {
+            match house.cluster.set_secrets(&secrets) {
+                Ok(()) => self.lines.set(secrets),
+                Err(error) => tracing::error!(%error, "cluster.secret_file: the secrets are not taken; those before stay"),
+            }
         }
         let changes = house.login.replace(Arc::new(users));
         let certificates = house.tls.renew(tls);

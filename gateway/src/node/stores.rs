@@ -5,12 +5,13 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ftps_store::location::Location;
+use ftps_store::location::{Address, Location};
 use ftps_store::report::{Report, Tier};
 use ftps_store::seal::{Secrets, random_key};
 use ftps_store::store::{OpenError, Options, Store, TlsFiles};
@@ -234,6 +235,28 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// An address of the store, for `cluster.advertise`: peers reach this node where its way to the store begins. `None` when there is no such way, or the name of the
+/// store is not known within a moment.
+pub(super) fn address(location: &Location) -> Option<SocketAddr> {
+    let (host, port) = match location {
+        Location::Memory { .. } | Location::Shm { .. } => return None,
+        Location::Redis(redis) => redis.addresses.iter().find_map(|address| match address {
+            Address::Tcp(host, port) => Some((host.clone(), *port)),
+            Address::Unix(_) => None,
+        })?,
+        Location::Memcached { servers } => {
+            let (host, port) = servers.first()?.rsplit_once(':')?;
+            (host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?)
+        }
+    };
+    let (found, answer) = std::sync::mpsc::channel();
+    // The system's resolver has no deadline of its own.
+    std::thread::spawn(move || found.send((host.as_str(), port).to_socket_addrs().ok().and_then(|mut all| all.next())));
+    answer.recv_timeout(RESOLVE).ok().flatten()
+}
+
+/// For the name of the store at the start.
+const RESOLVE: Duration = Duration::from_secs(2);
 /// How soon a node learns what another one cleared.
 const REFRESH: Duration = Duration::from_secs(1);
 const KEY_FILE: &str = "key";

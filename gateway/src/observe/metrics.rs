@@ -105,19 +105,9 @@ impl Metrics {
         counter.inc_by(lines.saturating_sub(counter.get()));
     }
 
-    /// An operation on a store ended.
-    pub(super) fn store_operation(&self, finished: &ftps_store::report::Finished) {
-        self.0.stores.operation(finished);
-    }
-
-    /// A server of a store went away.
-    pub(super) fn store_lost(&self, backend: ftps_store::report::BackendKind) {
-        self.0.stores.lost(backend);
-    }
-
-    /// A value of a store did not open.
-    pub(super) fn store_rejected(&self, kind: ftps_store::key::Kind, reason: ftps_store::seal::OpenError) {
-        self.0.stores.rejected(kind, reason);
+    /// Those of stores.
+    pub(super) fn stores(&self) -> &StoreTable {
+        &self.0.stores
     }
 
     /// Which functions have their store, whether one stands in for another, and how many writes wait; for [`Metrics::on_scrape`].

@@ -65,7 +65,7 @@ impl StoreReport {
 
 impl Report for StoreReport {
     fn operation(&self, finished: &Finished) {
-        self.metrics.store_operation(finished);
+        self.metrics.stores().operation(finished);
         match finished.outcome {
             Outcome::Failed(failure) => self.say_failure(finished, failure),
             Outcome::Hit | Outcome::Miss | Outcome::Done | Outcome::Refused => {}
@@ -80,7 +80,7 @@ impl Report for StoreReport {
                 tracing::info!(target: TARGET, backend = backend_word, tier, server, "the store answers");
             }
             Notice::Down { server, error } => {
-                self.metrics.store_lost(backend);
+                self.metrics.stores().lost(backend);
                 tracing::warn!(target: TARGET, backend = backend_word, tier, server, error = %error, "the store is away; this node goes on with what it has");
             }
             Notice::Evicts { policy } => {
@@ -95,7 +95,7 @@ impl Report for StoreReport {
     }
 
     fn rejected(&self, kind: Kind, reason: OpenError) {
-        self.metrics.store_rejected(kind, reason);
+        self.metrics.stores().rejected(kind, reason);
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if said.rejected.is_none_or(|last| now.duration_since(last) >= QUIET) {

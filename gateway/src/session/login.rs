@@ -33,7 +33,7 @@ pub struct Admittance {
 pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password>) -> Work {
     let house = carried.house.clone();
     let subject = carried.subject();
-    let (ip, certificate) = (carried.identity.peer.ip(), carried.certificate.clone());
+    let (ip, certificate, keys) = (carried.identity.peer.ip(), carried.certificate.clone(), carried.keys.clone());
     Work::Job(Box::pin(async move {
         let began = Instant::now();
         // What a certificate shows costs nothing to check; passwords are counted.
@@ -46,6 +46,8 @@ pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password
         let subject = Subject { user: Some(user.as_str()), ..subject };
         match answer {
             Ok((admittance, method)) => {
+                // The client may go on at another node from now on.
+                keys.is_shared().await;
                 let class = admittance.user.class.as_deref();
                 house.limits.logged_in(ip, admittance.user.name.as_str(), Instant::now());
                 house.observer.event(subject, &Event::LoggedIn { method, class, took: began.elapsed() });

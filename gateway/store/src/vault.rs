@@ -7,13 +7,15 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use zeroize::Zeroizing;
+
 use crate::backend::{Capabilities, Message, Subscription};
-use crate::error::StoreError;
+use crate::error::{Failure, StoreError};
 use crate::generation::{Cache, Generations, Seal};
 use crate::key::{Kind, Names, NamesError};
-use crate::report::Report;
-use crate::seal::{Keyring, Purpose, Secrets};
-use crate::stats::Statistics;
+use crate::report::{Operation, Outcome, Report};
+use crate::seal::{KEY, Keyring, Purpose, Secrets};
+use crate::stats::{Counters, Statistics};
 use crate::tiers::{Reach, Tiers};
 
 /// The names and keys of a cluster, which change when its secrets do. Cheap to clone; all clones change together.
@@ -27,6 +29,7 @@ struct Shared {
 
 /// What follows from one set of secrets.
 struct Pair {
+    secrets: Secrets,
     names: Names,
     keyring: Keyring,
 }
@@ -37,7 +40,7 @@ impl Crypto {
     /// # Errors
     /// A name that does not fit into keys.
     pub fn new(name: &str, secrets: &Secrets) -> Result<Self, NamesError> {
-        let pair = Pair { names: Names::new(name, secrets)?, keyring: Keyring::new(secrets) };
+        let pair = Pair { secrets: secrets.clone(), names: Names::new(name, secrets)?, keyring: Keyring::new(secrets) };
         Ok(Self(Arc::new(Shared { cluster: name.to_owned(), now: RwLock::new(Arc::new(pair)) })))
     }
 
@@ -45,13 +48,18 @@ impl Crypto {
     pub fn replace(&self, secrets: &Secrets) {
         // The cluster's name was good before.
         if let Ok(names) = Names::new(&self.0.cluster, secrets) {
-            *self.0.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Pair { names, keyring: Keyring::new(secrets) });
+            *self.0.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Pair { secrets: secrets.clone(), names, keyring: Keyring::new(secrets) });
         }
     }
 
     /// The keys of now, for what is sealed elsewhere than in a store.
     pub fn keyring(&self) -> Keyring {
         self.pair().keyring.clone()
+    }
+
+    /// One derived key for each secret, the sealing one first.
+    pub fn derive_all(&self, info: &[&[u8]]) -> Vec<Zeroizing<[u8; KEY]>> {
+        self.pair().secrets.derive_all(info)
     }
 
     fn pair(&self) -> Arc<Pair> {
@@ -66,16 +74,23 @@ pub struct Vault {
     crypto: Crypto,
     generations: Arc<Generations>,
     report: Arc<dyn Report>,
+    counters: Arc<[Counters; Kind::ALL.len()]>,
 }
 
 impl Vault {
     /// A vault over these tiers.
     pub fn new(tiers: Arc<Tiers>, crypto: Crypto, report: Arc<dyn Report>) -> Self {
-        Self { tiers, crypto, generations: Arc::default(), report }
+        Self { tiers, crypto, generations: Arc::default(), report, counters: Arc::default() }
     }
 
     /// The value, if the store has one that this cluster sealed. One read, also when several secrets are live.
     pub async fn get(&self, kind: Kind, id: &[u8]) -> Option<Vec<u8>> {
+        let found = self.find(kind, id).await;
+        self.counters(kind).count(Operation::Get, if found.is_some() { Outcome::Hit } else { Outcome::Miss });
+        found
+    }
+
+    async fn find(&self, kind: Kind, id: &[u8]) -> Option<Vec<u8>> {
         let pair = self.crypto.pair();
         let names = pair.names.read(kind, self.generation(kind), id);
         if let [name] = names.as_slice() {
@@ -90,10 +105,12 @@ impl Vault {
     pub async fn put(&self, kind: Kind, id: &[u8], body: &[u8], ttl: Option<Duration>) -> Reach {
         let pair = self.crypto.pair();
         let name = pair.names.write(kind, self.generation(kind), id);
-        match seal(&pair, kind, &name, body) {
+        let reach = match seal(&pair, kind, &name, body) {
             Some(sealed) => self.tiers.put(&name, &sealed, life(kind, ttl)).await,
             None => Reach::Nowhere,
-        }
+        };
+        self.counters(kind).count(Operation::Put, ended(reach));
+        reach
     }
 
     /// Writes if nothing is there. Says whether it wrote, and for whom that is true.
@@ -127,6 +144,37 @@ impl Vault {
         (plain.filter(|_| reach != Reach::Nowhere), reach)
     }
 
+    /// The values under all secrets: while nodes seal under different ones, each has written its own.
+    pub async fn all(&self, kind: Kind, id: &[u8]) -> Vec<Vec<u8>> {
+        let pair = self.crypto.pair();
+        let names = pair.names.read(kind, self.generation(kind), id);
+        let found = self.tiers.all_of(&names).await;
+        names.iter().zip(found).filter_map(|(name, value)| self.open(&pair, kind, name, &value?)).collect()
+    }
+
+    /// Like [`Vault::update`], decided by the configured store or not at all; this host keeps a copy. Values under older secrets are not looked at
+    /// ([`Vault::all`] has them).
+    ///
+    /// # Errors
+    /// As every operation; [`crate::error::Failure::Conflict`] when other nodes were faster again and again.
+    pub async fn agree<F>(&self, kind: Kind, id: &[u8], ttl: Option<Duration>, mut change: F) -> Result<Option<Vec<u8>>, StoreError>
+    where
+        F: FnMut(Option<&[u8]>) -> Option<Vec<u8>> + Send,
+    {
+        let pair = self.crypto.pair();
+        let name = pair.names.write(kind, self.generation(kind), id);
+        let mut plain = None;
+        let changed = |sealed: Option<&[u8]>| {
+            let current = sealed.and_then(|sealed| self.open(&pair, kind, &name, sealed));
+            let next = change(current.as_deref());
+            let sealed = next.as_deref().and_then(|next| seal(&pair, kind, &name, next));
+            plain = next.or(current);
+            sealed
+        };
+        self.tiers.agree(&name, life(kind, ttl), changed).await?;
+        Ok(plain)
+    }
+
     /// Deletes it, under all secrets.
     pub async fn delete(&self, kind: Kind, id: &[u8]) -> Reach {
         let names = self.crypto.pair().names.read(kind, self.generation(kind), id);
@@ -135,6 +183,7 @@ impl Vault {
             let reached = self.tiers.delete(&name).await;
             reach = if reach == Reach::Everywhere { reached } else { reach };
         }
+        self.counters(kind).count(Operation::Delete, ended(reach));
         reach
     }
 
@@ -147,7 +196,7 @@ impl Vault {
         let channel = pair.names.write(kind, 0, CHANNEL);
         match seal(&pair, kind, &channel, body) {
             Some(sealed) => self.tiers.main().publish(&channel, &sealed).await,
-            None => Err(crate::error::Failure::Size.into()),
+            None => Err(Failure::Size.into()),
         }
     }
 
@@ -172,6 +221,12 @@ impl Vault {
         self.generations.refresh(&self.tiers, pair.seal()).await;
     }
 
+    /// What this node asked for values of one kind, and what came of it. A store cannot tell its entries of one kind from others without a walk through all of
+    /// them: entries, and those that ended or made room, are `None`.
+    pub fn statistics_of(&self, kind: Kind) -> Statistics {
+        self.counters(kind).snapshot()
+    }
+
     /// What the configured store and the local one did so far, for all functions that share them.
     pub async fn statistics(&self) -> (Statistics, Option<Statistics>) {
         self.tiers.statistics().await
@@ -192,15 +247,28 @@ impl Vault {
         &self.tiers
     }
 
-    fn generation(&self, kind: Kind) -> u64 {
+    /// The names and keys.
+    pub fn crypto(&self) -> &Crypto {
+        &self.crypto
+    }
+
+    /// Rises when the cache with values of this kind is cleared, on this node or another one.
+    pub fn generation(&self, kind: Kind) -> u64 {
         let cache = Cache::ALL.into_iter().find(|cache| cache.kind() == kind);
         cache.map_or(0, |cache| self.generations.of(cache))
+    }
+
+    fn counters(&self, kind: Kind) -> &Counters {
+        let place = Kind::ALL.into_iter().position(|known| known == kind);
+        // Every kind is in the list; `key` has a test for that.
+        &self.counters[place.unwrap_or_default()]
     }
 
     fn open(&self, pair: &Pair, kind: Kind, name: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         match pair.keyring.open(Purpose::Stored(kind), name.as_bytes(), sealed) {
             Ok(plain) => Some(plain),
             Err(reason) => {
+                self.counters(kind).count_error();
                 self.report.rejected(kind, reason);
                 None
             }
@@ -251,6 +319,11 @@ impl Pair {
 /// `None`: too long, or the system gives no randomness; then nothing is written.
 fn seal(pair: &Pair, kind: Kind, name: &str, body: &[u8]) -> Option<Vec<u8>> {
     pair.keyring.seal(Purpose::Stored(kind), today(), name.as_bytes(), body).ok()
+}
+
+/// A write that reached nobody failed.
+fn ended(reach: Reach) -> Outcome {
+    if reach == Reach::Nowhere { Outcome::Failed(Failure::Absent) } else { Outcome::Done }
 }
 
 fn life(kind: Kind, wanted: Option<Duration>) -> Option<Duration> {
