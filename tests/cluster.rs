@@ -8,6 +8,7 @@ mod kit;
 
 mod cluster {
     mod balancer;
+    mod bans;
     mod digests;
     mod members;
     mod nodes;
@@ -15,4 +16,5 @@ mod cluster {
     mod proxy;
     mod sealed;
     mod sessions;
+    mod spread;
 }

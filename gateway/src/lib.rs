@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod bans;
 pub mod cli;
 pub mod cluster;
 pub mod config;

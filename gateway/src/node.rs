@@ -107,7 +107,6 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     let stop = Stop::default();
     let reloader = source.map(|(file, marks)| reload::Reloader::new(file, marks, &built));
     first_keys(&built).await;
-    start(&built.house, built.listeners, &built.door, &stop);
     stop.tasks.spawn(keep_stores(built.common.stores.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
     stop.tasks.spawn(keep_secrets(built.lines.clone(), built.house.cluster.clone(), built.common.stores.clone(), stop.all.clone()));
     stop.tasks.spawn(maintain(built.house.clone(), built.metrics.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
@@ -118,6 +117,9 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
         stop.admin.spawn(built.house.cluster.clone().run(peers.listener, peers.handlers, stop.admin_ends.clone()));
     }
     stop.admin.spawn(serve_admin(built.admin, built.admin_state.clone(), stop.admin_ends.clone()));
+    // Peers and probes are served already; clients only when it is known who is banned.
+    built.house.bans.fill(FILL).await;
+    start(&built.house, built.listeners, &built.door, &stop);
     built.latch.release();
     built.house.observer.event(Subject::default(), &Event::Ready);
     let (explicit, implicit, data_ports) = (&ready.explicit, &ready.implicit, &ready.data_ports);
@@ -175,7 +177,7 @@ fn start(house: &Arc<House>, listeners: Listeners, door: &Arc<conn::Admission>, 
         }
     }
     let door = door.clone();
-    let door = Door { balancers: door.balancers().clone(), allowed: Box::new(move |ip| door.allows(ip)) };
+    let door = Door { balancers: door.balancers().clone(), allowed: Box::new(move |ip| door.allows_data(ip)) };
     listeners.data.serve(&listeners.router, door, &house.observer, &stop.all, &stop.tasks);
 }
 
@@ -249,10 +251,12 @@ async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, 
             often.tick().await;
             let ends = house.tls.certificates().infos().iter().map(|info| info.not_after).min();
             metrics.set_certificate_not_after(ends.unwrap_or_default());
+            readiness.set_degraded("bans", house.bans.trouble());
             readiness.set_degraded("pasv", house.data.announcer.is_unreachable().then(|| UNREACHABLE.to_owned()));
         }
     };
-    let all = async { tokio::join!(announcer.keep_resolved(), sweep, seen, keep_ticket_keys(&house.tls)) };
+    let bans = house.bans.clone();
+    let all = async { tokio::join!(announcer.keep_resolved(), sweep, seen, keep_ticket_keys(&house.tls), bans.run()) };
     stop.run_until_cancelled(all).await;
 }
 
@@ -268,5 +272,7 @@ const UNREACHABLE: &str = "PASV told a public client a private address, which it
 const DERIVED_TOLD: u32 = 10;
 /// A store that is there answers within this; a node that starts without one loses no more time.
 const STORE_AT_START: Duration = Duration::from_secs(1);
+/// How long a start waits for the bans of store and peers.
+const FILL: Duration = Duration::from_secs(15);
 /// For tasks that were cut to be dropped; they wait for nothing any more.
 const CUT: Duration = Duration::from_millis(100);

@@ -9,7 +9,7 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::kit::{self, Client, Cluster, Entrance, Node, Run, Server, Setup, Tls, Version, random_bytes};
+use crate::kit::{self, Client, Cluster, Entrance, Node, Run, Server, Setup, Tls, Version, random_bytes, users_file};
 use crate::need;
 
 /// The three ways to resume.
@@ -171,6 +171,28 @@ fn openssl(node: &Node, version: &[&str], session: &[&str]) -> String {
     let text = output.text();
     assert!(text.contains("230 ") && text.contains("221 "), "{text}\n{}", output.stderr);
     text
+}
+
+#[test]
+fn curl_resumes_on_whatever_node_it_gets() {
+    need!("curl");
+    kit::test(120, || {
+        let Some(server) = Server::redis() else { return };
+        let names: Vec<String> = (0..12).map(|number| format!("user{number}")).collect();
+        let users: Vec<_> = names.iter().map(|name| (name.as_str(), "/", "all")).collect();
+        let cluster = Cluster::with(Setup { users: users_file(&users), ..over(&server, 3) });
+        Client::session_of(cluster.node(0), &Tls::new(Version::Tls13), "user0").put("STOR /file", b"bytes").is(226);
+        let ca = cluster.ca().display().to_string();
+        for version in ["1.2", "1.3"] {
+            let count = |resumed: &str| cluster.metric("ftps_gateway_tls_handshakes_total", &["channel=\"control\"", resumed]);
+            let (full, all) = (count("resumed=\"full\""), count(""));
+            // A login each, so that every URL is a session of its own, on a node that the balancer picks.
+            let url = |name: &String| format!("ftp://{name}:{name}-password@{}:{}/file", cluster.host(), cluster.explicit().port());
+            let arguments = ["-sS", "-I", "--ssl-reqd", "--cacert", &ca, "--tlsv1.2", "--tls-max", version].map(str::to_owned);
+            Run::new("curl", arguments.into_iter().chain(names.iter().map(url))).run().ok();
+            assert_eq!((count("") - all, count("resumed=\"full\"") - full), (12.0, 1.0), "{version}: sessions, and full handshakes among them");
+        }
+    });
 }
 
 #[test]

@@ -24,6 +24,22 @@ pub use rows::{Refusal, RefusedAtDoor, Success};
 use lines::{SITE_HELP, close, many, open, put, surrounded, write_facts_set, write_help};
 use rows::{data_row, end_text, file_row, passive_row};
 
+/// What an operator lets a client be told: one line without control characters, at most 400 letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words(Box<str>);
+
+impl Words {
+    /// These words, as far as they fit.
+    pub fn new(text: &str) -> Self {
+        Self(text.chars().filter(|char| !char.is_control()).take(WORDS).collect())
+    }
+
+    /// The words.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A reply. [`Reply::write`] gives its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -41,6 +57,10 @@ pub enum Reply {
     End(EndReason),
     /// Refused before it became a session: 421.
     Refused(RefusedAtDoor),
+    /// Banned, at the door or in the middle of a session: 421.
+    Banned(Words),
+    /// Banned, at the login: 530.
+    BannedLogin(Words),
     /// 150 with the bytes that follow, when known: curl and Python's ftplib read `(n bytes)`.
     Opening(Option<u64>),
     /// 150 with the name STOU chose (RFC 1123 §4.1.2.9).
@@ -122,7 +142,8 @@ impl Reply {
             Self::File(error) => file_row(*error).0,
             Self::Passive(error, family) => passive_row(*error, *family).0,
             Self::Data(refusal) => data_row(*refusal).0,
-            Self::End(_) | Self::Refused(_) => 421,
+            Self::End(_) | Self::Refused(_) | Self::Banned(_) => 421,
+            Self::BannedLogin(_) => 530,
             Self::Opening(_) | Self::OpeningUnique(_) => 150,
             Self::EnteringPassive(_) => 227,
             Self::EnteringExtendedPassive(_) => 229,
@@ -184,6 +205,7 @@ impl Reply {
             Self::Data(refusal) => put(out, data_row(*refusal).1),
             Self::End(reason) => put(out, end_text(*reason)),
             Self::Refused(reason) => put(out, reason.text()),
+            Self::Banned(words) | Self::BannedLogin(words) => put(out, words.as_str()),
             Self::Opening(None) => put(out, "Opening data connection"),
             Self::Opening(Some(size)) => surrounded(out, "Opening data connection (", *size, " bytes)"),
             Self::OpeningUnique(path) => {
@@ -235,6 +257,9 @@ impl Reply {
         }
     }
 }
+
+/// Letters that a line of an operator may have.
+const WORDS: usize = 400;
 
 #[cfg(test)]
 mod tests {
@@ -316,6 +341,8 @@ mod tests {
             Reply::Data(DataRefusal::NoPort),
             Reply::End(EndReason::Shutdown),
             Reply::Refused(RefusedAtDoor::Draining),
+            Reply::Banned(Words::new("You are\r\n banned")),
+            Reply::BannedLogin(Words::new(&"x".repeat(1000))),
             Reply::Opening(None),
             Reply::Opening(Some(0)),
             Reply::OpeningUnique(path("/x")),

@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 use std::path::PathBuf;
 
+use super::bans as forms_of_bans;
 use super::forms::{self, LONGEST, MANY, WEEK};
 use super::keys::{self, Default};
 use super::peers;
@@ -13,7 +14,7 @@ use super::problem::{Checked, Wrong};
 use super::rules;
 use super::tree::{Entry, Node, Value, parse};
 use super::{Config, Drain, Marks, Stores, digests, stores};
-use crate::{admin, auth, cluster, conn, data, digest, limits, observe, storage, tls};
+use crate::{admin, auth, bans, cluster, conn, data, digest, limits, observe, storage, tls};
 
 /// Reads the keys of one document.
 pub(super) struct Reader<'a> {
@@ -65,6 +66,7 @@ impl<'a> Reader<'a> {
             storage: self.storage(),
             digests: self.digests(),
             limits: self.limits(),
+            bans: self.bans(),
             log: observe::LogConfig {
                 format: self.value("log.format", forms::word(rules::LOG_FORMATS)),
                 level: self.value("log.level", rules::log_level),
@@ -201,6 +203,19 @@ impl<'a> Reader<'a> {
             password_jobs: self.value("limits.password_jobs", rules::password_jobs),
             bandwidth_per_session: self.value("limits.bandwidth_per_session", rules::bandwidth_or_null),
             bandwidth_per_user: self.value("limits.bandwidth_per_user", rules::bandwidth_or_null),
+        }
+    }
+
+    fn bans(&mut self) -> bans::Config {
+        let (never_networks, never_users) = self.value("bans.never", forms_of_bans::never);
+        bans::Config {
+            rules: self.value("bans.rules", forms_of_bans::rules),
+            never_networks,
+            never_users,
+            classes: self.value("bans.classes", forms_of_bans::classes),
+            message: self.value("bans.message", forms_of_bans::message),
+            implicit_reply: self.value("bans.implicit_reply", forms::word(forms_of_bans::IMPLICIT_REPLY)),
+            max_automatic: self.count("bans.max_automatic"),
         }
     }
 

@@ -4,7 +4,11 @@
 //! written from.
 //! Never: holds a key without effect. A new key is a row here, a line in `check` and a field of its room's `Config`.
 
+mod users;
+
 use super::near::nearest;
+
+pub use users::USER_KEYS;
 
 /// One key of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -286,77 +290,52 @@ pub const KEYS: &[Key] = &[
         meaning: "over digests.algorithms",
     },
     Key { name: "digests.rules[].max_size", form: "size", default: Default::Found("digests.max_size"), acts: Now, meaning: "over digests.max_size" },
+    key(
+        "bans.rules",
+        "list of rules",
+        "[{ event: login_failed, count: 5, within: 10m, ban: 1h, scope: host, message: null, dry_run: false, escalate: null }]",
+        Now,
+        "who does something too often, anywhere in the cluster, is banned everywhere; [] is none",
+    ),
+    Key {
+        name: "bans.rules[].event",
+        form: "name",
+        default: Default::Required,
+        acts: Now,
+        meaning: "what is counted: see the table of events in gateway/ARCHITECTURE.md; mod_ban's names are known",
+    },
+    Key { name: "bans.rules[].count", form: "number", default: Default::Required, acts: Now, meaning: "how often it has to happen" },
+    Key { name: "bans.rules[].within", form: "duration", default: Default::Required, acts: Now, meaning: "within which time (a sliding window)" },
+    Key { name: "bans.rules[].ban", form: "duration or permanent", default: Default::Required, acts: Now, meaning: "how long the ban lasts" },
+    key("bans.rules[].scope", "host, user, user_at_host or class", "host", Now, "who is banned; host: the address, or the IPv6 /64"),
+    key("bans.rules[].message", "text or null", "null", Now, "what the client is told; null: bans.message"),
+    key("bans.rules[].dry_run", "true or false", "false", Now, "only say in the log and in metrics who would be banned"),
+    key(
+        "bans.rules[].escalate",
+        "{ factor, max } or null",
+        "null",
+        Now,
+        "each ban of one target is `factor` times as long as the one before, at most `max`; forgotten when `max` has passed without one",
+    ),
+    key("bans.never", "mapping", "{}", Now, "who is never banned; loopback, the nodes of the cluster and listen.proxy_protocol_from never are"),
+    key("bans.never.networks", "list of networks", "[]", Now, "addresses that are never banned and that no rule counts"),
+    key("bans.never.users", "list of names", "[]", Now, "users that are never banned"),
+    key("bans.classes", "mapping of names to networks", "{}", Now, "classes by address, for bans of a class and for rules with scope: class"),
+    key("bans.message", "text", "You are banned", Now, "what a banned client is told: %a is its address, %c its class, %u its user"),
+    key("bans.implicit_reply", "close or reply", "close", Now, "a banned client of an implicit listener: closed at once, or told 421 behind a handshake"),
+    key(
+        "bans.max_automatic",
+        "number",
+        "1000000",
+        Now,
+        "bans by rules that are kept; beyond it those that end first are dropped. Bans by administrators never are",
+    ),
     key("log.format", "text or json", "text", Restart, "form of log lines"),
     key("log.level", "level or mapping of rooms", "info", Now, "off, error, warn, info, debug or trace; or by room: { default: info, tls: debug }"),
     key("log.transfer_log", "path or null", "null", Now, "an xferlog(5) file: a line for each file that came, went or was deleted, in UTC"),
     key("drain.delay", "duration", "10s", Now, "how long new sessions are still served after SIGTERM"),
     key("drain.idle", "duration", "10s", Now, "how long a session may be without a command before it is ended with 421"),
     key("drain.timeout", "duration", "300s", Now, "when what still runs is cut; in its last quarter every command is answered 421"),
-];
-
-/// All keys of one user in a users file. `Now`: sessions that run end.
-pub const USER_KEYS: &[Key] = &[
-    Key {
-        name: "name",
-        form: "text",
-        default: Default::Required,
-        acts: Now,
-        meaning: "what the client logs in with; 1 to 128 bytes, unique in all users files",
-    },
-    Key {
-        name: "password",
-        form: "hash",
-        default: Default::Required,
-        acts: Now,
-        meaning: "argon2id or scrypt as PHC string, bcrypt ($2b$, $2a$, $2y$) or sha512-crypt ($6$); may be missing if there are client_certificates",
-    },
-    Key { name: "home", form: "path", default: Default::Required, acts: Now, meaning: "inside storage.root; made at first login with storage.dir_mode" },
-    key(
-        "permissions",
-        "all, read-only or list",
-        "all",
-        Now,
-        "list, read, write, append, delete, rename, mkdir, rmdir, attributes, digest; giving more acts for new sessions",
-    ),
-    Key {
-        name: "class",
-        form: "name",
-        default: Default::Found("none"),
-        acts: NewSessions,
-        meaning: "a word for users that belong together; stands in the log line of a login",
-    },
-    key("enabled", "true or false", "true", Now, "false: no login"),
-    Key {
-        name: "expires",
-        form: "date",
-        default: Default::Found("never"),
-        acts: NewSessions,
-        meaning: "no login from then on; 2027-01-01 or 2027-01-01T00:00:00Z, UTC",
-    },
-    key("from", "list of networks", "[]", NewSessions, "networks to come from; [] is any"),
-    Key {
-        name: "client_certificates",
-        form: "list of cn:, san: or sha256:",
-        default: Default::Found("none"),
-        acts: Now,
-        meaning: "one of them is enough without a password, is needed besides one that is written",
-    },
-    Key {
-        name: "limits.sessions",
-        form: "number",
-        default: Default::Found("limits.sessions_per_user"),
-        acts: NewSessions,
-        meaning: "sessions of this user, over limits.sessions_per_user",
-    },
-    Key {
-        name: "limits.bandwidth",
-        form: "size",
-        default: Default::Found("limits.bandwidth_per_user"),
-        acts: NewSessions,
-        meaning: "bytes a second of all sessions of this user on this node, over limits.bandwidth_per_user",
-    },
-    Key { name: "tls_reuse", form: "as data.tls_reuse", default: Default::Found("data.tls_reuse"), acts: NewSessions, meaning: "over data.tls_reuse" },
-    Key { name: "upload_end", form: "as data.upload_end", default: Default::Found("data.upload_end"), acts: NewSessions, meaning: "over data.upload_end" },
 ];
 
 #[cfg(test)]
@@ -372,7 +351,6 @@ mod tests {
             ("limits.active", "did you mean data.active?"),
             ("idle_timeout", "did you mean limits.idle_timeout?"),
             ("limits.bandwith_per_user", "did you mean limits.bandwidth_per_user?"),
-            ("bans", "did you mean store.bans?"),
             ("hovercraft", "remove it"),
         ] {
             assert_eq!(advice(unknown), format!("unknown key; {meant}"));

@@ -3,6 +3,7 @@
 //! Gets: the path of a file. Gives: a whole configuration made of the rooms' own, or all [`Problems`]; the users of users files.
 //! Never: starts anything, keeps a file open, or shows a value that an expansion brought in.
 
+mod bans;
 mod check;
 mod cross;
 mod digests;
@@ -64,6 +65,8 @@ pub struct Config {
     pub digests: digest::Config,
     /// `limits`.
     pub limits: limits::Config,
+    /// `bans`.
+    pub bans: crate::bans::Config,
     /// `log`.
     pub log: observe::LogConfig,
     /// `drain`.
@@ -348,6 +351,28 @@ mod tests {
         }
     }
 
+    fn bans() -> crate::bans::Config {
+        let seconds = Duration::from_secs;
+        crate::bans::Config {
+            rules: vec![crate::bans::Rule {
+                event: crate::bans::RuleEvent::LoginFailed,
+                count: 5,
+                within: seconds(600),
+                ban: crate::bans::Term::For(seconds(3_600)),
+                scope: crate::bans::Scope::Host,
+                message: None,
+                dry_run: false,
+                escalate: None,
+            }],
+            never_networks: vec![],
+            never_users: vec![],
+            classes: vec![],
+            message: "You are banned".into(),
+            implicit_reply: false,
+            max_automatic: 1_000_000,
+        }
+    }
+
     #[test]
     fn defaults_are_those_of_the_reference() {
         let seconds = Duration::from_secs;
@@ -401,6 +426,7 @@ mod tests {
                 bandwidth_per_session: None,
                 bandwidth_per_user: None,
             },
+            bans: bans(),
             log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)], transfer_log: None },
             drain: Drain { delay: seconds(10), idle: seconds(10), timeout: seconds(300) },
         };

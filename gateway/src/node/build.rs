@@ -16,6 +16,7 @@ use super::stores::{self, Stores};
 use super::{Error, Plan, Ready, descriptors, users};
 use crate::admin;
 use crate::auth::Login;
+use crate::bans::{self, Bans, Rules};
 use crate::cluster::{self, Cluster, Handlers};
 use crate::config::{Config, Drain};
 use crate::conn::Admission;
@@ -98,9 +99,10 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let log = log::init(&config.log).map_err(|error| Error::Fault(format!("cannot start the log: {error}")))?;
     let metrics = Metrics::new(Build::default());
     let transfers = transfer_log(config)?;
+    let rules = Rules::default();
     let readiness = Readiness::new();
-    let observer =
-        Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone())), Arc::new(transfers.clone()), Arc::new(readiness.clone())]);
+    let log_sink = Arc::new(LogSink::new(log.clone()));
+    let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(rules.clone()), log_sink, Arc::new(transfers.clone()), Arc::new(readiness.clone())]);
     let latch = readiness.latch("listeners");
     users::begin(&plan, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
@@ -113,15 +115,15 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let metrics_listener = config.admin.metrics.map(|address| listen_one("listen.metrics", address)).transpose()?;
 
     let incarnation = Incarnation::now();
-    let (cluster, peers) = cluster(config, &common, incarnation, &observer)?;
+    let (cluster, mut peers) = cluster(config, &common, incarnation, &observer)?;
     let lines = Arc::new(Lines::new(common.crypto.clone(), cluster.clone(), common.secrets.clone()));
-    let house = Arc::new(house(&plan, &common, cluster, incarnation, &observer, data.numbers())?);
+    let house = Arc::new(house(&plan, &common, cluster, incarnation, &observer, rules, data.numbers())?);
+    peers.iter_mut().for_each(|peers| house.bans.answer(&mut peers.handlers));
     scrape(&metrics, &house, &log, &transfers);
     if !plan.hash.is_empty() {
         note_self_signed(&house.tls, &readiness);
     }
-    house.limits.set_proxies(&config.conn.proxy_protocol_from);
-    let door = Arc::new(Admission::new(config.conn.allow_from.clone(), Balancers::new(config.conn.proxy_protocol_from.clone()), house.limits.clone()));
+    let door = Arc::new(door(config, &house));
     let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone());
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
     let ready = Ready {
@@ -178,8 +180,23 @@ fn cluster(config: &Config, common: &Common, incarnation: Incarnation, observer:
     Ok((cluster, Some(Peers { listener, handlers: Handlers::default() })))
 }
 
+/// What every connection is asked before it is a session.
+fn door(config: &Config, house: &House) -> Admission {
+    house.limits.set_proxies(&config.conn.proxy_protocol_from);
+    let balancers = Balancers::new(config.conn.proxy_protocol_from.clone());
+    Admission::new(config.conn.allow_from.clone(), balancers, house.bans.clone(), house.limits.clone())
+}
+
 /// What sessions share.
-fn house(plan: &Plan, common: &Common, cluster: Cluster, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>) -> Result<House, Error> {
+fn house(
+    plan: &Plan,
+    common: &Common,
+    cluster: Cluster,
+    incarnation: Incarnation,
+    observer: &Observer,
+    rules: Rules,
+    data_ports: Vec<u16>,
+) -> Result<House, Error> {
     let config = &plan.config;
     let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
     let tls = Tls::new(&config.tls, incarnation, common.stores.sessions.clone()).map_err(|error| configuration(&error))?;
@@ -188,10 +205,28 @@ fn house(plan: &Plan, common: &Common, cluster: Cluster, incarnation: Incarnatio
     let shared = Shared::new(common.stores.digests.clone(), storage.clone());
     let digests = Digests::new(config.digests.clone(), shared, observer.clone()).map_err(|error| Error::Fault(format!("cannot start digests: {error}")))?;
     let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();
+    let live = Live::default();
+    let limits = Limits::new(&config.limits, observer.clone());
+    let (hides, crypto) = (limits.clone(), common.crypto.clone());
+    let parts = bans::Parts {
+        config: &config.bans,
+        balancers: &config.conn.proxy_protocol_from,
+        classes: &plan.users.classes(),
+        directory: &config.stores.state_dir,
+        keys: Arc::new(move || crypto.keyring()),
+        name: &common.name,
+        rules,
+        live: live.clone(),
+        cluster: cluster.clone(),
+        vault: common.stores.bans.clone(),
+        observer: observer.clone(),
+        hidden: Box::new(move |ip| hides.hides(ip)),
+    };
     Ok(House {
+        bans: Bans::open(parts).map_err(|error| Error::Fault(format!("cannot start the ban journal: {error}")))?,
         settings: ArcSwap::from_pointee(settings(config)),
-        limits: Limits::new(&config.limits, observer.clone()),
-        live: Live::default(),
+        limits,
+        live,
         cluster,
         login,
         storage,
@@ -250,6 +285,8 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &Tr
         metrics.set_log_dropped(log.dropped() + transfers.dropped());
         metrics.set_password_queue(house.login.waiting());
         metrics.set_digests(house.digests.waiting(), house.digests.remembered());
+        let (bans, faults) = house.bans.counts();
+        metrics.set_bans(bans.admin, bans.rule, bans.removed, bans.dropped, faults);
     });
 }
 

@@ -151,6 +151,7 @@ impl Reloader {
         let house = &self.house;
         house.settings.store(Arc::new(settings(&config)));
         house.limits.set(&config.limits);
+        house.bans.set(&config.bans, &config.conn.proxy_protocol_from, &users.classes());
         house.storage.set(&config.storage);
         house.digests.set(config.digests);
         house.data.announcer.set(&config.data.public_address);

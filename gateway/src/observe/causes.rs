@@ -23,6 +23,8 @@ pub enum RefuseReason {
     Limit,
     /// The node drains.
     Draining,
+    /// Its address is banned.
+    Banned,
 }
 
 /// What is wrong with a header of the PROXY protocol.
@@ -215,6 +217,38 @@ pub enum DigestResult {
     Cancelled,
     /// The file system failed.
     Failed,
+}
+
+/// Whom a ban is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum BanKind {
+    Host,
+    Network,
+    User,
+    UserAtHost,
+    Class,
+    Certificate,
+}
+
+/// Where a banned client was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BanStage {
+    /// At the door, by its address.
+    Accept,
+    /// At its login.
+    Login,
+    /// With a data connection.
+    Data,
+}
+
+/// Who made a ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BanSource {
+    /// A person, through the API.
+    Admin,
+    /// A rule.
+    Rule,
 }
 
 /// What can be read again without a restart.

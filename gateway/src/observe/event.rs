@@ -11,7 +11,7 @@ use ftps_proto::machine::io::{DataRefusal, FileError, LoginRefusal};
 use ftps_proto::verbs::Verb;
 
 pub use super::causes::*;
-use super::id::{SessionId, TransferId};
+use super::id::{BanId, SessionId, TransferId};
 use super::peers::PeerEvent;
 
 /// Whom an event is about. Everything may be missing.
@@ -230,6 +230,46 @@ pub enum Event<'a> {
         what: Reloadable,
         /// The error, when it was refused and the old state stays.
         error: Option<&'a str>,
+    },
+    /// Somebody is banned from now on, or (dry run) would be.
+    Banned {
+        /// The ban.
+        id: BanId,
+        /// Whom it is about, as a label.
+        kind: BanKind,
+        /// A person or a rule.
+        source: BanSource,
+        /// Only said.
+        dry_run: bool,
+        /// Whom it is about, for the log.
+        target: &'a str,
+        /// Why, and what a rule saw.
+        reason: &'a str,
+        /// Sessions of this node that it ends.
+        sessions: usize,
+    },
+    /// Bans were removed.
+    Unbanned {
+        /// How many.
+        bans: u64,
+        /// By whom, for the log.
+        author: &'a str,
+    },
+    /// A banned client was refused.
+    BanRefused {
+        /// The ban.
+        id: BanId,
+        /// Whom it is about.
+        kind: BanKind,
+        /// Where.
+        stage: BanStage,
+        /// The listener, unless it was at the login.
+        listener: Option<Listener>,
+    },
+    /// A ban of another node holds here from now on.
+    BanArrived {
+        /// Since it was made there, as far as the clocks agree.
+        took: Duration,
     },
     /// Something between nodes.
     Peer(PeerEvent<'a>),

@@ -8,8 +8,8 @@ use ftps_proto::machine::io::{CloseCause, DataRefusal, EndReason, FileError, Log
 use ftps_proto::verbs::Verb;
 
 use super::event::{
-    Channel, CloseReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble,
-    RefuseReason, Reloadable, Resumed, StreamEnd, TlsVersion,
+    BanKind, BanSource, BanStage, Channel, CloseReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener,
+    LoginFault, LoginMethod, ProxyTrouble, RefuseReason, Reloadable, Resumed, StreamEnd, TlsVersion,
 };
 
 /// A value of a closed set.
@@ -144,7 +144,7 @@ macro_rules! nested_set {
 }
 
 closed_set!(Listener { Explicit = "explicit", Implicit = "implicit", Data = "data" });
-closed_set!(RefuseReason { NotAllowed = "not_allowed", Limit = "limit", Draining = "draining" });
+closed_set!(RefuseReason { NotAllowed = "not_allowed", Limit = "limit", Draining = "draining", Banned = "banned" });
 closed_set!(ProxyTrouble {
     Missing = "missing",
     Malformed = "malformed",
@@ -214,6 +214,16 @@ closed_set!(Limit {
     BandwidthPerSession = "bandwidth_per_session",
     BandwidthPerUser = "bandwidth_per_user",
 });
+closed_set!(BanKind {
+    Host = "host",
+    Network = "network",
+    User = "user",
+    UserAtHost = "user_at_host",
+    Class = "class",
+    Certificate = "certificate",
+});
+closed_set!(BanStage { Accept = "accept", Login = "login", Data = "data" });
+closed_set!(BanSource { Admin = "admin", Rule = "rule" });
 closed_set!(Reloadable { Config = "config", Users = "users", Certificates = "certificates" });
 closed_set!(FileError {
     NotFound = "not_found",
@@ -310,6 +320,10 @@ impl Event<'_> {
             Self::Closed { .. } => "closed",
             Self::Swept { .. } => "swept",
             Self::Reloaded { .. } => "reloaded",
+            Self::Banned { .. } => "banned",
+            Self::Unbanned { .. } => "unbanned",
+            Self::BanRefused { .. } => "ban_refused",
+            Self::BanArrived { .. } => "ban_arrived",
             Self::Peer(peer) => peer.name(),
             Self::Panicked => "panicked",
         }
@@ -353,6 +367,9 @@ pub(super) mod tests {
         sound::<Limit>();
         sound::<Reloadable>();
         sound::<FileError>();
+        sound::<BanKind>();
+        sound::<BanSource>();
+        sound::<BanStage>();
         sound::<CloseReason>();
         sound::<Verb>();
     }

@@ -89,6 +89,11 @@ fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
         Event::Swept { .. } => (Info, "storage", "left-over uploads removed"),
         Event::Reloaded { error: None, .. } => (Info, "config", "read again"),
         Event::Reloaded { error: Some(_), .. } => (Error, "config", "not taken: the former state stays"),
+        Event::Banned { dry_run: true, .. } => (Info, "bans", "would be banned"),
+        Event::Banned { .. } => (Info, "bans", "banned"),
+        Event::Unbanned { .. } => (Info, "bans", "bans removed"),
+        Event::BanRefused { .. } => (Info, "bans", "a banned client was refused"),
+        Event::BanArrived { .. } => (Debug, "bans", "a ban came from another node"),
         Event::Peer(peer) => {
             let (level, message) = peer.words();
             (level, "cluster", message)
@@ -176,6 +181,21 @@ fn fields(line: &mut Line, event: &Event<'_>) {
             line.millis("took_ms", took);
         }
         Event::Swept { files } => line.number("files", files),
+        Event::Banned { id, kind, source, dry_run: _, target, reason, sessions } => {
+            line.shown("ban", id);
+            line.texts(&[("kind", kind.label()), ("source", source.label()), ("target", target), ("reason", reason)]);
+            line.number("sessions", sessions as u64);
+        }
+        Event::Unbanned { bans, author } => {
+            line.number("bans", bans);
+            line.text("author", author);
+        }
+        Event::BanRefused { id, kind, stage, listener } => {
+            line.shown("ban", id);
+            line.texts(&[("kind", kind.label()), ("stage", stage.label())]);
+            listener.into_iter().for_each(|listener| line.text("listener", listener.label()));
+        }
+        Event::BanArrived { took } => line.millis("took_ms", took),
         Event::Reloaded { what, error } => {
             line.text("what", what.label());
             error.into_iter().for_each(|error| line.text("error", error));

@@ -11,9 +11,10 @@ use ftps_proto::machine::io::{DataRefusal, LoginRefusal};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::Sink;
+use super::bans::BanMetrics;
 use super::event::{
     Channel, CloseReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble,
-    Reloadable, Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
+    RefuseReason, Reloadable, Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
 };
 use super::family::{COMMAND_SECONDS, Family, HANDSHAKE_SECONDS, Maker, SESSION_SECONDS, TRANSFER_SECONDS};
 use super::peers::{CallResult, Census, Departure, PeerEvent, PeerRefusal};
@@ -110,6 +111,11 @@ impl Metrics {
         &self.0.stores
     }
 
+    /// The ban book: bans of administrators and of rules, removed ones, automatic ones that found no room, faults of the journal; for [`Metrics::on_scrape`].
+    pub fn set_bans(&self, admin: usize, rule: usize, removed: usize, dropped: u64, journal_errors: u64) {
+        self.0.table.bans.set([gauge(admin), gauge(rule), gauge(removed)], dropped, journal_errors);
+    }
+
     /// Which functions have their store, whether one stands in for another, and how many writes wait; for [`Metrics::on_scrape`].
     pub fn set_stores(&self, up: &[(Function, bool)], degraded: bool, waiting: usize) {
         up.iter().for_each(|(function, up)| self.0.stores.set(*function, *up));
@@ -186,6 +192,7 @@ struct Table {
     reloads: Family<IntCounter, (Reloadable, Verdict)>,
     config_successful: IntGauge,
     config_success_time: IntGauge,
+    bans: BanMetrics,
     log_dropped: IntCounter,
     cluster_nodes: Family<IntGauge, NodeState>,
     cluster_heartbeat: IntGauge,
@@ -242,6 +249,7 @@ impl Table {
             reloads: make.counters("reloads_total", "Files that were read again.", &["what", "result"]),
             config_successful: make.gauge("config_last_reload_successful", "1 if the configuration was accepted when it was last read."),
             config_success_time: make.gauge("config_last_reload_success_timestamp_seconds", "When a configuration was last accepted."),
+            bans: BanMetrics::new(make),
             log_dropped: make.counter("log_dropped_total", "Log lines that were dropped because they were not read fast enough."),
             cluster_nodes: make.gauges("cluster_nodes", "Members of the cluster, this node among them.", &["state"]),
             cluster_heartbeat: make.gauge("cluster_heartbeat_timestamp_seconds", "When another member last answered a heartbeat; 0: none has."),
@@ -303,6 +311,11 @@ impl Table {
             }
             Event::Swept { files } => self.orphans_swept.inc_by(files),
             Event::Reloaded { what, error } => self.reloaded(what, error.is_none()),
+            Event::Banned { .. } | Event::Unbanned { .. } | Event::BanArrived { .. } => self.bans.count(event),
+            Event::BanRefused { listener, .. } => {
+                self.bans.count(event);
+                listener.into_iter().for_each(|listener| self.connections.at((listener, Admission::Refused(RefuseReason::Banned))).inc());
+            }
             Event::Peer(ref event) => self.peer(event),
             Event::Panicked => self.panics.inc(),
         }
@@ -395,7 +408,6 @@ mod tests {
     use ftps_proto::verbs::Verb;
 
     use super::*;
-    use crate::observe::event::RefuseReason;
     use crate::observe::id::TransferId;
 
     fn fresh() -> Metrics {

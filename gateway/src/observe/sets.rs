@@ -25,6 +25,7 @@ nested_set!(Admission {
     [Refused(RefuseReason::NotAllowed)] = "not_allowed",
     [Refused(RefuseReason::Limit)] = "limit",
     [Refused(RefuseReason::Draining)] = "draining",
+    [Refused(RefuseReason::Banned)] = "banned",
 });
 impl Size for Admission {
     const SIZE: usize = 3 + RefuseReason::SIZE;

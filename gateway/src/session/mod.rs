@@ -12,6 +12,7 @@ mod login;
 mod paced;
 mod record;
 mod run;
+mod said;
 mod transfer;
 mod work;
 
@@ -20,9 +21,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use ftps_proto::machine::io::{EndReason, Input};
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
 use crate::auth::{CertificateIdentity, Login};
+use crate::bans::Bans;
 use crate::cluster::Cluster;
 use crate::data::Spenders;
 use crate::data::announce::Announcer;
@@ -45,6 +48,8 @@ pub use run::Session;
 pub struct House {
     /// What the configuration says about sessions; swapped whole on reload, acts for new sessions.
     pub settings: ArcSwap<Settings>,
+    /// Who may not come.
+    pub bans: Bans,
     /// Limits and their counts.
     pub limits: Limits,
     /// Who is here.
@@ -156,6 +161,15 @@ impl Carried {
             spenders: self.house.data.spenders.clone(),
             observer: self.house.observer.clone(),
         })
+    }
+
+    /// What the machine is told when this session is ended by a ban.
+    fn banned(&self) -> Input<'static> {
+        match self.house.bans.of_session(self.membership.entry()) {
+            Some(found) => Input::Banned(found.words),
+            // Removed meanwhile.
+            None => Input::End(EndReason::Banned),
+        }
     }
 
     /// What is left of `limits.login_timeout`.

@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use ftps_proto::machine::Machine;
 use ftps_proto::machine::io::{Action, DataRefusal, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
-use ftps_proto::reply::{Refusal, Reply};
-use ftps_proto::verbs::Verb;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
@@ -21,6 +19,7 @@ use super::digest::Tap;
 use super::login::Admittance;
 use super::paced::Speed;
 use super::record::Record;
+use super::said::{answered, note};
 use super::transfer::{Opened, Terms};
 use super::work::{Brought, Done, Step, Work};
 use super::{Carried, Ended, digest, files, listing, login, transfer};
@@ -168,6 +167,7 @@ impl Session {
             }
             Happened::Turn(Turn::Flushed) => {}
             Happened::Turn(Turn::Failed) => return Some(CloseReason::ConnectionLost),
+            Happened::Message(Message::End(EndReason::Banned)) => self.machine.input(self.carried.banned()),
             Happened::Message(Message::End(reason)) => self.machine.input(Input::End(reason)),
             // A draining node says it again each second.
             Happened::Message(Message::EndWhenIdle(EndReason::Shutdown))
@@ -295,7 +295,7 @@ impl Session {
 
     fn log_in(&mut self, admittance: Box<Admittance>) {
         self.carried.permit.logged_in();
-        self.carried.membership.set_user(Some(admittance.user.name.as_str()));
+        self.carried.membership.set_user(Some((admittance.user.name.as_str(), admittance.user.class.as_deref())));
         let policy = admittance.user.tls_reuse.unwrap_or(self.carried.settings.tls_reuse);
         let client = Client {
             user: admittance.user.name.to_string(),
@@ -308,6 +308,8 @@ impl Session {
         // The users may have been replaced since the password was checked; from here on "end those of user …" finds this session.
         if !self.carried.house.login.may_stay(&admittance.user) {
             self.machine.input(Input::End(EndReason::UserChanged));
+        } else if self.carried.house.bans.of_session(self.carried.membership.entry()).is_some() {
+            self.machine.input(self.carried.banned());
         }
         self.account = Some(admittance);
     }
@@ -378,19 +380,6 @@ impl Drop for Session {
 
 fn earlier(one: (Instant, Deadline), other: (Instant, Deadline)) -> (Instant, Deadline) {
     if other.0 < one.0 { other } else { one }
-}
-
-/// Says that a command was answered.
-pub(super) fn answered(carried: &Carried, user: Option<&str>, verb: Option<Verb>, code: u16, took: Duration) {
-    let subject = Subject { user, ..carried.subject() };
-    carried.house.observer.event(subject, &Event::Command { verb, code, took });
-}
-
-/// Says what a reply tells of a limit.
-pub(super) fn note(carried: &Carried, reply: &Reply) {
-    if *reply == Reply::No(Refusal::LineTooLong) {
-        carried.house.observer.event(carried.subject(), &Event::LimitHit { limit: Limit::Line });
-    }
 }
 
 /// Later than any other deadline.

@@ -10,7 +10,7 @@ use crate::command::{HostName, ListArguments, Password, SetFact, TransferType, U
 use crate::digest::{Algorithm, DigestFault, Offer, Range};
 use crate::listing::{Entry, FactSet};
 use crate::path::VirtualPath;
-use crate::reply::Reply;
+use crate::reply::{Reply, Words};
 use crate::time::Timestamp;
 use crate::verbs::Verb;
 
@@ -29,6 +29,8 @@ pub enum Input<'a> {
     Opened(Opening),
     /// The server ends the session: the reply for this reason, then close.
     End(EndReason),
+    /// The client was banned: 421 with these words, then close.
+    Banned(Words),
     /// The server wants the session gone at its next idle point (drain, `limits.session_max`); until then it goes on.
     EndWhenIdle(EndReason),
     /// Last orders: what runs may end, but the next command is answered with the reply for this reason, then close.
@@ -219,6 +221,8 @@ pub enum Outcome {
     Failed(FileError),
     /// Login: an account, or why not.
     Login(Result<Account, LoginRefusal>),
+    /// Login: banned. 530 with these words, then close.
+    Banned(Words),
     /// Facts of one path.
     Entry(Entry),
     /// A number of bytes.

@@ -163,6 +163,7 @@ impl Machine {
             Input::Done(outcome) => self.finish(outcome),
             Input::Opened(opening) => self.opened(opening),
             Input::End(reason) => self.end_now(reason),
+            Input::Banned(words) => self.end_with(EndReason::Banned, Reply::Banned(words)),
             Input::EndWhenIdle(reason) => {
                 self.end.get_or_insert(reason);
             }
@@ -285,11 +286,14 @@ impl Machine {
 
     /// 421 and close. The reply is the final one of the command that runs, if any. Within a handshake nothing can be said.
     fn end_now(&mut self, reason: EndReason) {
+        self.end_with(reason, Reply::End(reason));
+    }
+
+    fn end_with(&mut self, reason: EndReason, reply: Reply) {
         if self.transferring() {
             self.push(Action::AbortTransfer);
         }
         if self.stage != Stage::Handshake {
-            let reply = Reply::End(reason);
             if self.pending.is_some() { self.answer(reply) } else { self.push(Action::Reply(reply)) }
         }
         self.close(CloseCause::Ended(reason));

@@ -60,6 +60,7 @@ impl Machine {
         match (pending, outcome) {
             (Pending::Password, Outcome::Login(result)) => self.password_checked(result),
             (Pending::Certificate(name), Outcome::Login(result)) => self.certificate_checked(name, result),
+            (Pending::Password | Pending::Certificate(_), Outcome::Banned(words)) => self.banned(Reply::BannedLogin(words)),
             (Pending::Host(name), outcome) => self.host_checked(name, outcome == Outcome::Ok),
             (Pending::Directory(path), Outcome::Ok) => {
                 self.settings.cwd = path;

@@ -18,6 +18,7 @@ use crate::data::route::Router;
 use crate::data::waits::Waits;
 use crate::live::{Live, Message};
 use crate::net::origin::Balancers;
+use crate::observe::event::RefuseReason;
 use crate::observe::id::SessionId;
 use crate::tls::Family;
 
@@ -136,7 +137,10 @@ async fn open_ports() -> (Kit, Live, SessionId, Vec<u16>, CancellationToken, Tas
     let router =
         Router::new(kit.waits.clone(), live.clone(), Arc::new(move |hello| hello.tickets().next().map(|_| (session, Family(session.0)))), kit.observer());
     let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-    let door = Door { balancers: Balancers::new(vec!["127.0.0.8/32".parse().unwrap()]), allowed: Box::new(|ip| ip != Ipv4Addr::new(127, 0, 0, 9)) };
+    let door = Door {
+        balancers: Balancers::new(vec!["127.0.0.8/32".parse().unwrap()]),
+        allowed: Box::new(|ip| if ip == Ipv4Addr::new(127, 0, 0, 9) { Err(Some(RefuseReason::NotAllowed)) } else { Ok(()) }),
+    };
     ports.serve(&router, door, &kit.observer(), &stop, &tracker);
     (kit, live, session, numbers, stop, tracker)
 }
