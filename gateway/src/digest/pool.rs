@@ -4,11 +4,13 @@
 //! Never: uses a worker of the runtime, reads on for longer than one chunk when nobody waits any more, or lets one user take all turns.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use ftps_proto::digest::{Algorithms, DigestFault, Range};
+use ftps_proto::machine::io::FileError;
 use tokio::sync::watch;
 
 use super::hash::{Hashers, Values};
@@ -134,6 +136,12 @@ impl Pool {
         self.0.state().flights.len()
     }
 
+    /// How many readings have had a turn.
+    #[cfg(test)]
+    pub(super) fn begun(&self) -> usize {
+        self.0.state().flights.iter().filter(|flight| flight.status().begun).count()
+    }
+
     fn waiter(&self, flight: Arc<Flight>, joined: bool) -> Waiter {
         let answer = flight.answer.subscribe();
         Waiter { flight, answer, shared: self.0.clone(), joined }
@@ -209,7 +217,9 @@ impl Shared {
         let _ = rustix::process::nice(NICE);
         let mut buffer = vec![0; CHUNK];
         while let Some(mut task) = self.next() {
-            match task.turn(&mut buffer) {
+            // A panic ends one reading, not the thread that all others wait for.
+            let turn = catch_unwind(AssertUnwindSafe(|| task.turn(&mut buffer)));
+            match turn.unwrap_or_else(|_| self.panicked()) {
                 None if !task.flight.given_up.load(Ordering::Relaxed) => self.state().queue.push_back(task),
                 None => self.counted(&task),
                 Some(answer) => self.finish(task, answer),
@@ -237,6 +247,11 @@ impl Shared {
             }
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    fn panicked(&self) -> Option<Result<(), DigestFault>> {
+        self.observer.event(Subject::default(), &Event::Panicked);
+        Some(Err(DigestFault::File(FileError::Io)))
     }
 
     fn finish(&self, mut task: Task, answer: Result<(), DigestFault>) {

@@ -237,6 +237,26 @@ async fn too_many_of_one_user_are_asked_to_come_later() {
     asked.iter().chain([&other]).for_each(tokio::task::JoinHandle::abort);
 }
 
+/// Four threads, and four files of one user: two are read, two wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_has_two_readings_at_a_time() {
+    let place = Arc::new(Place::new(Config { jobs: Some(4), ..config() }));
+    place.sparse("huge", 9 << 30);
+    let asked: Vec<_> = (0..4)
+        .map(|start| {
+            let question = Question { range: Some(Range { start, end: 9 << 30 }), ..place.question("/huge", Algorithm::Sha512) };
+            let digests = place.digests.clone();
+            tokio::spawn(async move { digests.digest(&question).await.map(drop) })
+        })
+        .collect();
+    while place.digests.waiting() < 4 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(place.digests.0.pool.begun(), 2);
+    asked.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
 /// While its first half is read the second one is changed, or cut off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_moves_has_no_digest() {
