@@ -11,6 +11,7 @@ mod everywhere;
 mod items;
 mod openapi;
 mod orders;
+mod page;
 mod probes;
 pub mod problems;
 mod server;
@@ -82,7 +83,7 @@ pub fn answer_peers(api: &Arc<Api>, handlers: &mut Handlers) {
 /// What `listen.admin` offers.
 fn admin(state: State) -> Router {
     match state.api.clone() {
-        Some(api) => api::guarded(closed(open().merge(api::routes(&api)), state), api),
+        Some(api) => api::guarded(closed(open().merge(api::routes(&api)).merge(page::routes()), state), api),
         None => closed(open(), state),
     }
 }
