@@ -8,8 +8,14 @@ mod kit;
 
 mod cluster {
     mod balancer;
+    mod bans;
+    mod digests;
     mod members;
     mod nodes;
+    mod outages;
     mod proxy;
     mod routing;
+    mod sealed;
+    mod sessions;
+    mod spread;
 }

@@ -22,6 +22,7 @@ pub(super) fn check(config: &Config, skip: &dyn Fn(&str) -> bool) -> Vec<Found> 
     admin(config, &mut found);
     cipher_suites(config, &mut found);
     client_auth(config, &mut found);
+    stores(config, &mut found);
     files(config, &mut found);
     found.retain(|(key, ..)| !skip(key));
     found
@@ -74,6 +75,22 @@ fn admin(config: &Config, found: &mut Vec<Found>) {
             String::new(),
             format!("{admin} can be reached from other hosts, and the admin interface has no TLS yet; write 127.0.0.1:{port} or \"[::1]:{port}\", and listen.metrics for metrics and probes from outside"),
         ));
+    }
+}
+
+/// What leaves this host is sealed under a secret that all nodes share.
+fn stores(config: &Config, found: &mut Vec<Found>) {
+    if config.cluster.secret_file.is_none()
+        && let Some((key, _)) = config.stores.locations().find(|(_, location)| location.kind().is_networked())
+    {
+        let words = format!(
+            "is missing; {key} is on another host, and what is kept there is sealed: write a file with one line of `openssl rand -hex 32`, the same on all nodes"
+        );
+        found.push(("cluster.secret_file", String::new(), words));
+    }
+    let tls = &config.stores.tls;
+    if tls.cert.is_some() != tls.key.is_some() {
+        found.push(("store.tls", String::new(), "has one of cert and key; write both, or neither".into()));
     }
 }
 

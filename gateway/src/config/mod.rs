@@ -3,8 +3,10 @@
 //! Gets: the path of a file. Gives: a whole configuration made of the rooms' own, or all [`Problems`]; the users of users files.
 //! Never: starts anything, keeps a file open, or shows a value that an expansion brought in.
 
+mod bans;
 mod check;
 mod cross;
+mod digests;
 mod expand;
 mod forms;
 pub mod keys;
@@ -15,6 +17,7 @@ mod problem;
 #[cfg(test)]
 mod reference;
 mod rules;
+mod stores;
 mod tree;
 mod users;
 
@@ -27,10 +30,11 @@ use sha2::{Digest, Sha256};
 
 pub use marks::Marks;
 pub use problem::{Problem, Problems};
+pub use stores::{StoreTls, Stores};
 pub use users::{load_users, skipped};
 
 use crate::data::PortSet;
-use crate::{admin, auth, cluster, conn, data, limits, observe, storage, tls};
+use crate::{admin, auth, cluster, conn, data, digest, limits, observe, storage, tls};
 use check::Reader;
 use expand::Sources;
 use problem::Wrong;
@@ -45,6 +49,8 @@ pub struct Config {
     pub conn: conn::Config,
     /// `listen`, the HTTP part.
     pub admin: admin::Config,
+    /// `store`, and `node.state_dir`.
+    pub stores: Stores,
     /// `cluster`, and the port of peers.
     pub cluster: cluster::Config,
     /// `data`.
@@ -55,8 +61,12 @@ pub struct Config {
     pub auth: auth::Config,
     /// `storage`.
     pub storage: storage::Config,
+    /// `digests`.
+    pub digests: digest::Config,
     /// `limits`.
     pub limits: limits::Config,
+    /// `bans`.
+    pub bans: crate::bans::Config,
     /// `log`.
     pub log: observe::LogConfig,
     /// `drain`.
@@ -164,8 +174,8 @@ impl Config {
         let certificates = self.tls.certificates.iter_mut().flat_map(|pair| [&mut pair.cert, &mut pair.key]);
         let log = self.log.transfer_log.iter_mut();
         let clients = self.tls.client_auth.ca.iter_mut().chain(&mut self.tls.client_auth.crl);
-        let paths =
-            self.auth.files.iter_mut().chain(certificates).chain(clients).chain(log).chain(&mut self.cluster.secret_file).chain([&mut self.storage.root]);
+        let stores = self.stores.tls.files_mut().chain([&mut self.stores.state_dir]).chain(&mut self.cluster.secret_file);
+        let paths = self.auth.files.iter_mut().chain(certificates).chain(clients).chain(log).chain(stores).chain([&mut self.storage.root]);
         for path in paths.filter(|path| !path.as_os_str().is_empty()) {
             *path = directory.join(&path);
         }
@@ -246,6 +256,7 @@ const EXPANDED_MOST: usize = 256;
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use ftps_proto::digest::{Algorithm, Algorithms};
     use ftps_proto::machine::io::Permissions;
     use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
@@ -298,6 +309,20 @@ mod tests {
         }
     }
 
+    fn default_stores() -> Stores {
+        Stores {
+            state_dir: "/dev/shm/ftps-gateway".into(),
+            url: ftps_store::location::Location::parse("shm:?size=16MiB").unwrap(),
+            tls: StoreTls::default(),
+            sessions: None,
+            staples: None,
+            bans: None,
+            digests: None,
+            fallback: ftps_store::location::Location::parse("shm:?size=16MiB").unwrap(),
+            timeout: Duration::from_millis(200),
+        }
+    }
+
     fn users_of(files: &[PathBuf]) -> (auth::Users, Vec<Problem>) {
         load_users(&auth::Config { files: files.to_vec(), anonymous: None })
     }
@@ -312,6 +337,42 @@ mod tests {
         compare("tests/broken-users", 20, |file| Problems::of(users_of(&[file.to_owned()]).1).expect("it is broken").to_string());
     }
 
+    fn digest_defaults() -> digest::Config {
+        digest::Config {
+            enabled: true,
+            algorithms: Algorithms::ALL,
+            preferred: Algorithm::Sha256,
+            max_size: 10 << 30,
+            cache: digest::CacheConfig { entries: 10_000, max_age: Duration::from_secs(30 * 86_400) },
+            at_upload: Algorithms::NONE.with(Algorithm::Sha256),
+            at_download: Algorithms::NONE,
+            jobs: None,
+            rules: Vec::new(),
+        }
+    }
+
+    fn bans() -> crate::bans::Config {
+        let seconds = Duration::from_secs;
+        crate::bans::Config {
+            rules: vec![crate::bans::Rule {
+                event: crate::bans::RuleEvent::LoginFailed,
+                count: 5,
+                within: seconds(600),
+                ban: crate::bans::Term::For(seconds(3_600)),
+                scope: crate::bans::Scope::Host,
+                message: None,
+                dry_run: false,
+                escalate: None,
+            }],
+            never_networks: vec![],
+            never_users: vec![],
+            classes: vec![],
+            message: "You are banned".into(),
+            implicit_reply: false,
+            max_automatic: 1_000_000,
+        }
+    }
+
     #[test]
     fn defaults_are_those_of_the_reference() {
         let seconds = Duration::from_secs;
@@ -320,6 +381,7 @@ mod tests {
             node_name: host_name(),
             conn: conn::Config { explicit: address("[::]:2121"), implicit: address("[::]:9990"), proxy_protocol_from: vec![], allow_from: vec![] },
             admin: admin::Config { admin: "127.0.0.1:7122".parse().unwrap(), metrics: None },
+            stores: default_stores(),
             cluster: cluster::Config { name: "default".to_owned(), secret_file: None, listen: "[::]:7121".parse().unwrap(), advertise: None, peers: vec![] },
             data: data::Config {
                 ports: PortSet::Range(50_000, 50_007),
@@ -343,8 +405,11 @@ mod tests {
                 file_mode: 0o640,
                 dir_mode: 0o750,
                 symlinks: Symlinks::Inside,
+                id: None,
+                stable_inodes: true,
                 sweep_after: seconds(86_400),
             },
+            digests: digest_defaults(),
             limits: limits::Config {
                 sessions: 10_000,
                 sessions_per_ip: 50,
@@ -361,6 +426,7 @@ mod tests {
                 bandwidth_per_session: None,
                 bandwidth_per_user: None,
             },
+            bans: bans(),
             log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)], transfer_log: None },
             drain: Drain { delay: seconds(10), idle: seconds(10), timeout: seconds(300) },
         };

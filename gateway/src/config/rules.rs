@@ -270,7 +270,8 @@ const CLIENT_AUTH: &[(&str, ClientAuthMode)] = &[("off", ClientAuthMode::Off), (
 pub(super) const FSYNC: &[(&str, Fsync)] = &[("auto", Fsync::Auto), ("always", Fsync::Always), ("never", Fsync::Never)];
 pub(super) const SYMLINKS: &[(&str, Symlinks)] = &[("inside", Symlinks::Inside), ("never", Symlinks::Never)];
 /// Rooms whose log level may be set: the modules of this crate.
-const ROOMS: &[&str] = &["admin", "auth", "cli", "config", "conn", "data", "limits", "live", "net", "node", "observe", "pipeline", "session", "storage", "tls"];
+const ROOMS: &[&str] =
+    &["admin", "auth", "bans", "cli", "config", "conn", "data", "limits", "live", "net", "node", "observe", "pipeline", "session", "storage", "tls"];
 
 #[cfg(test)]
 mod tests {

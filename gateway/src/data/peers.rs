@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
 use ftps_store::seal::Keyring;
+use ftps_store::vault::Crypto;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -32,7 +32,7 @@ pub struct Peers(Arc<Shared>);
 
 struct Shared {
     cluster: Cluster,
-    ring: ArcSwap<Keyring>,
+    crypto: Crypto,
     idle: Box<dyn Fn() -> Duration + Send + Sync>,
     observer: Observer,
     pipes: Pipes,
@@ -110,15 +110,10 @@ pub struct Relay {
 }
 
 impl Peers {
-    /// Reaches the members of `cluster`; headers are sealed under `ring`. `idle`: how long nothing may move on a relay.
-    pub fn new(cluster: Cluster, ring: Keyring, idle: impl Fn() -> Duration + Send + Sync + 'static, observer: Observer) -> Self {
-        let (ring, idle) = (ArcSwap::from_pointee(ring), Box::new(idle));
-        Self(Arc::new(Shared { cluster, ring, idle, observer, pipes: Pipes::default(), relays: Mutex::default(), ended: Notify::new() }))
-    }
-
-    /// The secrets were read again.
-    pub fn set_ring(&self, ring: Keyring) {
-        self.0.ring.store(Arc::new(ring));
+    /// Reaches the members of `cluster`; headers are sealed under the secrets of now. `idle`: how long nothing may move on a relay.
+    pub fn new(cluster: Cluster, crypto: Crypto, idle: impl Fn() -> Duration + Send + Sync + 'static, observer: Observer) -> Self {
+        let idle = Box::new(idle);
+        Self(Arc::new(Shared { cluster, crypto, idle, observer, pipes: Pipes::default(), relays: Mutex::default(), ended: Notify::new() }))
     }
 
     /// Relays that run, and bytes since the start: to owners, to clients.
@@ -139,8 +134,8 @@ impl Peers {
         }
     }
 
-    pub(super) fn ring(&self) -> Arc<Keyring> {
-        self.0.ring.load_full()
+    pub(super) fn ring(&self) -> Keyring {
+        self.0.crypto.keyring()
     }
 
     pub(super) fn incarnation(&self) -> Incarnation {

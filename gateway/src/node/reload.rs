@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ftps_proto::machine::io::EndReason;
-use ftps_store::seal::{Keyring, Secrets};
+use ftps_store::seal::Secrets;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::build::{Built, note_self_signed, settings};
+use super::secrets::Lines;
 use super::watch::Watch;
 use super::{descriptors, every, users};
 use crate::auth::Users;
@@ -36,6 +37,7 @@ pub(super) struct Reloader {
     /// Of the configuration in force.
     running: Marks,
     watch: Watch,
+    lines: Arc<Lines>,
     house: Arc<House>,
     door: Arc<Admission>,
     drain: Arc<ArcSwap<Drain>>,
@@ -73,6 +75,7 @@ impl Reloader {
             file,
             running,
             watch,
+            lines: built.lines.clone(),
             house,
             door,
             drain,
@@ -148,7 +151,9 @@ impl Reloader {
         let house = &self.house;
         house.settings.store(Arc::new(settings(&config)));
         house.limits.set(&config.limits);
+        house.bans.set(&config.bans, &config.conn.proxy_protocol_from, &users.classes());
         house.storage.set(&config.storage);
+        house.digests.set(config.digests);
         house.data.announcer.set(&config.data.public_address);
         self.door.allow_from(config.conn.allow_from);
         house.limits.set_proxies(&config.conn.proxy_protocol_from);
@@ -162,13 +167,11 @@ impl Reloader {
             descriptors::raise(config.limits.sessions);
         }
         // A node without a peer port gets one when it is started again.
-        if let Some(peers) = &house.data.peers {
-            secrets.iter().for_each(|secrets| peers.set_ring(Keyring::new(secrets)));
-        }
-        if let Some(secrets) = secrets.filter(|_| !house.cluster.is_alone())
-            && let Err(error) = house.cluster.set_secrets(&secrets)
-        {
-            tracing::error!(%error, "cluster.secret_file: the secrets are not taken; those before stay");
+        if let Some(secrets) = secrets.filter(|_| !house.cluster.is_alone()) {
+            match house.cluster.set_secrets(&secrets) {
+                Ok(()) => self.lines.set(secrets),
+                Err(error) => tracing::error!(%error, "cluster.secret_file: the secrets are not taken; those before stay"),
+            }
         }
         let changes = house.login.replace(Arc::new(users));
         let certificates = house.tls.renew(tls);

@@ -3,6 +3,7 @@
 //! Gets: events, from every room, synchronously. Gives: `/metrics` text, log lines, transfer records.
 //! Never: blocks the caller, loses an event under load, or turns client text into a label.
 
+mod bans;
 mod causes;
 pub mod event;
 mod family;
@@ -17,6 +18,7 @@ pub mod peers;
 mod process;
 pub mod ready;
 mod sets;
+pub mod stores;
 mod trace;
 pub mod transfer_log;
 pub mod utc;

@@ -4,6 +4,7 @@
 //! Never: shares itself. One task owns a session; others post to its inbox or read its entry in `live`.
 
 mod control;
+mod digest;
 mod files;
 mod greeting;
 mod listing;
@@ -11,6 +12,7 @@ mod login;
 mod paced;
 mod record;
 mod run;
+mod said;
 mod transfer;
 mod work;
 
@@ -19,15 +21,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use ftps_proto::machine::io::{EndReason, Input};
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
 use crate::auth::{CertificateIdentity, Login};
+use crate::bans::Bans;
 use crate::cluster::Cluster;
 use crate::data::Spenders;
 use crate::data::announce::Announcer;
 use crate::data::channel::{Channel, Setup};
 use crate::data::peers::Peers;
 use crate::data::waits::Waits;
+use crate::digest::Digests;
 use crate::limits::{self, Limits, Permit};
 use crate::live::{Inbox, Live, Membership};
 use crate::observe::event::{CloseReason, Listener};
@@ -44,6 +49,8 @@ pub use run::Session;
 pub struct House {
     /// What the configuration says about sessions; swapped whole on reload, acts for new sessions.
     pub settings: Arc<ArcSwap<Settings>>,
+    /// Who may not come.
+    pub bans: Bans,
     /// Limits and their counts.
     pub limits: Limits,
     /// Who is here.
@@ -54,6 +61,8 @@ pub struct House {
     pub login: Login,
     /// Files.
     pub storage: Storage,
+    /// Digests of files.
+    pub digests: Digests,
     /// Certificates, tickets, sessions.
     pub tls: Tls,
     /// What data connections share.
@@ -155,6 +164,15 @@ impl Carried {
             spenders: self.house.data.spenders.clone(),
             observer: self.house.observer.clone(),
         })
+    }
+
+    /// What the machine is told when this session is ended by a ban.
+    fn banned(&self) -> Input<'static> {
+        match self.house.bans.of_session(self.membership.entry()) {
+            Some(found) => Input::Banned(found.words),
+            // Removed meanwhile.
+            None => Input::End(EndReason::Banned),
+        }
     }
 
     /// What is left of `limits.login_timeout`.

@@ -10,19 +10,19 @@ use std::time::Duration;
 
 use ftps_proto::machine::Machine;
 use ftps_proto::machine::io::{Action, DataRefusal, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
-use ftps_proto::reply::{Refusal, Reply};
-use ftps_proto::verbs::Verb;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
 
 use super::control::{Control, Turn};
+use super::digest::Tap;
 use super::login::Admittance;
 use super::paced::Speed;
 use super::record::Record;
+use super::said::{answered, note};
 use super::transfer::{Opened, Terms};
 use super::work::{Brought, Done, Step, Work};
-use super::{Carried, Ended, files, listing, login, transfer};
+use super::{Carried, Ended, digest, files, listing, login, transfer};
 use crate::data::channel::Channel;
 use crate::data::clients::Client;
 use crate::data::stream::DataStream;
@@ -132,6 +132,7 @@ impl Session {
                 }
                 Action::Run(job) => self.begin(job),
                 Action::AbortTransfer => self.abort(),
+                Action::AbortDigest => self.machine.input(digest::stop(&mut self.work)),
                 Action::DropDataPort => self.channel.close(),
                 Action::LoggedOut => self.log_out(),
                 Action::Close(cause) => return Some(cause),
@@ -166,6 +167,7 @@ impl Session {
             }
             Happened::Turn(Turn::Flushed) => {}
             Happened::Turn(Turn::Failed) => return Some(CloseReason::ConnectionLost),
+            Happened::Message(Message::End(EndReason::Banned)) => self.machine.input(self.carried.banned()),
             Happened::Message(Message::End(reason)) => self.machine.input(Input::End(reason)),
             // A draining node says it again each second.
             Happened::Message(Message::EndWhenIdle(EndReason::Shutdown))
@@ -190,6 +192,7 @@ impl Session {
             }
             Job::Who => listing::who(&self.carried, self.account.as_deref()),
             Job::Transfer(wanted) => self.open(wanted),
+            Job::Digest { path, algorithm, range } => digest::start(&self.carried, self.account.as_deref(), path, algorithm, range),
             job => files::start(job, &self.carried, self.account.as_deref()),
         };
     }
@@ -246,7 +249,8 @@ impl Session {
         let policy = account.user.upload_end.unwrap_or(self.carried.settings.upload_end);
         let terms = Terms { policy, ended_cleanly_before: self.channel.has_ended_cleanly(), spoken: self.spoken.clone() };
         let speed = Speed::new(&self.carried, account.permit.pace());
-        self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms, speed);
+        let tap = opened.moves().and_then(|moves| Tap::of(&self.carried, account, record.path(), moves, &record.progress));
+        self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms, (speed, tap));
     }
 
     /// The file of a transfer is open: `150` is out.
@@ -291,7 +295,7 @@ impl Session {
 
     fn log_in(&mut self, admittance: Box<Admittance>) {
         self.carried.permit.logged_in();
-        self.carried.membership.set_user(Some(admittance.user.name.as_str()));
+        self.carried.membership.set_user(Some((admittance.user.name.as_str(), admittance.user.class.as_deref())));
         let policy = admittance.user.tls_reuse.unwrap_or(self.carried.settings.tls_reuse);
         let client = Client {
             user: admittance.user.name.to_string(),
@@ -304,6 +308,8 @@ impl Session {
         // The users may have been replaced since the password was checked; from here on "end those of user …" finds this session.
         if !self.carried.house.login.may_stay(&admittance.user) {
             self.machine.input(Input::End(EndReason::UserChanged));
+        } else if self.carried.house.bans.of_session(self.carried.membership.entry()).is_some() {
+            self.machine.input(self.carried.banned());
         }
         self.account = Some(admittance);
     }
@@ -374,19 +380,6 @@ impl Drop for Session {
 
 fn earlier(one: (Instant, Deadline), other: (Instant, Deadline)) -> (Instant, Deadline) {
     if other.0 < one.0 { other } else { one }
-}
-
-/// Says that a command was answered.
-pub(super) fn answered(carried: &Carried, user: Option<&str>, verb: Option<Verb>, code: u16, took: Duration) {
-    let subject = Subject { user, ..carried.subject() };
-    carried.house.observer.event(subject, &Event::Command { verb, code, took });
-}
-
-/// Says what a reply tells of a limit.
-pub(super) fn note(carried: &Carried, reply: &Reply) {
-    if *reply == Reply::No(Refusal::LineTooLong) {
-        carried.house.observer.event(carried.subject(), &Event::LimitHit { limit: Limit::Line });
-    }
 }
 
 /// Later than any other deadline.

@@ -99,6 +99,16 @@ impl Secrets {
         Ok(Self(vec![salt.extract(&*secret)]))
     }
 
+    /// The same secrets, of which the one at `place` seals; the order of the others stays.
+    #[must_use]
+    pub fn sealing_with(&self, place: usize) -> Self {
+        let mut lines = self.0.clone();
+        if place < lines.len() {
+            lines[..=place].rotate_right(1);
+        }
+        Self(lines)
+    }
+
     /// One derived key for each secret, the sealing one first. `info` must be unambiguous when joined.
     pub fn derive_all(&self, info: &[&[u8]]) -> Vec<Zeroizing<[u8; KEY]>> {
         self.0.iter().map(|prk| expand(prk, info)).collect()

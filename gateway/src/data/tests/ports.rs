@@ -19,6 +19,7 @@ use crate::data::route::{Router, Shown};
 use crate::data::waits::Waits;
 use crate::live::{Live, Message};
 use crate::net::origin::Balancers;
+use crate::observe::event::RefuseReason;
 use crate::observe::id::SessionId;
 use crate::tls::Family;
 
@@ -137,7 +138,10 @@ async fn open_ports() -> (Kit, Live, SessionId, Vec<u16>, CancellationToken, Tas
     let shows = move |hello: &ClientHello| hello.tickets().next().map_or(Shown::Nothing, |_| Shown::Here { session, family: Family(session.0) });
     let router = Router::new(kit.waits.clone(), live.clone(), Arc::new(shows), kit.observer(), None);
     let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-    let door = Door { balancers: Balancers::new(vec!["127.0.0.8/32".parse().unwrap()]), allowed: Box::new(|ip| ip != Ipv4Addr::new(127, 0, 0, 9)) };
+    let door = Door {
+        balancers: Balancers::new(vec!["127.0.0.8/32".parse().unwrap()]),
+        allowed: Box::new(|ip| if ip == Ipv4Addr::new(127, 0, 0, 9) { Err(Some(RefuseReason::NotAllowed)) } else { Ok(()) }),
+    };
     ports.serve(&router, door, &kit.observer(), &stop, &tracker);
     (kit, live, session, numbers, stop, tracker)
 }
