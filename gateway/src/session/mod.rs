@@ -14,7 +14,7 @@ mod run;
 mod transfer;
 mod work;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use ftps_proto::proof::{ReusePolicy, UploadEnd};
 use crate::auth::{CertificateIdentity, Login};
 use crate::data::Spenders;
 use crate::data::announce::Announcer;
-use crate::data::channel::{Channel, Setup};
+use crate::data::channel::{Channel, Hides, Setup};
 use crate::data::waits::Waits;
 use crate::limits::{self, Limits, Permit};
 use crate::live::{Inbox, Live, Membership};
@@ -144,11 +144,23 @@ impl Carried {
                 house.tls.for_data(&keys, &siblings)
             }),
             check: Box::new(move |connection| checking.0.tls.check_data(&checking.1, connection)),
+            hides: self.hides(),
             waits: self.house.data.waits.clone(),
             data_timeout: self.settings.limits.data_timeout,
             spenders: self.house.data.spenders.clone(),
             observer: self.house.observer.clone(),
         })
+    }
+
+    /// The address that tells the session's client from others: all hidden ones are one.
+    fn address(&self) -> IpAddr {
+        let ip = self.identity.peer.ip();
+        if self.house.limits.hides(ip) { Ipv6Addr::UNSPECIFIED.into() } else { ip }
+    }
+
+    fn hides(&self) -> Hides {
+        let limits = self.house.limits.clone();
+        Box::new(move |ip| limits.hides(ip))
     }
 
     /// What is left of `limits.login_timeout`.
