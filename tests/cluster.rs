@@ -8,6 +8,7 @@ mod kit;
 
 mod cluster {
     mod balancer;
+    mod members;
     mod nodes;
     mod proxy;
 }

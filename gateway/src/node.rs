@@ -62,6 +62,8 @@ pub struct Ready {
     pub admin: SocketAddr,
     /// Metrics and probes, when they have an address of their own.
     pub metrics: Option<SocketAddr>,
+    /// Other nodes, when this one has a secret in common with them.
+    pub peer: Option<SocketAddr>,
     /// Data connections.
     pub data_ports: Vec<u16>,
 }
@@ -107,16 +109,20 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     if let (Some(reloader), Some(hangups)) = (reloader, hangups) {
         stop.tasks.spawn(reloader.run(hangups, stop.all.clone()));
     }
+    if let Some(peers) = built.peers {
+        stop.admin.spawn(built.house.cluster.clone().run(peers.listener, peers.handlers, stop.admin_ends.clone()));
+    }
     stop.admin.spawn(serve_admin(built.admin, built.admin_state.clone(), stop.admin_ends.clone()));
     built.latch.release();
     built.house.observer.event(Subject::default(), &Event::Ready);
     let (explicit, implicit, data_ports) = (&ready.explicit, &ready.implicit, &ready.data_ports);
-    built.log.ready(&log::Ready { node: &built.name, explicit, implicit, admin: ready.admin, metrics: ready.metrics, data_ports });
+    built.log.ready(&log::Ready { node: &built.name, explicit, implicit, admin: ready.admin, metrics: ready.metrics, peer: ready.peer, data_ports });
     if let Some(banner) = banner {
         built.log.say(&banner(&ready, &built.fingerprint));
     }
     let drain = patient.then_some(&*built.drain);
     let cut = drain::run(signals, drain, &built.house, &built.door, &built.admin_state.readiness, &built.metrics).await;
+    built.house.cluster.leave().await;
     stop.end(cut).await;
     built.transfers.flush();
     built.log.flush();
@@ -132,7 +138,7 @@ struct Stop {
     cut: CancellationToken,
     /// Sessions, listeners, background work.
     tasks: tokio_util::task::TaskTracker,
-    /// The sidecar answers probes until the very end.
+    /// The sidecar answers probes, and the peer port calls, until the very end.
     admin_ends: CancellationToken,
     admin: tokio_util::task::TaskTracker,
 }

@@ -101,6 +101,16 @@ impl Cluster {
         number
     }
 
+    /// Another value of a key, for nodes that start from now on.
+    pub fn also(&mut self, section: &'static str, key: &'static str, value: &str) {
+        self.setup.keys.push((section, key, value.to_owned()));
+    }
+
+    /// A file of the test's own beside those of the cluster.
+    pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        self.tree.write(name, bytes)
+    }
+
     /// A node that runs.
     pub fn node(&self, number: usize) -> &Node {
         self.nodes[number].as_ref().unwrap_or_else(|| panic!("node {number} does not run"))

@@ -63,6 +63,8 @@ pub struct Node {
     pub admin: SocketAddr,
     /// Where metrics and probes are.
     pub metrics: SocketAddr,
+    /// `listen.peer`, if it has one.
+    pub peer: Option<SocketAddr>,
     pub data_ports: Vec<u16>,
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
@@ -146,6 +148,7 @@ impl Node {
             explicit: first("explicit").expect("`explicit` in the ready line"),
             implicit: first("implicit").unwrap_or(admin),
             metrics: address("metrics").unwrap_or(admin),
+            peer: address("peer"),
             data_ports: ready["data_ports"].as_array().into_iter().flatten().filter_map(Value::as_u64).filter_map(|port| u16::try_from(port).ok()).collect(),
             admin,
             tree,

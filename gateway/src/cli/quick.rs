@@ -145,6 +145,7 @@ mod tests {
             implicit: vec!["127.0.0.1:9990".parse().unwrap()],
             admin: ADMIN,
             metrics: None,
+            peer: None,
             data_ports: vec![50_000],
         }
     }

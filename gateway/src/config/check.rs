@@ -8,11 +8,12 @@ use std::path::PathBuf;
 
 use super::forms::{self, LONGEST, MANY, WEEK};
 use super::keys::{self, Default};
+use super::peers;
 use super::problem::{Checked, Wrong};
 use super::rules;
 use super::tree::{Entry, Node, Value, parse};
 use super::{Config, Drain, Marks};
-use crate::{admin, auth, conn, data, limits, observe, storage, tls};
+use crate::{admin, auth, cluster, conn, data, limits, observe, storage, tls};
 
 /// Reads the keys of one document.
 pub(super) struct Reader<'a> {
@@ -56,6 +57,7 @@ impl<'a> Reader<'a> {
             node_name: self.found("node.name", rules::node_name, super::host_name),
             conn: self.conn(),
             admin: self.admin(),
+            cluster: self.cluster(),
             data: self.data(),
             tls: self.tls(),
             auth: auth::Config { files: self.value("users.files", rules::user_files), anonymous: self.value("users.anonymous", rules::anonymous) },
@@ -107,6 +109,16 @@ impl<'a> Reader<'a> {
 
     fn admin(&mut self) -> admin::Config {
         admin::Config { admin: self.value("listen.admin", forms::address), metrics: self.value("listen.metrics", forms::address_or_null) }
+    }
+
+    fn cluster(&mut self) -> cluster::Config {
+        cluster::Config {
+            name: self.value("cluster.name", peers::cluster_name),
+            secret_file: self.value("cluster.secret_file", forms::path_or_null),
+            listen: self.value("listen.peer", forms::address),
+            advertise: self.value("cluster.advertise", peers::advertise),
+            peers: self.value("cluster.peers", peers::peers),
+        }
     }
 
     fn data(&mut self) -> data::Config {

@@ -34,7 +34,8 @@ fn all_listeners(config: &Config, skip: &dyn Fn(&str) -> bool) -> Vec<(&'static 
     let implicit = config.conn.implicit.iter().enumerate().map(item("listen.implicit"));
     let admin = std::iter::once(("listen.admin", String::new(), config.admin.admin));
     let metrics = config.admin.metrics.iter().map(|address| ("listen.metrics", String::new(), *address));
-    explicit.chain(implicit).chain(admin).chain(metrics).filter(|(key, _, address)| address.port() != 0 && !skip(key)).collect()
+    let peer = config.cluster.secret_file.iter().map(|_| ("listen.peer", String::new(), config.cluster.listen));
+    explicit.chain(implicit).chain(admin).chain(metrics).chain(peer).filter(|(key, _, address)| address.port() != 0 && !skip(key)).collect()
 }
 
 fn listeners(config: &Config, skip: &dyn Fn(&str) -> bool, found: &mut Vec<Found>) {
@@ -102,6 +103,9 @@ fn files(config: &Config, found: &mut Vec<Found>) {
     for (index, pair) in config.tls.certificates.iter().enumerate() {
         file("tls.certificates", format!("[{index}].cert"), &pair.cert, "write the PEM file with the certificate chain");
         file("tls.certificates", format!("[{index}].key"), &pair.key, "write the PEM file with the private key");
+    }
+    if let Some(path) = &config.cluster.secret_file {
+        file("cluster.secret_file", String::new(), path, "write the file with the secrets of the cluster, one a line");
     }
     let clients = &config.tls.client_auth;
     for (name, path, advice) in [

@@ -10,6 +10,7 @@ mod forms;
 pub mod keys;
 mod marks;
 mod near;
+mod peers;
 mod problem;
 #[cfg(test)]
 mod reference;
@@ -29,7 +30,7 @@ pub use problem::{Problem, Problems};
 pub use users::{load_users, skipped};
 
 use crate::data::PortSet;
-use crate::{admin, auth, conn, data, limits, observe, storage, tls};
+use crate::{admin, auth, cluster, conn, data, limits, observe, storage, tls};
 use check::Reader;
 use expand::Sources;
 use problem::Wrong;
@@ -44,6 +45,8 @@ pub struct Config {
     pub conn: conn::Config,
     /// `listen`, the HTTP part.
     pub admin: admin::Config,
+    /// `cluster`, and the port of peers.
+    pub cluster: cluster::Config,
     /// `data`.
     pub data: data::Config,
     /// `tls`.
@@ -123,6 +126,7 @@ pub fn files(path: &Path) -> BTreeSet<PathBuf> {
     let (_, config, _, _) = read(path, &variable);
     let mut files: BTreeSet<PathBuf> = config.tls.certificates.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]).collect();
     files.extend(config.tls.client_auth.files().cloned());
+    files.extend(config.cluster.secret_file);
     files.extend(config.auth.files.iter().flat_map(|file| expanded_files(file)));
     files.extend(config.auth.files);
     files.extend(expanded_files(path));
@@ -160,7 +164,8 @@ impl Config {
         let certificates = self.tls.certificates.iter_mut().flat_map(|pair| [&mut pair.cert, &mut pair.key]);
         let log = self.log.transfer_log.iter_mut();
         let clients = self.tls.client_auth.ca.iter_mut().chain(&mut self.tls.client_auth.crl);
-        let paths = self.auth.files.iter_mut().chain(certificates).chain(clients).chain(log).chain([&mut self.storage.root]);
+        let paths =
+            self.auth.files.iter_mut().chain(certificates).chain(clients).chain(log).chain(&mut self.cluster.secret_file).chain([&mut self.storage.root]);
         for path in paths.filter(|path| !path.as_os_str().is_empty()) {
             *path = directory.join(&path);
         }
@@ -315,6 +320,7 @@ mod tests {
             node_name: host_name(),
             conn: conn::Config { explicit: address("[::]:2121"), implicit: address("[::]:9990"), proxy_protocol_from: vec![], allow_from: vec![] },
             admin: admin::Config { admin: "127.0.0.1:7122".parse().unwrap(), metrics: None },
+            cluster: cluster::Config { name: "default".to_owned(), secret_file: None, listen: "[::]:7121".parse().unwrap(), advertise: None, peers: vec![] },
             data: data::Config {
                 ports: PortSet::Range(50_000, 50_007),
                 public_address: PublicAddress::Auto,

@@ -113,7 +113,7 @@ fn announce(node: &Node) -> Checked<Announce> {
 }
 
 /// RFC 1123 §2.1; a last label of digits is a mistyped address.
-fn is_host_name(text: &str) -> bool {
+pub(super) fn is_host_name(text: &str) -> bool {
     let label = |label: &str| {
         let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
         let bytes = label.as_bytes();

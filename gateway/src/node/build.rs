@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use super::{Error, Plan, Ready, descriptors, users};
 use crate::admin;
 use crate::auth::Login;
+use crate::cluster::{self, Cluster, Handlers};
 use crate::config::{Config, Drain};
 use crate::conn::Admission;
 use crate::data::Spenders;
@@ -41,6 +42,8 @@ pub(super) struct Built {
     pub(super) listeners: Listeners,
     pub(super) admin: (TcpListener, Option<TcpListener>),
     pub(super) admin_state: admin::State,
+    /// `None`: a cluster of one.
+    pub(super) peers: Option<Peers>,
     pub(super) metrics: Metrics,
     pub(super) log: LogHandle,
     pub(super) transfers: TransferLog,
@@ -49,6 +52,12 @@ pub(super) struct Built {
     pub(super) latch: Latch,
     pub(super) ready: Ready,
     pub(super) fingerprint: String,
+}
+
+/// The peer port and what is answered there.
+pub(super) struct Peers {
+    pub(super) listener: TcpListener,
+    pub(super) handlers: Handlers,
 }
 
 /// Open sockets.
@@ -81,7 +90,8 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let metrics_listener = config.admin.metrics.map(|address| listen_one("listen.metrics", address)).transpose()?;
 
     let incarnation = Incarnation::now();
-    let house = Arc::new(house(&plan, incarnation, &observer, data.numbers())?);
+    let (cluster, peers) = cluster(config, incarnation, &observer)?;
+    let house = Arc::new(house(&plan, cluster, incarnation, &observer, data.numbers())?);
     scrape(&metrics, &house, &log, &transfers);
     if !plan.hash.is_empty() {
         note_self_signed(&house.tls, &readiness);
@@ -95,6 +105,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         implicit: addresses(&implicit),
         admin: local(&admin, config.admin.admin),
         metrics: metrics_listener.as_ref().zip(config.admin.metrics).map(|(socket, wanted)| local(socket, wanted)),
+        peer: peers.as_ref().map(|peers| local(&peers.listener, config.cluster.listen)),
         data_ports: data.numbers(),
     };
     let listeners = Listeners { explicit, implicit, data, router };
@@ -107,6 +118,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         listeners,
         admin: (admin, metrics_listener),
         admin_state,
+        peers,
         metrics,
         log,
         transfers,
@@ -117,8 +129,20 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     })
 }
 
+/// The other nodes, when there is a secret in common with them. Rooms register what they answer in the handlers.
+fn cluster(config: &Config, incarnation: Incarnation, observer: &Observer) -> Result<(Cluster, Option<Peers>), Error> {
+    let identity = cluster::Identity { name: config.node_name.clone(), incarnation };
+    let Some(file) = &config.cluster.secret_file else { return Ok((Cluster::alone(identity, observer.clone()), None)) };
+    let secrets = cluster::read_secrets(file).map_err(Error::Configuration)?;
+    let listener = listen_one("listen.peer", config.cluster.listen)?;
+    let listens = local(&listener, config.cluster.listen);
+    let cluster = Cluster::new(identity, &config.cluster, &secrets, listens, None, observer.clone());
+    let cluster = cluster.map_err(|error| Error::Fault(format!("cannot make the keys of the cluster: {error}")))?;
+    Ok((cluster, Some(Peers { listener, handlers: Handlers::default() })))
+}
+
 /// What sessions share.
-fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>) -> Result<House, Error> {
+fn house(plan: &Plan, cluster: Cluster, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>) -> Result<House, Error> {
     let config = &plan.config;
     let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
     let tls = Tls::new(&config.tls, incarnation).map_err(|error| configuration(&error))?;
@@ -129,6 +153,7 @@ fn house(plan: &Plan, incarnation: Incarnation, observer: &Observer, data_ports:
         settings: ArcSwap::from_pointee(settings(config)),
         limits: Limits::new(&config.limits, observer.clone()),
         live: Live::default(),
+        cluster,
         login,
         storage,
         tls,
@@ -180,6 +205,7 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &Tr
             *state += 1;
         }
         metrics.set_sessions(preauth, idle, transfer);
+        metrics.set_cluster(&house.cluster.census());
         metrics.set_sessions_limit(house.settings.load().limits.sessions);
         metrics.set_log_dropped(log.dropped() + transfers.dropped());
         metrics.set_password_queue(house.login.waiting());

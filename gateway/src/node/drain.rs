@@ -50,6 +50,7 @@ pub(super) async fn run(mut signals: Signals, drain: Option<&ArcSwap<Drain>>, ho
     let asked = signals.next().await;
     ready.set_draining(true);
     metrics.set_draining(true);
+    house.cluster.set_draining(true);
     house.observer.event(Subject::default(), &Event::Draining);
     if let Some(drain) = drain.map(|drain| **drain.load()) {
         tokio::select! {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ftps_proto::machine::io::EndReason;
+use ftps_store::seal::Secrets;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -19,6 +20,7 @@ use super::build::{Built, note_self_signed, settings};
 use super::watch::Watch;
 use super::{descriptors, every, users};
 use crate::auth::Users;
+use crate::cluster;
 use crate::config::keys::{Acts, Key};
 use crate::config::{self, Drain, Loaded, Marks};
 use crate::conn::Admission;
@@ -48,6 +50,7 @@ struct Fresh {
     loaded: Loaded,
     users: Users,
     tls: Renewal,
+    secrets: Option<Secrets>,
 }
 
 /// What is wrong, and with what.
@@ -139,7 +142,7 @@ impl Reloader {
 
     /// Nothing here can fail.
     fn apply(&mut self, fresh: Fresh) {
-        let Fresh { loaded: Loaded { config, marks, .. }, users, tls } = fresh;
+        let Fresh { loaded: Loaded { config, marks, .. }, users, tls, secrets } = fresh;
         let changed = self.running.changed(&marks);
         self.running.take(&marks);
         let house = &self.house;
@@ -157,6 +160,12 @@ impl Reloader {
         users::tell(&users, 0, config.tls.client_auth.mode, &self.metrics, &self.readiness);
         if changed.iter().any(|key| key.name == "limits.sessions") {
             descriptors::raise(config.limits.sessions);
+        }
+        // A node without a peer port gets one when it is started again.
+        if let Some(secrets) = secrets.filter(|_| !house.cluster.is_alone())
+            && let Err(error) = house.cluster.set_secrets(&secrets)
+        {
+            tracing::error!(%error, "cluster.secret_file: the secrets are not taken; those before stay");
         }
         let changes = house.login.replace(Arc::new(users));
         let certificates = house.tls.renew(tls);
@@ -194,8 +203,10 @@ fn read(file: &Path, tls: &Tls) -> Result<Fresh, Wrong> {
         problems.push(words);
         return Err(Wrong { what: Reloadable::Config, problems });
     }
+    let secrets = loaded.config.cluster.secret_file.as_deref().map(cluster::read_secrets).transpose();
+    let secrets = secrets.map_err(|words| Wrong { what: Reloadable::Config, problems: vec![words] })?;
     match tls.read_again(&loaded.config.tls) {
-        Ok(tls) if problems.is_empty() => Ok(Fresh { loaded, users, tls }),
+        Ok(tls) if problems.is_empty() => Ok(Fresh { loaded, users, tls, secrets }),
         Ok(_) => Err(Wrong { what: Reloadable::Users, problems }),
         Err(error) => {
             problems.push(error.to_string());

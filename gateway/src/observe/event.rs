@@ -11,6 +11,7 @@ use ftps_proto::verbs::Verb;
 
 pub use super::causes::*;
 use super::id::{SessionId, TransferId};
+use super::peers::PeerEvent;
 
 /// Whom an event is about. Everything may be missing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -205,6 +206,8 @@ pub enum Event<'a> {
         /// The error, when it was refused and the old state stays.
         error: Option<&'a str>,
     },
+    /// Something between nodes.
+    Peer(PeerEvent<'a>),
     /// A panic ended a task; the session was closed.
     Panicked,
 }

@@ -58,6 +58,11 @@ impl Maker<'_> {
         self.register(IntGauge::with_opts(options(name, help)))
     }
 
+    /// One gauge of fractions.
+    pub(super) fn real_gauge(&self, name: &str, help: &str) -> Gauge {
+        self.register(Gauge::with_opts(options(name, help)))
+    }
+
     /// One histogram; `buckets` in seconds.
     pub(super) fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         self.register(Histogram::with_opts(HistogramOpts { common_opts: options(name, help), buckets: buckets.to_vec() }))

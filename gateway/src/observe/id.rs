@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// 128 bits: 48 of Unix milliseconds, 80 random (the ULID layout).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ulid(u128);
@@ -23,6 +25,17 @@ impl Ulid {
     /// From its 16 bytes, as found in a ticket.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
+    }
+
+    /// From its text; `None` when it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let symbols = text.as_bytes();
+        // 26 symbols are 130 bits: the first one says only three.
+        if symbols.len() != 26 || symbols[0] > b'7' {
+            return None;
+        }
+        let place = |symbol: &u8| ALPHABET.iter().position(|known| known == symbol);
+        symbols.iter().try_fold(0_u128, |id, symbol| Some((id << 5) | u128::try_from(place(symbol)?).ok()?)).map(Self)
     }
 
     /// Its 16 bytes, big endian.
@@ -47,10 +60,24 @@ impl fmt::Debug for Ulid {
     }
 }
 
+impl Serialize for Ulid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ulid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not a ULID"))
+    }
+}
+
 macro_rules! prefixed {
     ($name:ident, $prefix:literal, $doc:literal) => {
         #[doc = $doc]
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
         pub struct $name(pub Ulid);
 
         impl $name {
@@ -92,6 +119,11 @@ mod tests {
         assert_eq!(early.to_string(), "00000000010000000000000007");
         assert!(early < late);
         assert_eq!(Ulid::from_bytes(early.to_bytes()), early);
+        assert_eq!(Ulid::parse(&late.to_string()), Some(late));
+        assert_eq!(Ulid::parse(&Ulid(u128::MAX).to_string()), Some(Ulid(u128::MAX)));
+        for wrong in ["", "8ZZZZZZZZZZZZZZZZZZZZZZZZZ", "0000000001000000000000000", "0000000001000000000000000U"] {
+            assert_eq!(Ulid::parse(wrong), None, "{wrong}");
+        }
         assert!(SessionId::now().to_string().starts_with("s_"));
         assert_ne!(Ulid::now(), Ulid::now());
     }

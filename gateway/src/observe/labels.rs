@@ -289,6 +289,7 @@ impl Event<'_> {
             Self::Closed { .. } => "closed",
             Self::Swept { .. } => "swept",
             Self::Reloaded { .. } => "reloaded",
+            Self::Peer(peer) => peer.name(),
             Self::Panicked => "panicked",
         }
     }

@@ -53,6 +53,8 @@ pub struct Ready<'a> {
     pub admin: SocketAddr,
     /// `listen.metrics`, if it is on.
     pub metrics: Option<SocketAddr>,
+    /// `listen.peer`, if the node has peers.
+    pub peer: Option<SocketAddr>,
     /// The passive ports.
     pub data_ports: &'a [u16],
 }
@@ -76,23 +78,24 @@ impl LogHandle {
         level <= self.0.levels.load().of(room)
     }
 
-    /// Says that the node serves, and where. In text: `ready node=… explicit=A,B implicit=A|off admin=A metrics=A|off data_ports=50000-50007,50010`.
-    /// In JSON: an object with `"event":"ready"` and the same names; lists are arrays, ports numbers, `metrics` may be null. Whatever the level is.
+    /// Says that the node serves, and where. In text: `ready node=… explicit=A,B implicit=A|off admin=A metrics=A|off peer=A|off data_ports=50000-50007,50010`.
+    /// In JSON: an object with `"event":"ready"` and the same names; lists are arrays, ports numbers, `metrics` and `peer` may be null. Whatever the level is.
     pub fn ready(&self, at: &Ready<'_>) {
         let line = match self.0.format {
             LogFormat::Text => format!(
-                "ready node={} explicit={} implicit={} admin={} metrics={} data_ports={}\n",
+                "ready node={} explicit={} implicit={} admin={} metrics={} peer={} data_ports={}\n",
                 at.node,
                 list(at.explicit),
                 list(at.implicit),
                 at.admin,
                 list(at.metrics.as_slice()),
+                list(at.peer.as_slice()),
                 ranges(at.data_ports)
             ),
             LogFormat::Json => {
                 let object = json!({
                     "time": Utc(SystemTime::now()).to_string(), "level": "info", "room": "node", "message": "ready", "event": "ready", "node": at.node,
-                    "explicit": at.explicit, "implicit": at.implicit, "admin": at.admin, "metrics": at.metrics, "data_ports": at.data_ports,
+                    "explicit": at.explicit, "implicit": at.implicit, "admin": at.admin, "metrics": at.metrics, "peer": at.peer, "data_ports": at.data_ports,
                 });
                 format!("{object}\n")
             }
@@ -205,11 +208,11 @@ mod tests {
         let (explicit, data_ports) = ready();
         let (handle, paper) = log(LogFormat::Text, &[(None, LogLevel::Off)]);
         let admin = "127.0.0.1:7122".parse().unwrap();
-        handle.ready(&Ready { node: "n1", explicit: &explicit, implicit: &[], admin, metrics: None, data_ports: &data_ports });
+        handle.ready(&Ready { node: "n1", explicit: &explicit, implicit: &[], admin, metrics: None, peer: None, data_ports: &data_ports });
         handle.flush();
         assert_eq!(
             paper.text(),
-            "ready node=n1 explicit=127.0.0.1:2121,[::1]:2121 implicit=off admin=127.0.0.1:7122 metrics=off data_ports=50000-50002,50010\n"
+            "ready node=n1 explicit=127.0.0.1:2121,[::1]:2121 implicit=off admin=127.0.0.1:7122 metrics=off peer=off data_ports=50000-50002,50010\n"
         );
     }
 
@@ -218,7 +221,7 @@ mod tests {
         let (explicit, data_ports) = ready();
         let (handle, paper) = log(LogFormat::Json, &[]);
         let admin = "127.0.0.1:7122".parse().unwrap();
-        handle.ready(&Ready { node: "n1", explicit: &explicit, implicit: &[], admin, metrics: Some(admin), data_ports: &data_ports });
+        handle.ready(&Ready { node: "n1", explicit: &explicit, implicit: &[], admin, metrics: Some(admin), peer: None, data_ports: &data_ports });
         handle.flush();
         let value: serde_json::Value = serde_json::from_str(&paper.text()).unwrap();
         assert_eq!(

@@ -87,6 +87,10 @@ fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
         Event::Swept { .. } => (Info, "storage", "left-over uploads removed"),
         Event::Reloaded { error: None, .. } => (Info, "config", "read again"),
         Event::Reloaded { error: Some(_), .. } => (Error, "config", "not taken: the former state stays"),
+        Event::Peer(peer) => {
+            let (level, message) = peer.words();
+            (level, "cluster", message)
+        }
         Event::Panicked => (Error, "node", "a task panicked; its session is closed"),
     }
 }
@@ -104,6 +108,7 @@ fn storage_level(trouble: Trouble) -> LogLevel {
 fn fields(line: &mut Line, event: &Event<'_>) {
     match *event {
         Event::Ready | Event::Draining | Event::Panicked => {}
+        Event::Peer(ref peer) => peer.fields(line),
         Event::Accepted { listener } | Event::Probed { listener } => line.text("listener", listener.label()),
         Event::ProxyRefused { listener, trouble } => line.texts(&[("listener", listener.label()), ("reason", trouble.label())]),
         Event::PrivateAnnounced { ip, .. } => line.shown("address", ip),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ftps_proto::machine::io::{DataRefusal, LoginRefusal};
-use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::Sink;
 use super::event::{
@@ -15,8 +15,9 @@ use super::event::{
     StreamEnd, Subject, TlsVersion, TransferResult,
 };
 use super::family::{Family, Maker};
+use super::peers::{CallResult, Census, Departure, PeerEvent, PeerRefusal};
 use super::process::Process;
-use super::sets::{Admission, Command, Ending, Operation, ReplyClass, SessionState, Trouble, Verdict, Work};
+use super::sets::{Admission, Command, Ending, NodeState, Operation, ReplyClass, SessionState, Trouble, Verdict, Work};
 
 /// The metrics of one node. Cheap to clone; a [`Sink`].
 #[derive(Clone)]
@@ -116,6 +117,15 @@ impl Metrics {
         counter.inc_by(lines.saturating_sub(counter.get()));
     }
 
+    /// The members of the cluster, when another one last answered, and how far clocks are apart; for [`Metrics::on_scrape`].
+    pub fn set_cluster(&self, census: &Census) {
+        for (state, count) in [(NodeState::Live, census.live), (NodeState::Draining, census.draining), (NodeState::Unreachable, census.unreachable)] {
+            self.0.table.cluster_nodes.at(state).set(gauge(count));
+        }
+        self.0.table.cluster_heartbeat.set(census.heartbeat);
+        self.0.table.cluster_skew.set(census.skew.as_secs_f64());
+    }
+
     /// Whether the node drains; [`Event::Draining`] sets it, this takes it back.
     pub fn set_draining(&self, draining: bool) {
         self.0.table.draining.set(i64::from(draining));
@@ -173,6 +183,13 @@ struct Table {
     config_successful: IntGauge,
     config_success_time: IntGauge,
     log_dropped: IntCounter,
+    cluster_nodes: Family<IntGauge, NodeState>,
+    cluster_heartbeat: IntGauge,
+    cluster_skew: Gauge,
+    cluster_departures: Family<IntCounter, Departure>,
+    peer_calls: Family<IntCounter, CallResult>,
+    peer_call_duration: Histogram,
+    peer_refused: Family<IntCounter, PeerRefusal>,
     panics: IntCounter,
 }
 
@@ -217,6 +234,13 @@ impl Table {
             config_successful: make.gauge("config_last_reload_successful", "1 if the configuration was accepted when it was last read."),
             config_success_time: make.gauge("config_last_reload_success_timestamp_seconds", "When a configuration was last accepted."),
             log_dropped: make.counter("log_dropped_total", "Log lines that were dropped because they were not read fast enough."),
+            cluster_nodes: make.gauges("cluster_nodes", "Members of the cluster, this node among them.", &["state"]),
+            cluster_heartbeat: make.gauge("cluster_heartbeat_timestamp_seconds", "When another member last answered a heartbeat; 0: none has."),
+            cluster_skew: make.real_gauge("cluster_clock_skew_seconds", "The widest difference between the clock of a member and of this node."),
+            cluster_departures: make.counters("cluster_departures_total", "Members that went.", &["reason"]),
+            peer_calls: make.counters("cluster_peer_calls_total", "Calls to other nodes, by how they ended.", &["result"]),
+            peer_call_duration: make.histogram("cluster_peer_call_duration_seconds", "Calls to other nodes that were answered.", COMMAND_SECONDS),
+            peer_refused: make.counters("cluster_peer_refused_total", "Connections to the peer port that proved no secret.", &["reason"]),
             panics: make.counter("panics_total", "Panics; each ended one session."),
         }
     }
@@ -265,7 +289,23 @@ impl Table {
             }
             Event::Swept { files } => self.orphans_swept.inc_by(files),
             Event::Reloaded { what, error } => self.reloaded(what, error.is_none()),
+            Event::Peer(ref event) => self.peer(event),
             Event::Panicked => self.panics.inc(),
+        }
+    }
+
+    fn peer(&self, event: &PeerEvent<'_>) {
+        match *event {
+            // Who is there now is `cluster_nodes`.
+            PeerEvent::Joined { .. } | PeerEvent::Trouble { .. } => {}
+            PeerEvent::Left { why, .. } => self.cluster_departures.at(why).inc(),
+            PeerEvent::Called { result, took, .. } => {
+                self.peer_calls.at(result).inc();
+                if result == CallResult::Ok {
+                    self.peer_call_duration.observe(took.as_secs_f64());
+                }
+            }
+            PeerEvent::Refused { reason } => self.peer_refused.at(reason).inc(),
         }
     }
 

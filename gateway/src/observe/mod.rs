@@ -13,6 +13,7 @@ pub mod log;
 pub mod log_sink;
 pub mod metrics;
 mod output;
+pub mod peers;
 mod process;
 pub mod ready;
 mod sets;
@@ -28,6 +29,7 @@ pub use labels::Label;
 pub use log::LogHandle;
 pub use log_sink::LogSink;
 pub use metrics::Metrics;
+pub use peers::PeerEvent;
 pub use ready::Readiness;
 pub use transfer_log::TransferLog;
 

@@ -30,6 +30,16 @@ impl Size for Admission {
     const SIZE: usize = 3 + RefuseReason::SIZE;
 }
 
+/// What a member of the cluster does: `cluster_nodes{state}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NodeState {
+    Live,
+    Draining,
+    Unreachable,
+}
+
+closed_set!(NodeState { Live = "live", Draining = "draining", Unreachable = "unreachable" });
+
 /// A command as a label: a known verb, or `other`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Command(pub(super) Option<Verb>);

@@ -22,6 +22,7 @@ use arc_swap::ArcSwap;
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
 use crate::auth::{CertificateIdentity, Login};
+use crate::cluster::Cluster;
 use crate::data::Spenders;
 use crate::data::announce::Announcer;
 use crate::data::channel::{Channel, Hides, Setup};
@@ -46,6 +47,8 @@ pub struct House {
     pub limits: Limits,
     /// Who is here.
     pub live: Live,
+    /// The other nodes.
+    pub cluster: Cluster,
     /// Users and passwords.
     pub login: Login,
     /// Files.
