@@ -6,7 +6,7 @@
 //! Never: writes a byte before the proof.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,6 +43,8 @@ pub struct Setup {
     pub config: Box<dyn Fn() -> Arc<ServerConfig> + Send + Sync>,
     /// Whether a connection may be taken after its handshake, as far as the client's certificate goes; else why not.
     pub check: Check,
+    /// Whether an address is that of a balancer that hides its clients.
+    pub hides: Hides,
     /// Who waits where, on this node.
     pub waits: Waits,
     /// `limits.data_timeout`.
@@ -55,6 +57,9 @@ pub struct Setup {
 
 /// Looks at a finished handshake; else why it does not do.
 pub type Check = Box<dyn Fn(&ServerConnection) -> Result<(), String> + Send + Sync>;
+
+/// Looks at an address.
+pub type Hides = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// The data connection of one session, over its life.
 pub struct Channel {
@@ -98,7 +103,7 @@ impl Channel {
     pub fn reserve(&mut self) -> impl Future<Output = Result<Wait, PassiveError>> + Send + use<> {
         self.close();
         let setup = self.setup.clone();
-        let lease = proof::wants_lease(self.policy, self.past.shown(true), HIDDEN);
+        let lease = proof::wants_lease(self.policy, self.past.shown(true), setup.hidden());
         async move { setup.waits.open(setup.session, setup.peer.ip(), lease).await }
     }
 
@@ -204,10 +209,12 @@ impl std::fmt::Debug for Channel {
 }
 
 impl Setup {
+    /// Whether the session's address stands for many clients.
+    pub(super) fn hidden(&self) -> bool {
+        (self.hides)(self.peer.ip())
+    }
+
     pub(super) fn tell(&self, event: &Event<'_>) {
         self.observer.event(Subject { session: Some(self.session), peer: Some(self.peer), user: None }, event);
     }
 }
-
-/// Whether addresses of clients are hidden by a balancer. One node alone cannot tell.
-pub(super) const HIDDEN: bool = false;

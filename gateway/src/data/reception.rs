@@ -17,7 +17,7 @@ use ftps_proto::proof::{self, HOLD, Offered, Origin, ReusePolicy, Shown, Verdict
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::channel::{Channel, HIDDEN, Setup};
+use super::channel::{Channel, Setup};
 use super::handshake::{self, Failed, Finished};
 use super::stream::{DataStream, Past};
 use super::waits::Wait;
@@ -129,8 +129,8 @@ impl Reception {
     }
 
     fn judge(&mut self, done: Done) -> Option<DataStream> {
-        let origin = if done.ip == self.setup.peer.ip() { Origin::Same } else { Origin::Other };
-        let likely = origin == Origin::Same && done.looks_alike;
+        let origin = self.origin(done.ip);
+        let likely = origin != Origin::Other && done.looks_alike;
         let finished = match done.result {
             Ok(finished) => finished,
             Err(Failed { reason, detail }) => {
@@ -162,10 +162,19 @@ impl Reception {
         }
     }
 
+    /// Where a connection comes from, as far as its address tells: hidden addresses count as one.
+    fn origin(&self, ip: IpAddr) -> Origin {
+        match (self.setup.hidden(), ip == self.setup.peer.ip()) {
+            (true, same) if same || (self.setup.hides)(ip) => Origin::Hidden,
+            (_, true) => Origin::Same,
+            (_, false) => Origin::Other,
+        }
+    }
+
     fn take(&self, finished: Finished, proven: bool) -> DataStream {
         // Where policy would take the next connection without proof, no client needs its ticket early, and Ruby, which reads nothing on an upload, would
         // lose the end of its file by it: its kernel answers unread bytes with a reset.
-        let early = !proof::wants_lease(self.policy, Shown::Never, HIDDEN) && self.setup.spenders.contains(self.setup.fingerprint);
+        let early = !proof::wants_lease(self.policy, Shown::Never, self.setup.hidden()) && self.setup.spenders.contains(self.setup.fingerprint);
         DataStream::new(finished, proven, early, self.past.clone())
     }
 

@@ -16,7 +16,7 @@ mod said;
 mod transfer;
 mod work;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ use crate::bans::Bans;
 use crate::cluster::Cluster;
 use crate::data::Spenders;
 use crate::data::announce::Announcer;
-use crate::data::channel::{Channel, Setup};
+use crate::data::channel::{Channel, Hides, Setup};
 use crate::data::peers::Peers;
 use crate::data::waits::Waits;
 use crate::digest::Digests;
@@ -159,6 +159,7 @@ impl Carried {
                 house.tls.for_data(&keys, &siblings)
             }),
             check: Box::new(move |connection| checking.0.tls.check_data(&checking.1, connection)),
+            hides: self.hides(),
             waits: self.house.data.waits.clone(),
             data_timeout: self.settings.limits.data_timeout,
             spenders: self.house.data.spenders.clone(),
@@ -173,6 +174,17 @@ impl Carried {
             // Removed meanwhile.
             None => Input::End(EndReason::Banned),
         }
+    }
+
+    /// The address that tells the session's client from others: all hidden ones are one.
+    fn address(&self) -> IpAddr {
+        let ip = self.identity.peer.ip();
+        if self.house.limits.hides(ip) { Ipv6Addr::UNSPECIFIED.into() } else { ip }
+    }
+
+    fn hides(&self) -> Hides {
+        let limits = self.house.limits.clone();
+        Box::new(move |ip| limits.hides(ip))
     }
 
     /// What is left of `limits.login_timeout`.

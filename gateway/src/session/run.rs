@@ -298,12 +298,8 @@ impl Session {
         self.carried.permit.logged_in();
         self.carried.membership.set_user(Some((admittance.user.name.as_str(), admittance.user.class.as_deref())));
         let policy = admittance.user.tls_reuse.unwrap_or(self.carried.settings.tls_reuse);
-        let client = Client {
-            user: admittance.user.name.to_string(),
-            ip: self.carried.identity.peer.ip(),
-            fingerprint: self.fingerprint,
-            family: self.carried.keys.family(),
-        };
+        let client =
+            Client { user: admittance.user.name.to_string(), ip: self.carried.address(), fingerprint: self.fingerprint, family: self.carried.keys.family() };
         self.channel.log_in(client, policy);
         self.carried.keys.claim();
         // The users may have been replaced since the password was checked; from here on "end those of user …" finds this session.
