@@ -13,7 +13,9 @@ mod clients {
     mod listings;
     mod mirrors;
     mod names;
+    mod parallel;
     mod pyftpdlib;
     mod scripts;
+    mod single_use;
     mod wire;
 }

@@ -117,7 +117,7 @@ fn rclone_round_trip(implicit: bool) {
     assert!(contents(&node.root).is_empty(), "{:?}", contents(&node.root));
 }
 
-fn rclone(node: &Node, implicit: bool, arguments: &[&str]) -> Run {
+pub(super) fn rclone(node: &Node, implicit: bool, arguments: &[&str]) -> Run {
     let password = Run::new("rclone", ["obscure", PASSWORD]).run().ok().text();
     let (kind, port) = if implicit { ("--ftp-tls", node.implicit.port()) } else { ("--ftp-explicit-tls", node.explicit.port()) };
     let port = port.to_string();

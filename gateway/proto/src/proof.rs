@@ -56,8 +56,8 @@ pub enum Origin {
 pub enum Shown {
     /// Never a proof.
     Never,
-    /// A proof; but the ticket of its latest upload was kept back until the client had gone, so a client that uses each ticket once (RFC 8446 §C.4;
-    /// curl 7.88) has none left, and this connection has the control connection's address and TLS fingerprint.
+    /// A proof; but a client that uses each ticket once (RFC 8446 §C.4; curl 7.88), as this one may be, may have none left: that of its latest upload was kept
+    /// back until it had gone, or another of its sessions used up what they share. And this connection has the control connection's address and TLS fingerprint.
     Withheld,
     /// A proof, and it can show one again.
     Proof,
@@ -122,6 +122,11 @@ pub const fn wants_lease(policy: ReusePolicy, shown: Shown, hidden: bool) -> boo
         ReusePolicy::Auto => !matches!(shown, Shown::Proof) && !hidden,
         ReusePolicy::Prefer | ReusePolicy::Off => true,
     }
+}
+
+/// Whether policy will ask every connection of a session for proof, once it has shown one.
+pub const fn insists(policy: ReusePolicy, hidden: bool) -> bool {
+    !wants_lease(policy, Shown::Withheld, hidden)
 }
 
 /// How the bytes of an upload ended.

@@ -15,14 +15,15 @@ use std::time::Duration;
 
 use ftps_proto::machine::io::{DataRefusal, PassiveError};
 use ftps_proto::proof::{self, ReusePolicy};
+use ftps_proto::verbs::Verb;
 use rustls::{ServerConfig, ServerConnection};
 
 use super::active;
 use super::clients::Client;
 use super::reception::Reception;
-use super::spenders::Spenders;
+use super::spenders::{ClientId, Next, Spenders};
 use super::stream::{DataStream, Past};
-use super::waits::{Member, Wait, Waits};
+use super::waits::{Keepsake, Member, Wait, Waits};
 use crate::net::Arrival;
 use crate::observe::event::DataOutcome;
 use crate::observe::id::SessionId;
@@ -47,9 +48,11 @@ pub struct Setup {
     pub hides: Hides,
     /// Who waits where, on this node.
     pub waits: Waits,
+    /// What proves this session, for its client's other sessions when it has ended.
+    pub keepsake: Keepsake,
     /// `limits.data_timeout`.
     pub data_timeout: Duration,
-    /// Clients that spend each ticket.
+    /// Clients that spend each ticket, across sessions.
     pub spenders: Spenders,
     /// Is told of handshakes and refusals.
     pub observer: Observer,
@@ -66,6 +69,7 @@ pub struct Channel {
     pub(super) setup: Arc<Setup>,
     pub(super) past: Arc<Past>,
     pub(super) policy: ReusePolicy,
+    pub(super) client: ClientId,
     member: Option<Member>,
     state: State,
 }
@@ -84,13 +88,14 @@ enum State {
 impl Channel {
     /// Closed, nobody logged in.
     pub fn new(setup: Setup) -> Self {
-        Self { setup: Arc::new(setup), past: Arc::default(), policy: ReusePolicy::default(), member: None, state: State::Closed }
+        Self { setup: Arc::new(setup), past: Arc::default(), policy: ReusePolicy::default(), client: ClientId::default(), member: None, state: State::Closed }
     }
 
     /// The session logs in, before the reply to PASS. `policy`: the user's own, or `data.tls_reuse`.
     pub fn log_in(&mut self, client: Client, policy: ReusePolicy) {
         self.policy = policy;
-        self.member = Some(self.setup.waits.join(self.setup.session, client));
+        self.client = ClientId::from(&client);
+        self.member = Some(self.setup.waits.join(self.setup.session, client, self.setup.keepsake.clone()));
     }
 
     /// Back to the start (REIN), or the end.
@@ -103,7 +108,8 @@ impl Channel {
     pub fn reserve(&mut self) -> impl Future<Output = Result<Wait, PassiveError>> + Send + use<> {
         self.close();
         let setup = self.setup.clone();
-        let lease = proof::wants_lease(self.policy, self.past.shown(true), setup.hidden());
+        // A sibling may log in, and use up what they share, while this one waits.
+        let lease = proof::wants_lease(self.policy, self.past.shown(true, true), setup.hidden());
         async move { setup.waits.open(setup.session, setup.peer.ip(), lease).await }
     }
 
@@ -179,6 +185,26 @@ impl Channel {
         self.past.spent.load(Ordering::Relaxed)
     }
 
+    /// Whether the client, when its upload is over, has no ticket for a next one although policy will ask for it, and loses nothing by going on in a new session.
+    pub fn runs_dry(&self) -> bool {
+        let goes_on = || self.past.next() == Next::Transfer && self.setup.spenders.next(self.client) == Some(Next::Transfer);
+        proof::insists(self.policy, self.setup.hidden()) && self.past.is_dry() && goes_on()
+    }
+
+    /// A command was answered.
+    pub fn note_command(&self, verb: Verb) {
+        if is_work(verb) {
+            self.past.note_work();
+        }
+    }
+
+    /// A command came when the session had ended because it ran dry.
+    pub fn note_too_late(&self, verb: Verb) {
+        if is_work(verb) {
+            self.setup.spenders.insert(self.client, Next::Other);
+        }
+    }
+
     /// Whether this session ever ended an upload with close_notify.
     pub fn has_ended_cleanly(&self) -> bool {
         self.past.ended_cleanly.load(Ordering::Relaxed)
@@ -206,6 +232,14 @@ impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Channel")
     }
+}
+
+/// Whether a command between an upload and the next transfer is more than the way there.
+const fn is_work(verb: Verb) -> bool {
+    use Verb::{Abor, Appe, Eprt, List, Mlsd, Nlst, Port, Quit, Retr, Stor, Stou};
+    use Verb::{Allo, Cdup, Cwd, Epsv, Feat, Mkd, Mode, Noop, Opts, Pasv, Pbsz, Prot, Pwd, Rest, Stru, Syst, Type};
+    let way = matches!(verb, Allo | Cdup | Cwd | Epsv | Feat | Mkd | Mode | Noop | Opts | Pasv | Pbsz | Prot | Pwd | Rest | Stru | Syst | Type);
+    !way && !matches!(verb, Abor | Appe | Eprt | List | Mlsd | Nlst | Port | Quit | Retr | Stor | Stou)
 }
 
 impl Setup {

@@ -27,7 +27,7 @@ use std::net::IpAddr;
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 use ipnet::IpNet;
 
-pub use spenders::Spenders;
+pub use spenders::{ClientId, Next, Spenders};
 
 /// `data:`
 #[derive(Clone, Debug, PartialEq)]

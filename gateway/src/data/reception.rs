@@ -19,11 +19,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::channel::{Channel, Setup};
 use super::handshake::{self, Failed, Finished};
+use super::spenders::{ClientId, Next};
 use super::stream::{DataStream, Past};
 use super::waits::Wait;
 use crate::net::Arrival;
 use crate::observe::Event;
-use crate::observe::event::{Channel as Which, HandshakeFailure, Resumed};
+use crate::observe::event::{Channel as Which, HandshakeFailure, Resumed, TlsVersion};
 
 /// One wait for one connection. The session polls it whatever else it does, so that handshakes go on; a task of its own would cost each transfer two
 /// changes of thread.
@@ -31,6 +32,7 @@ pub(super) struct Reception {
     setup: Arc<Setup>,
     past: Arc<Past>,
     policy: ReusePolicy,
+    client: ClientId,
     leased: bool,
     /// Given up when this ends: with the proof at the latest.
     _wait: Option<Wait>,
@@ -42,9 +44,18 @@ pub(super) struct Reception {
     candidates: Vec<Candidate>,
     /// One without proof that may have the transfer, and when.
     held: Option<(Pin<Box<Sleep>>, Box<Finished>)>,
+    /// A refused one of the client itself. It stays open until the reply that says so: curl, whose upload breaks before, never reads the reply.
+    refused: Option<Box<Finished>>,
 }
 
-type Candidate = Pin<Box<dyn Future<Output = Done> + Send>>;
+/// A handshake that runs.
+struct Candidate {
+    run: Pin<Box<dyn Future<Output = Done> + Send>>,
+    /// The random bytes of its ClientHello: a copy has the same.
+    random: Option<Random>,
+}
+
+type Random = [u8; 32];
 pub(super) type Dialing = Pin<Box<dyn Future<Output = Result<Arrival, DataRefusal>> + Send>>;
 
 /// A candidate's end.
@@ -64,6 +75,7 @@ impl Reception {
             setup: channel.setup.clone(),
             past: channel.past.clone(),
             policy: channel.policy,
+            client: channel.client,
             leased,
             _wait: wait,
             dialing: None,
@@ -71,6 +83,7 @@ impl Reception {
             why: DataRefusal::Timeout,
             candidates: Vec::new(),
             held: None,
+            refused: None,
         }
     }
 
@@ -106,7 +119,7 @@ impl Reception {
 
     /// The first candidate that has ended, taken out.
     fn first_done(&mut self, context: &mut Context<'_>) -> Option<Done> {
-        (0..self.candidates.len()).find_map(|place| match self.candidates[place].as_mut().poll(context) {
+        (0..self.candidates.len()).find_map(|place| match self.candidates[place].run.as_mut().poll(context) {
             Poll::Ready(done) => {
                 drop(self.candidates.remove(place));
                 Some(done)
@@ -115,17 +128,29 @@ impl Reception {
         })
     }
 
-    /// Starts a handshake. When four run already, the oldest goes: one that takes its time must not keep the rightful one out.
+    /// Starts a handshake. When four run already, one goes: what takes its time must not keep the rightful one out. Whoever repeats a ClientHello a thousand
+    /// times drives out its own copies, not the rightful one.
     pub(super) fn admit(&mut self, arrival: Arrival) {
+        let random = random(&arrival.read);
         if self.candidates.len() == CANDIDATES {
-            drop(self.candidates.remove(0));
             self.setup.tell(&Event::HandshakeFailed {
                 channel: Which::Data,
                 reason: HandshakeFailure::Closed,
                 detail: "too many connections for one transfer",
             });
+            if self.candidates.iter().any(|other| other.random == random) {
+                return;
+            }
+            drop(self.candidates.remove(self.least_likely()));
         }
-        self.candidates.push(Box::pin(candidate(self.setup.clone(), arrival)));
+        self.candidates.push(Candidate { run: Box::pin(candidate(self.setup.clone(), arrival)), random });
+    }
+
+    /// A candidate of which another is a copy, else the oldest.
+    fn least_likely(&self) -> usize {
+        let all = &self.candidates;
+        let copied = |place: &usize| all[place + 1..].iter().any(|other| other.random == all[*place].random);
+        (0..all.len()).find(copied).unwrap_or(0)
     }
 
     fn judge(&mut self, done: Done) -> Option<DataStream> {
@@ -142,10 +167,10 @@ impl Reception {
         let Finished { version, resumed, .. } = finished;
         self.setup.tell(&Event::Handshake { channel: Which::Data, version, resumed, took: done.took });
         let offered = if resumed == Resumed::Full { Offered::Nothing } else { Offered::Own };
-        let shown = self.past.shown(done.looks_alike);
+        let shown = if offered == Offered::Nothing { self.shown(done.looks_alike) } else { Shown::Proof };
         match proof::decide(proof::Arrival { shown, offered, origin, leased: self.leased }, self.policy) {
             Verdict::Proven => {
-                self.past.note_proof(done.ticket);
+                self.past.note_proof(done.ticket.filter(|_| version == TlsVersion::Tls13));
                 Some(self.take(finished, true))
             }
             Verdict::Unproven => Some(self.take(finished, false)),
@@ -155,8 +180,9 @@ impl Reception {
                 None
             }
             Verdict::Refuse(_) => {
-                handshake::refuse(finished);
-                self.refused(likely);
+                let former = if likely { self.refused.replace(Box::new(finished)) } else { Some(Box::new(finished)) };
+                former.into_iter().for_each(|one| handshake::refuse(*one));
+                self.refuse(likely);
                 None
             }
         }
@@ -171,10 +197,14 @@ impl Reception {
         }
     }
 
+    fn shown(&self, likely: bool) -> Shown {
+        self.past.shown(likely, self.setup.waits.has_siblings(self.setup.session))
+    }
+
     fn take(&self, finished: Finished, proven: bool) -> DataStream {
-        // Where policy would take the next connection without proof, no client needs its ticket early, and Ruby, which reads nothing on an upload, would
-        // lose the end of its file by it: its kernel answers unread bytes with a reset.
-        let early = !proof::wants_lease(self.policy, Shown::Never, self.setup.hidden()) && self.setup.spenders.contains(self.setup.fingerprint);
+        // Where policy would take the next connection without proof, or a new session serves the client as well, it does not need its ticket early, and Ruby,
+        // which reads nothing on an upload, would lose the end of its file by it: its kernel answers unread bytes with a reset.
+        let early = proof::insists(self.policy, self.setup.hidden()) && self.setup.spenders.next(self.client) == Some(Next::Other);
         DataStream::new(finished, proven, early, self.past.clone())
     }
 
@@ -185,16 +215,16 @@ impl Reception {
         Some(self.take(*finished, false))
     }
 
-    /// This client uses each ticket once: where policy insists on proof, it gets a new one before it sends.
+    /// This client uses each ticket once.
     fn spends(&self) {
         self.past.spent.store(true, Ordering::Relaxed);
-        self.setup.spenders.insert(self.setup.fingerprint);
+        self.setup.spenders.insert(self.client, self.past.next());
     }
 
     /// A finished handshake without the proof that policy demands.
-    fn refused(&mut self, likely: bool) {
+    fn refuse(&mut self, likely: bool) {
         self.setup.tell(&Event::DataRefused { refusal: DataRefusal::SessionReuseRequired });
-        if likely && self.past.shown(true) == Shown::Withheld {
+        if likely && self.shown(true) == Shown::Withheld {
             self.spends();
         }
         self.doubt(likely, DataRefusal::SessionReuseRequired);
@@ -221,6 +251,7 @@ impl Reception {
             handshake::refuse(*held.1);
             self.setup.tell(&Event::DataRefused { refusal: DataRefusal::SessionReuseRequired });
         }
+        self.refused.take().into_iter().for_each(|one| handshake::refuse(*one));
         for candidate in self.candidates.drain(..) {
             drop(candidate);
             self.setup.tell(&Event::HandshakeFailed { channel: Which::Data, reason: HandshakeFailure::Closed, detail: "another connection finished first" });
@@ -228,12 +259,18 @@ impl Reception {
     }
 
     fn give_up(&mut self) -> DataRefusal {
+        self.refused.take().into_iter().for_each(|one| handshake::refuse(*one));
         // A refused session was counted when it was refused.
         if self.why != DataRefusal::SessionReuseRequired {
             self.setup.tell(&Event::DataRefused { refusal: self.why });
         }
         self.why
     }
+}
+
+/// Where every TLS library puts it: behind the heads of record and message, and the version (RFC 8446 §4.1.2).
+fn random(hello: &[u8]) -> Option<Random> {
+    hello.get(11..)?.first_chunk().copied()
 }
 
 async fn candidate(setup: Arc<Setup>, arrival: Arrival) -> Done {

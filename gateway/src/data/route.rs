@@ -12,7 +12,7 @@ use ftps_proto::hello::{ClientHello, HelloReader, Progress};
 use ftps_proto::proxy;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::header::Header;
 use super::peers::{By, Offer, Peers, Relay};
@@ -95,14 +95,29 @@ impl Router {
         relay
     }
 
+    /// To the inbox of a session of this node; `false`: it has gone. A full inbox is a flood of others, which must not cost the rightful connection its place:
+    /// it is tried again for a second.
+    async fn deliver(&self, session: SessionId, mut arrival: Arrival) -> bool {
+        for _ in 0..TRIES {
+            match self.live.deliver(session, arrival) {
+                Ok(()) => return true,
+                Err(undelivered) => arrival = undelivered,
+            }
+            if !self.live.has(session) {
+                return false;
+            }
+            sleep(AGAIN).await;
+        }
+        false
+    }
+
     /// Goes the way, and where it leads on from there: a session may have ended, or its sibling be the one that waits.
     async fn go(&self, arrival: Arrival, mut way: Way) -> (Option<SessionId>, DataOutcome, Option<Relay>) {
         for _ in 0..OFFERS {
             let (member, session, family) = match way {
                 Way::Nowhere(outcome) => return (None, outcome, None),
                 Way::To(session, outcome) => {
-                    // Gone meanwhile, or its inbox is full.
-                    let outcome = self.live.deliver(session, arrival).map_or(DataOutcome::NotWaiting, |()| outcome);
+                    let outcome = if self.deliver(session, arrival).await { outcome } else { DataOutcome::NotWaiting };
                     return (Some(session), outcome, None);
                 }
                 Way::Over(member, session, family) => (member, session, family),
@@ -269,6 +284,10 @@ pub(super) async fn read_hello(mut stream: TcpStream, peer: SocketAddr, port: u1
 
 /// From accept to a whole ClientHello.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often, and after what time, a full inbox is tried again.
+const TRIES: usize = 100;
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// Room for what nearly every client sends at first: 250 to 1,800 bytes.
 const FIRST_READ: usize = 2048;

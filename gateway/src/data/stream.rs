@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use super::handshake::Finished;
 pub use super::link::Cut;
 use super::link::Link;
+use super::spenders::Next;
 use crate::observe::event::TlsVersion;
 
 /// A data connection, ready to move bytes one way.
@@ -49,16 +50,19 @@ pub(super) struct Past {
     tickets: Mutex<VecDeque<u64>>,
     /// After such a one none came: the client has no ticket left.
     pub(super) spent: AtomicBool,
+    /// After such a one the client needed its session for something else than the next transfer.
+    lingers: AtomicBool,
 }
 
 impl Past {
-    /// What a connection is judged by. `likely`: it looks like the client's.
-    pub(super) fn shown(&self, likely: bool) -> Shown {
+    /// What a connection is judged by. `likely`: it looks like the client's. `shared`: the client has other sessions, which may use up the tickets of this one,
+    /// as those of curl -Z do.
+    pub(super) fn shown(&self, likely: bool, shared: bool) -> Shown {
         let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         if !is(&self.proven) {
             return Shown::Never;
         }
-        let withheld = is(&self.spent) || (is(&self.uploaded) && !is(&self.reuses));
+        let withheld = is(&self.spent) || ((shared || is(&self.uploaded)) && !is(&self.reuses));
         if withheld && likely { Shown::Withheld } else { Shown::Proof }
     }
 
@@ -66,11 +70,28 @@ impl Past {
         self.uploaded.store(uploaded, Ordering::Relaxed);
     }
 
-    /// A connection proved the session, with this ticket if it was one.
+    /// Whether a client that uses each ticket once has none now.
+    pub(super) fn is_dry(&self) -> bool {
+        self.uploaded.load(Ordering::Relaxed) && !self.reuses.load(Ordering::Relaxed)
+    }
+
+    /// The client asks about files, or changes them.
+    pub(super) fn note_work(&self) {
+        if self.uploaded.load(Ordering::Relaxed) {
+            self.lingers.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What the client does when an upload is over, as far as this session knows.
+    pub(super) fn next(&self) -> Next {
+        if self.lingers.load(Ordering::Relaxed) { Next::Other } else { Next::Transfer }
+    }
+
+    /// A connection proved the session, with this ticket if it was one of TLS 1.3; sessions of TLS 1.2 are used again and again.
     pub(super) fn note_proof(&self, ticket: Option<u64>) {
         self.proven.store(true, Ordering::Relaxed);
         self.spent.store(false, Ordering::Relaxed);
-        let Some(ticket) = ticket else { return };
+        let Some(ticket) = ticket else { return self.reuses.store(true, Ordering::Relaxed) };
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         if tickets.contains(&ticket) {
             self.reuses.store(true, Ordering::Relaxed);
@@ -322,13 +343,18 @@ mod tests {
         for ticket in 0..20 {
             past.note_proof(Some(ticket));
             past.note_transfer(true);
-            assert_eq!(past.shown(true), Shown::Withheld, "a spare one says nothing");
+            assert_eq!(past.shown(true, false), Shown::Withheld, "a spare one says nothing");
         }
-        past.note_proof(None);
-        assert_eq!((past.shown(true), past.shown(false)), (Shown::Withheld, Shown::Proof));
+        assert_eq!(past.shown(false, false), Shown::Proof, "another program");
+        past.note_transfer(false);
+        assert_eq!((past.shown(true, false), past.shown(true, true)), (Shown::Proof, Shown::Withheld), "a sibling may have used it up");
         past.note_proof(Some(19));
         past.note_transfer(true);
-        assert_eq!(past.shown(true), Shown::Proof);
+        assert_eq!(past.shown(true, false), Shown::Proof);
+        assert_eq!(past.shown(true, true), Shown::Proof);
+        let old = Past::default();
+        old.note_proof(None);
+        assert_eq!(old.shown(true, true), Shown::Proof, "TLS 1.2");
         let tickets = past.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         assert_eq!(tickets.len(), TICKETS);
     }

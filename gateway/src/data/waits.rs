@@ -4,7 +4,8 @@
 //! Two sessions of one client never wait on the same port at once: the TLS session proves the client, the port chooses the session.
 //! Never: chooses among several; an unsure answer is none.
 
-use std::collections::HashMap;
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +44,9 @@ pub struct Unproven {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientKey(Ulid);
 
+/// What proves a session (its TLS keys). It is not looked into here, only kept.
+pub type Keepsake = Arc<dyn Any + Send + Sync>;
+
 /// A session that may wait for data: from login to its end. Leaves, and gives up its wait, when dropped.
 #[derive(Debug)]
 pub struct Member {
@@ -69,6 +73,9 @@ struct Table {
     members: HashMap<SessionId, Place>,
     /// The members again, by client.
     of_client: HashMap<ClientKey, Vec<SessionId>>,
+    /// Sessions that have ended while others of their client live, the latest last: those may still show what they share with them.
+    departed: HashMap<ClientKey, VecDeque<(SessionId, Keepsake)>>,
+    departed_of: HashMap<SessionId, ClientKey>,
     clients: Clients,
     reserved: HashMap<(ClientKey, u16), SessionId>,
     by_address: HashMap<(IpAddr, u16), Vec<SessionId>>,
@@ -78,6 +85,7 @@ struct Table {
 struct Place {
     client: ClientKey,
     who: Client,
+    keepsake: Keepsake,
     wait: Option<Open>,
 }
 
@@ -110,21 +118,30 @@ impl Waits {
         Self(Arc::new(Shared { table: Mutex::new(table), freed: Notify::new(), patience }))
     }
 
-    /// A session logs in.
-    pub fn join(&self, session: SessionId, who: Client) -> Member {
+    /// A session logs in. `keepsake` is held until it ends, and longer while other sessions of its client live: programs that share one TLS cache between
+    /// their sessions go on showing what one of them left there.
+    pub fn join(&self, session: SessionId, who: Client, keepsake: Keepsake) -> Member {
         let mut table = self.table();
         let client = table.clients.join(session, &who);
-        table.members.insert(session, Place { client, who, wait: None });
+        table.members.insert(session, Place { client, who, keepsake, wait: None });
         table.of_client.entry(client).or_default().push(session);
         Member { waits: self.clone(), session }
     }
 
-    /// The other living sessions of the same client.
+    /// The other sessions of the same client: those that live, and those whose keepsake is held.
     pub fn siblings(&self, session: SessionId) -> Vec<SessionId> {
         let table = self.table();
         let Some(place) = table.members.get(&session) else { return Vec::new() };
-        let all = table.of_client.get(&place.client).into_iter().flatten();
-        all.filter(|id| **id != session).take(SIBLINGS).copied().collect()
+        let living = table.of_client.get(&place.client).into_iter().flatten();
+        let departed = table.departed.get(&place.client).into_iter().flatten().map(|(id, _)| id);
+        living.filter(|id| **id != session).take(SIBLINGS).chain(departed).copied().collect()
+    }
+
+    /// Whether the client has other living sessions.
+    pub fn has_siblings(&self, session: SessionId) -> bool {
+        let table = self.table();
+        let client = table.members.get(&session).map(|place| place.client);
+        client.and_then(|client| table.of_client.get(&client)).is_some_and(|all| all.len() > 1)
     }
 
     /// Takes a port for `session`, whose control connection comes from `ip`; an earlier wait of it is given up. With `lease`, connections from `ip` to that
@@ -148,10 +165,14 @@ impl Waits {
         }
     }
 
-    /// The session that a ticket stands for: the one it names, if that lives here, else a living one of its family.
+    /// The session that a ticket stands for: the one it names, if that lives here, else a living one of its client or its family.
     pub fn living(&self, session: SessionId, family: Family) -> Option<SessionId> {
         let table = self.table();
-        if table.members.contains_key(&session) { Some(session) } else { table.clients.of_family(family) }
+        if table.members.contains_key(&session) {
+            return Some(session);
+        }
+        let client = table.departed_of.get(&session).and_then(|client| table.of_client.get(client));
+        client.and_then(|all| all.first().copied()).or_else(|| table.clients.of_family(family))
     }
 
     /// Whose a connection is that came to `port` and shows the TLS session of `shown`: the session of the same client that waits on that port.
@@ -226,20 +247,38 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.waits.release(self.session, None);
-        self.waits.table().leave(self.session);
+        // What is kept no longer is dropped when the table is free again: it may be much.
+        let gone = self.waits.table().leave(self.session);
+        drop(gone);
     }
 }
 
 impl Table {
-    fn leave(&mut self, session: SessionId) {
-        let Some(place) = self.members.remove(&session) else { return };
-        self.clients.leave(session, &place.who);
-        if let Some(all) = self.of_client.get_mut(&place.client) {
+    /// Gives what is kept no longer.
+    fn leave(&mut self, session: SessionId) -> Vec<Keepsake> {
+        let Some(Place { client, who, keepsake, .. }) = self.members.remove(&session) else { return Vec::new() };
+        self.clients.leave(session, &who);
+        if let Some(all) = self.of_client.get_mut(&client) {
             all.retain(|other| *other != session);
-            if all.is_empty() {
-                self.of_client.remove(&place.client);
+            if !all.is_empty() {
+                return self.keep(client, session, keepsake);
             }
+            self.of_client.remove(&client);
         }
+        let departed = self.departed.remove(&client).unwrap_or_default();
+        let forget = |(session, keepsake)| (self.departed_of.remove(&session), keepsake).1;
+        departed.into_iter().map(forget).chain([keepsake]).collect()
+    }
+
+    fn keep(&mut self, client: ClientKey, session: SessionId, keepsake: Keepsake) -> Vec<Keepsake> {
+        if self.departed_of.len() >= DEPARTED_IN_ALL {
+            return vec![keepsake];
+        }
+        let departed = self.departed.entry(client).or_default();
+        departed.push_back((session, keepsake));
+        self.departed_of.insert(session, client);
+        let oldest = if departed.len() > DEPARTED { departed.pop_front() } else { None };
+        oldest.into_iter().map(|(session, keepsake)| (self.departed_of.remove(&session), keepsake).1).collect()
     }
 
     /// A port that is free for this session, taken. `None` when there is none or the session is not logged in.
@@ -286,6 +325,11 @@ impl Table {
 /// Siblings whose TLS sessions are tried; a client with more connections than this is a mirror job whose tickets are its own.
 const SIBLINGS: usize = 256;
 
+/// Ended sessions of one client whose proof is held; a TLS cache holds about as many tickets for one server.
+const DEPARTED: usize = 32;
+/// Of all clients.
+const DEPARTED_IN_ALL: usize = 16_384;
+
 /// How long a PASV waits for a port when all are taken, before 425.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -307,7 +351,7 @@ mod tests {
 
     fn join(waits: &Waits) -> (SessionId, Member) {
         let session = SessionId::now();
-        (session, waits.join(session, someone(&session.to_string())))
+        (session, waits.join(session, someone(&session.to_string()), Arc::new(())))
     }
 
     #[tokio::test]
@@ -357,7 +401,7 @@ mod tests {
     async fn sessions_of_one_client_share_their_proof_but_no_port() {
         let waits = waits(&[1, 2]);
         let (a, b, c) = (SessionId::now(), SessionId::now(), SessionId::now());
-        let members = [a, b, c].map(|session| waits.join(session, someone("one")));
+        let members = [a, b, c].map(|session| waits.join(session, someone("one"), Arc::new(())));
         assert_eq!(waits.siblings(b).len(), 2);
         let first = waits.open(a, HERE, false).await.unwrap();
         let second = waits.open(b, HERE, false).await.unwrap();
@@ -368,6 +412,29 @@ mod tests {
         drop(members);
         assert_eq!(waits.owner_for(first.port(), b), None);
         assert!(waits.table().of_client.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_ended_session_stands_for_its_client_until_the_last_one_ends() {
+        let waits = waits(&[1]);
+        let (ended, other) = (SessionId::now(), SessionId::now());
+        let proof: Keepsake = Arc::new("keys");
+        let first = waits.join(ended, someone("one"), proof.clone());
+        let second = waits.join(other, someone("one"), Arc::new(()));
+        let (stranger, _stranger) = join(&waits);
+        assert!(waits.has_siblings(other) && !waits.has_siblings(stranger));
+        drop(first);
+        assert!(!waits.has_siblings(other));
+        assert_eq!((waits.siblings(other), waits.siblings(stranger)), (vec![ended], vec![]));
+        let wait = waits.open(other, HERE, false).await.unwrap();
+        assert_eq!(waits.living(ended, Family(ended.0)).and_then(|shown| waits.owner_for(1, shown)), Some(other));
+        for _ in 0..DEPARTED {
+            drop(waits.join(SessionId::now(), someone("one"), Arc::new(())));
+        }
+        assert_eq!((waits.living(ended, Family(ended.0)), waits.siblings(other).len()), (None, DEPARTED), "the latest are kept");
+        assert_eq!(Arc::strong_count(&proof), 1);
+        drop((wait, second));
+        assert!(waits.table().departed.is_empty() && waits.table().departed_of.is_empty());
     }
 
     #[tokio::test]

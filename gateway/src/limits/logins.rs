@@ -35,18 +35,30 @@ impl Logins {
 
     /// Takes a token of this source, if it has one.
     pub(super) fn attempt(&mut self, source: Source, now: Instant) -> bool {
-        self.turn(now);
-        let known = self.young.get(&source).or_else(|| self.old.get(&source)).copied();
-        let mut bucket = known.unwrap_or(Bucket { tokens: self.per_minute, at: now });
-        let since = now.saturating_duration_since(bucket.at);
-        bucket.tokens = (bucket.tokens + since.as_secs_f64() / MINUTE.as_secs_f64() * self.per_minute).min(self.per_minute);
-        bucket.at = now;
+        let mut bucket = self.bucket(source, now);
         let allowed = bucket.tokens >= 1.0;
         if allowed {
             bucket.tokens -= 1.0;
         }
         self.young.insert(source, bucket);
         allowed
+    }
+
+    /// Puts a token back.
+    pub(super) fn give_back(&mut self, source: Source, now: Instant) {
+        let mut bucket = self.bucket(source, now);
+        bucket.tokens = (bucket.tokens + 1.0).min(self.per_minute);
+        self.young.insert(source, bucket);
+    }
+
+    /// The bucket as it is now.
+    fn bucket(&mut self, source: Source, now: Instant) -> Bucket {
+        self.turn(now);
+        let known = self.young.get(&source).or_else(|| self.old.get(&source)).copied();
+        let bucket = known.unwrap_or(Bucket { tokens: self.per_minute, at: now });
+        let since = now.saturating_duration_since(bucket.at);
+        let tokens = (bucket.tokens + since.as_secs_f64() / MINUTE.as_secs_f64() * self.per_minute).min(self.per_minute);
+        Bucket { tokens, at: now }
     }
 
     fn turn(&mut self, now: Instant) {
@@ -80,6 +92,10 @@ mod tests {
         assert!(!logins.attempt(source(1), at(9)));
         assert!(logins.attempt(source(1), at(20)) && !logins.attempt(source(1), at(20)));
         assert_eq!((0..100).filter(|_| logins.attempt(source(1), at(4000))).count(), 6);
+        logins.give_back(source(1), at(4000));
+        assert!(logins.attempt(source(1), at(4000)) && !logins.attempt(source(1), at(4000)));
+        (0..100).for_each(|_| logins.give_back(source(2), at(4000)));
+        assert_eq!((0..100).filter(|_| logins.attempt(source(2), at(4000))).count(), 6, "never more than a minute's worth");
     }
 
     #[test]

@@ -114,6 +114,11 @@ impl Limits {
         if allowed { Ok(()) } else { Err(self.hit(Limit::LoginsPerMinutePerIp, Some(ip), None)) }
     }
 
+    /// Gives an attempt back: the session that it began was ended for a reason that is not its client's.
+    pub fn login_returned(&self, ip: IpAddr, now: Instant) {
+        lock(&self.0.logins).give_back(Source::from(ip), now);
+    }
+
     /// Asks for one more session of this user, after the password.
     ///
     /// # Errors

@@ -123,6 +123,11 @@ impl Live {
         self.0.sessions.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// Whether this session is here.
+    pub fn has(&self, id: SessionId) -> bool {
+        self.0.sessions.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
+    }
+
     /// Gives a data connection to its session. Handed back when the session is gone or its inbox is full.
     ///
     /// # Errors

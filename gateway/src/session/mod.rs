@@ -10,6 +10,7 @@ mod greeting;
 mod listing;
 mod login;
 mod paced;
+mod parting;
 mod record;
 mod run;
 mod said;
@@ -161,6 +162,7 @@ impl Carried {
             check: Box::new(move |connection| checking.0.tls.check_data(&checking.1, connection)),
             hides: self.hides(),
             waits: self.house.data.waits.clone(),
+            keepsake: self.keys.clone(),
             data_timeout: self.settings.limits.data_timeout,
             spenders: self.house.data.spenders.clone(),
             observer: self.house.observer.clone(),

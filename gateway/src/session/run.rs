@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ftps_proto::machine::Machine;
-use ftps_proto::machine::io::{Action, DataRefusal, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
+use ftps_proto::machine::io::{Action, CloseCause, DataRefusal, EndReason, Input, Job, Outcome, Transfer, TransferEnd};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
@@ -22,7 +22,7 @@ use super::record::Record;
 use super::said::{answered, note};
 use super::transfer::{Opened, Terms};
 use super::work::{Brought, Done, Step, Work};
-use super::{Carried, Ended, digest, files, listing, login, transfer};
+use super::{Carried, Ended, digest, files, listing, login, parting, transfer};
 use crate::data::channel::Channel;
 use crate::data::clients::Client;
 use crate::data::stream::DataStream;
@@ -51,8 +51,8 @@ pub struct Session {
     active: Instant,
     /// When the command that is being answered came.
     asked: Instant,
-    /// Once the reply is out, the session ends: its client has no ticket left.
-    ends_after_reply: bool,
+    /// Its client has no ticket left: it ends with the next reply.
+    parting: bool,
     /// Whether `limits.session_max` was said already.
     aged: bool,
 }
@@ -92,7 +92,7 @@ impl Session {
             nameless,
             active: now,
             asked: now,
-            ends_after_reply: false,
+            parting: false,
             aged: false,
         }
     }
@@ -102,7 +102,12 @@ impl Session {
         loop {
             if let Some(cause) = self.obey() {
                 self.stop_work();
-                self.control.close(self.carried.settings.limits.write_timeout).await;
+                let patience = self.carried.settings.limits.write_timeout;
+                if cause == CloseCause::Ended(EndReason::TicketsSpent) {
+                    parting::part(&mut self.control, patience, &mut self.channel).await;
+                } else {
+                    self.control.close(patience).await;
+                }
                 return CloseReason::Machine(cause);
             }
             let happened = self.wait().await;
@@ -119,7 +124,7 @@ impl Session {
     }
 
     /// Does all that the machine wants now.
-    fn obey(&mut self) -> Option<ftps_proto::machine::io::CloseCause> {
+    fn obey(&mut self) -> Option<CloseCause> {
         while let Some(action) = self.control.next(&mut self.machine) {
             match action {
                 Action::Reply(reply) => {
@@ -127,6 +132,7 @@ impl Session {
                     self.control.queue(&reply);
                 }
                 Action::Answered { verb, code } => {
+                    verb.into_iter().for_each(|verb| self.channel.note_command(verb));
                     let user = self.account.as_ref().map(|account| account.user.name.as_str());
                     answered(&self.carried, user, verb, code, self.asked.elapsed());
                 }
@@ -223,13 +229,20 @@ impl Session {
             }
             // The channel has said it.
             Step::Refused(refusal) => {
+                self.part_if(refusal == DataRefusal::SessionReuseRequired && self.channel.is_spent());
                 self.ended(TransferEnd::NoConnection(refusal));
-                if refusal == DataRefusal::SessionReuseRequired && self.channel.is_spent() {
-                    // This session can never show proof again. On its next connection the client gets its tickets in time.
-                    self.ends_after_reply = true;
-                }
             }
-            Step::Pumped(end) => self.ended(end),
+            Step::Pumped(end) => {
+                self.part_if(self.channel.runs_dry());
+                self.ended(end);
+            }
+        }
+    }
+
+    fn part_if(&mut self, spent: bool) {
+        if spent && !self.parting {
+            self.parting = true;
+            parting::announce(&mut self.machine, &self.carried);
         }
     }
 

@@ -365,7 +365,8 @@ pub enum EndReason {
     UserChanged,
     /// `limits.session_max`: 421.
     SessionMax,
-    /// The client used each ticket once and has none left, and policy demands proof: a new connection gets new ones. 421.
+    /// The client uses each ticket once and has none left, and policy demands proof: a new connection gets new ones. Told before the transfer's outcome, whose
+    /// reply says so; nothing more is written, for curl takes a connection on which something waits to be read for a living one and loses its next file to it.
     TicketsSpent,
     /// A fault of ours: 421.
     Internal,

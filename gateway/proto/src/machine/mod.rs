@@ -293,7 +293,8 @@ impl Machine {
         if self.transferring() {
             self.push(Action::AbortTransfer);
         }
-        if self.stage != Stage::Handshake {
+        // The reply before has said it. A 421 behind it would be taken for the answer to the client's next command, see `EndReason::TicketsSpent`.
+        if self.stage != Stage::Handshake && (self.pending.is_some() || reason != EndReason::TicketsSpent) {
             if self.pending.is_some() { self.answer(reply) } else { self.push(Action::Reply(reply)) }
         }
         self.close(CloseCause::Ended(reason));

@@ -13,7 +13,7 @@ use crate::verbs::Verb;
 
 use super::Machine;
 use super::intake::Queued;
-use super::io::{Action, FileError, Job, ListForm, Opening, Permissions, StoreMode, Transfer, TransferEnd, fold};
+use super::io::{Action, DataRefusal, EndReason, FileError, Job, ListForm, Opening, Permissions, StoreMode, Transfer, TransferEnd, fold};
 use super::outcome::Pending;
 
 /// Which upload was asked for.
@@ -139,10 +139,12 @@ impl Machine {
     /// The transfer's final reply. An ABOR that waits gets its own later, in its turn.
     pub(super) fn transfer_ended(&mut self, end: TransferEnd) {
         match end {
+            TransferEnd::Complete { .. } if self.end == Some(EndReason::TicketsSpent) => self.succeed(Success::LastTransfer),
             TransferEnd::Complete { .. } => self.succeed(Success::TransferComplete),
             // RFC 3659 §7.2.1 has a code of its own for a path that is there and no directory.
             TransferEnd::Failed(FileError::NotADirectory) if self.verb == Some(Verb::Mlsd) => self.refuse(Refusal::NotADirectory),
             TransferEnd::Failed(error) => self.answer(Reply::File(error)),
+            TransferEnd::NoConnection(DataRefusal::SessionReuseRequired) if self.end == Some(EndReason::TicketsSpent) => self.refuse(Refusal::TicketsSpent),
             TransferEnd::NoConnection(refusal) => self.answer(Reply::Data(refusal)),
             TransferEnd::Broken => self.refuse(Refusal::TransferBroken),
             TransferEnd::Stalled => self.refuse(Refusal::TransferStalled),

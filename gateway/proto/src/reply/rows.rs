@@ -43,6 +43,8 @@ pub enum Success {
     ActiveReady,
     OnlyExtendedPassive,
     TransferComplete,
+    /// The connection closes behind it.
+    LastTransfer,
     AbortDone,
     TransferRuns,
     ModeChanged,
@@ -79,6 +81,7 @@ impl Success {
             Self::Reinitialized => (220, "Ready for a new user"),
             Self::Goodbye => (221, "Goodbye"),
             Self::TransferComplete => (226, "Transfer complete"),
+            Self::LastTransfer => (226, "Transfer complete; your TLS tickets are used up, please connect again"),
             Self::AbortDone => (226, "Abort successful"),
             Self::LoggedIn => (230, "Logged in"),
             Self::LoggedInByCertificate => (232, "Logged in by certificate"),
@@ -147,6 +150,8 @@ pub enum Refusal {
     /// MLSD of a file.
     NotADirectory,
     NoDataPort,
+    /// The connection closes behind it.
+    TicketsSpent,
     TransferBroken,
     TransferStalled,
     TransferAborted,
@@ -156,6 +161,7 @@ impl Refusal {
     pub(super) const fn row(self) -> (u16, &'static str) {
         match self {
             Self::NoDataPort => (425, "Use PASV or EPSV first"),
+            Self::TicketsSpent => (425, "The data connection must resume a TLS session; your tickets are used up, please connect again"),
             Self::TransferBroken => (426, "The data connection broke, nothing was kept"),
             Self::TransferStalled => (426, "The data connection stalled, nothing was kept"),
             Self::TransferAborted => (426, "Transfer aborted"),

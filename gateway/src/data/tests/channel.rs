@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use ftps_proto::machine::io::DataRefusal;
 use ftps_proto::proof::ReusePolicy;
+use ftps_proto::verbs::Verb;
 use rustls::ClientConfig;
 use tokio::time::{Instant, timeout};
 
 use super::kit::{Client, Kit, LIMIT, SECOND, TLS12, TLS13};
+use crate::data::Next;
 use crate::data::channel::Channel;
 use crate::data::stream::DataStream;
 
@@ -186,36 +188,66 @@ async fn a_proof_frees_the_port_while_the_transfer_runs() {
     drop(task.await);
 }
 
-#[tokio::test]
-async fn a_client_that_spends_its_tickets_is_noticed_and_then_served_early() {
-    let kit = Kit::new().await;
+/// A channel with `require` whose client has ended one upload, with its ticket kept back, and that client.
+async fn after_a_proven_upload(kit: &Kit) -> (Channel, Arc<ClientConfig>) {
     let client = kit.client(TLS13, true);
     kit.seed(&client, &kit.tickets).await;
-    let hello = Client::hello(&kit.client(TLS13, false));
-    let fingerprint = fingerprint(&hello);
-    let mut channel = kit.channel_like(fingerprint, ReusePolicy::Require, &kit.tickets);
-    passive(&mut channel).await;
-    let task = kit.run(&client, |mut client| {
+    let like = fingerprint(&Client::hello(&kit.client(TLS13, false)));
+    let mut channel = kit.channel_like(like, ReusePolicy::Require, &kit.tickets);
+    upload_a_byte(kit, &mut channel, &client).await;
+    (channel, client)
+}
+
+async fn upload_a_byte(kit: &Kit, channel: &mut Channel, client: &Arc<ClientConfig>) {
+    passive(channel).await;
+    let task = kit.run(client, |mut client| {
         client.send(b"x").unwrap();
         client.close_notify();
         client
     });
     channel.arrive(kit.arrival().await);
-    let mut receiver = established(&mut channel).await.unwrap().into_receiver(SECOND);
+    let mut receiver = established(channel).await.unwrap().into_receiver(SECOND);
     receiver.recv(&mut Vec::new()).await.unwrap();
     drop((receiver, task.await));
-    assert!(!kit.spenders.contains(fingerprint));
+}
 
-    passive(&mut channel).await;
+/// The client comes without a ticket. It is refused long before the data timeout, and its connection stays open until then.
+async fn come_without_a_ticket(kit: &Kit, channel: &mut Channel) {
+    passive(channel).await;
     let task = kit.run(&kit.client(TLS13, false), |mut client| client.read_all());
     let began = Instant::now();
     channel.arrive(kit.arrival().await);
-    assert_eq!(established(&mut channel).await.err(), Some(DataRefusal::SessionReuseRequired));
+    assert!(timeout(Duration::from_millis(300), channel.established()).await.is_err() && !task.is_finished());
+    assert_eq!(established(channel).await.err(), Some(DataRefusal::SessionReuseRequired));
     assert!(began.elapsed() < 10 * SECOND, "told long before the data timeout");
-    assert!(kit.spenders.contains(fingerprint));
     drop(task.await);
+}
 
-    // From now on the ticket comes before the end of the upload.
+#[tokio::test]
+async fn a_client_that_spends_its_tickets_is_noticed_and_then_runs_dry_with_each_upload() {
+    let kit = Kit::new().await;
+    let (mut channel, client) = after_a_proven_upload(&kit).await;
+    assert!(kit.spenders.next(channel.client).is_none() && !channel.runs_dry(), "nothing is known of it yet");
+    come_without_a_ticket(&kit, &mut channel).await;
+    assert!(channel.is_spent());
+    assert_eq!(kit.spenders.next(channel.client), Some(Next::Transfer));
+    kit.seed(&client, &kit.tickets).await;
+    upload_a_byte(&kit, &mut channel, &client).await;
+    assert!(channel.runs_dry());
+    channel.note_command(Verb::Cwd);
+    assert!(channel.runs_dry());
+    channel.note_command(Verb::Rnfr);
+    assert!(!channel.runs_dry(), "it needs its session");
+}
+
+#[tokio::test]
+async fn one_that_needs_its_session_after_an_upload_gets_its_ticket_early() {
+    let kit = Kit::new().await;
+    let (mut channel, client) = after_a_proven_upload(&kit).await;
+    channel.note_command(Verb::Rnto);
+    come_without_a_ticket(&kit, &mut channel).await;
+    assert_eq!(kit.spenders.next(channel.client), Some(Next::Other));
+    kit.seed(&client, &kit.tickets).await;
     passive(&mut channel).await;
     let task = kit.run(&client, |mut client| {
         client.handshake().unwrap();
@@ -224,7 +256,8 @@ async fn a_client_that_spends_its_tickets_is_noticed_and_then_served_early() {
     });
     channel.arrive(kit.arrival().await);
     let receiver = established(&mut channel).await.unwrap().into_receiver(SECOND);
-    assert_eq!(task.await.unwrap(), 1);
+    assert_eq!(task.await.unwrap(), 1, "a ticket before the end of the upload");
+    assert!(!channel.runs_dry());
     drop(receiver);
 }
 

@@ -128,6 +128,7 @@ impl Kit {
             check: Box::new(|_| Ok(())),
             hides: Box::new(|_| false),
             waits: self.waits.clone(),
+            keepsake: Arc::new(()),
             data_timeout,
             spenders: self.spenders.clone(),
             observer: self.observer(),

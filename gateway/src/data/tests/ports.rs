@@ -55,7 +55,7 @@ async fn every_connection_has_one_outcome() {
     drop(send(numbers[0], &with));
     kit.events.wait_for("NoOwner").await;
 
-    let member = kit.waits.join(session, someone(session));
+    let member = kit.waits.join(session, someone(session), std::sync::Arc::new(()));
     drop(send(numbers[0], &with));
     kit.events.wait_for("NotWaiting").await;
 
@@ -88,7 +88,7 @@ async fn balancers_name_their_clients_and_probes_are_silent() {
     let (kit, live, session, _, stop, _tracker) = open_ports().await;
     let (_membership, mut inbox) = live.join(session, "127.0.0.1:40000".parse().unwrap());
     let without = Client::hello(&kit.client(TLS13, false));
-    let member = kit.waits.join(session, someone(session));
+    let member = kit.waits.join(session, someone(session), std::sync::Arc::new(()));
     let wait = kit.waits.open(session, "127.0.0.1".parse().unwrap(), true).await.unwrap();
     let from = |last: u8, bytes: &[u8]| {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
