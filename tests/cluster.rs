@@ -7,6 +7,7 @@
 mod kit;
 
 mod cluster {
+    mod admin;
     mod balancer;
     mod bans;
     mod digests;

@@ -8,6 +8,7 @@ mod descriptors;
 mod drain;
 mod reload;
 mod secrets;
+mod sidecar;
 mod stores;
 mod users;
 mod watch;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::build::Listeners;
 use self::drain::Signals;
+use crate::admin::access::Tokens;
 use crate::auth::Users;
 use crate::config::{Config, Marks, Problem};
 use crate::data::ports::Door;
@@ -30,6 +32,7 @@ use crate::observe::event::Listener;
 use crate::observe::ready::Readiness;
 use crate::observe::{Event, Subject, log};
 use crate::session::House;
+use crate::tls::Sidecar;
 use crate::{admin, conn, net, pipeline};
 
 /// Everything a node starts from.
@@ -42,6 +45,10 @@ pub struct Plan {
     pub source: Option<PathBuf>,
     /// Tells the configuration from later readings of it.
     pub marks: Marks,
+    /// Who may use the admin API.
+    pub tokens: Tokens,
+    /// Every key with its value as it is written; empty when there is no file.
+    pub settings: Vec<admin::Setting>,
     /// The users.
     pub users: Arc<Users>,
     /// Entries of users files that were skipped: to be counted and said.
@@ -100,23 +107,23 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     let banner = plan.banner.take();
     // Whoever tries it out at a terminal wants Ctrl-C to end it at once.
     let patient = banner.is_none();
-    let source = plan.source.take().map(|file| (file, std::mem::take(&mut plan.marks)));
+    let source = plan.source.clone().map(|file| (file, std::mem::take(&mut plan.marks)));
     let hangups = source.is_some().then(reload::hangups).transpose().map_err(|error| Error::Fault(format!("cannot take signals: {error}")))?;
-    let built = build::build(plan)?;
+    let mut built = build::build(plan)?;
     let ready = built.ready.clone();
     let stop = Stop::default();
-    let reloader = source.map(|(file, marks)| reload::Reloader::new(file, marks, &built));
+    let reloader = source.map(|(file, marks)| reload::Reloader::new(file, marks, &mut built));
     first_keys(&built).await;
-    stop.tasks.spawn(keep_stores(built.common.stores.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
+    stop.tasks.spawn(keep_stores(built.common.stores.clone(), built.sidecar.state.readiness.clone(), stop.all.clone()));
     stop.tasks.spawn(keep_secrets(built.lines.clone(), built.house.cluster.clone(), built.common.stores.clone(), stop.all.clone()));
-    stop.tasks.spawn(maintain(built.house.clone(), built.metrics.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
+    stop.tasks.spawn(maintain(built.house.clone(), built.metrics.clone(), built.sidecar.state.readiness.clone(), stop.all.clone()));
     if let (Some(reloader), Some(hangups)) = (reloader, hangups) {
         stop.tasks.spawn(reloader.run(hangups, stop.all.clone()));
     }
     if let Some(peers) = built.peers {
         stop.admin.spawn(built.house.cluster.clone().run(peers.listener, peers.handlers, stop.admin_ends.clone()));
     }
-    stop.admin.spawn(serve_admin(built.admin, built.admin_state.clone(), stop.admin_ends.clone()));
+    stop.admin.spawn(serve_admin(built.admin, built.sidecar.tls.clone(), built.sidecar.state.clone(), stop.admin_ends.clone()));
     // Peers and probes are served already; clients only when it is known who is banned.
     built.house.bans.fill(FILL).await;
     start(&built.house, built.listeners, &built.door, &stop);
@@ -127,8 +134,15 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     if let Some(banner) = banner {
         built.log.say(&banner(&ready, &built.fingerprint));
     }
-    let drain = patient.then_some(&*built.drain);
-    let cut = drain::run(signals, drain, &built.house, &built.door, &built.admin_state.readiness, &built.metrics).await;
+    let on = drain::Drained {
+        house: &built.house,
+        door: &built.door,
+        readiness: &built.sidecar.state.readiness,
+        metrics: &built.metrics,
+        orders: &built.sidecar.draining,
+        settings: &built.drain,
+    };
+    let cut = drain::run(signals, patient, &on).await;
     built.house.cluster.leave().await;
     stop.end(cut).await;
     built.transfers.flush();
@@ -181,14 +195,14 @@ fn start(house: &Arc<House>, listeners: Listeners, door: &Arc<conn::Admission>, 
     listeners.data.serve(&listeners.router, door, &house.observer, &stop.all, &stop.tasks);
 }
 
-async fn serve_admin(listeners: (tokio::net::TcpListener, Option<tokio::net::TcpListener>), state: admin::State, ends: CancellationToken) {
+async fn serve_admin(listeners: (tokio::net::TcpListener, Option<tokio::net::TcpListener>), tls: Sidecar, state: admin::State, ends: CancellationToken) {
     let (api, metrics) = listeners;
     let metrics = async {
         if let Some(metrics) = metrics {
             admin::serve_metrics(metrics, state.clone(), ends.clone()).await;
         }
     };
-    tokio::join!(admin::serve(api, state.clone(), ends.clone()), metrics);
+    tokio::join!(admin::serve(api, tls, state.clone(), ends.clone()), metrics);
 }
 
 /// Learns what other nodes cleared, and says how the stores are.

@@ -72,6 +72,11 @@ impl<'a> Reader<'a> {
                 level: self.value("log.level", rules::log_level),
                 transfer_log: self.value("log.transfer_log", forms::path_or_null),
             },
+            history: observe::history::HistoryConfig {
+                transfers: usize::try_from(self.value("history.transfers", forms::number(0, MANY))).unwrap_or(usize::MAX),
+                audit: usize::try_from(self.value("history.audit", forms::number(0, MANY))).unwrap_or(usize::MAX),
+                keep: self.value("history.keep", forms::duration(LONGEST)),
+            },
             drain: Drain {
                 delay: self.value("drain.delay", forms::duration_or_zero(LONGEST)),
                 idle: self.value("drain.idle", forms::duration_or_zero(LONGEST)),
@@ -98,6 +103,11 @@ impl<'a> Reader<'a> {
         line
     }
 
+    /// Every key with its value as it is written.
+    pub(super) fn settings(&self) -> Vec<admin::Setting> {
+        super::shown::settings(|key| self.entry(key).map(|entry| &entry.node))
+    }
+
     fn entry(&self, key: &str) -> Option<&'a Entry> {
         self.written.iter().find(|(name, _)| name == key).map(|(_, entry)| *entry)
     }
@@ -112,7 +122,14 @@ impl<'a> Reader<'a> {
     }
 
     fn admin(&mut self) -> admin::Config {
-        admin::Config { admin: self.value("listen.admin", forms::address), metrics: self.value("listen.metrics", forms::address_or_null) }
+        admin::Config {
+            admin: self.value("listen.admin", forms::address),
+            metrics: self.value("listen.metrics", forms::address_or_null),
+            tokens_file: self.value("admin.tokens_file", forms::path_or_null),
+            tls: self.value("admin.tls", rules::sidecar_tls),
+            allowed_hosts: self.value("admin.allowed_hosts", rules::allowed_hosts),
+            insecure_ok: self.value("admin.insecure_ok", forms::truth),
+        }
     }
 
     fn stores(&mut self) -> Stores {

@@ -91,6 +91,11 @@ impl Admission {
     pub fn close(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
+
+    /// The node drains no longer.
+    pub fn open(&self) {
+        self.draining.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Known {

@@ -13,6 +13,7 @@ use ftps_proto::machine::io::EndReason;
 use tokio::sync::{Notify, mpsc};
 
 use crate::net::Arrival;
+use crate::observe::event::{Resumed, TlsVersion};
 use crate::observe::id::SessionId;
 
 /// What a session is told.
@@ -50,13 +51,15 @@ pub struct Entry {
     pub since: Instant,
     /// Whether a transfer runs.
     pub transferring: AtomicBool,
-    /// Bytes on its data connections so far.
+    /// Bytes of its transfers that have ended.
     pub bytes: AtomicU64,
     user: Mutex<Option<Arc<str>>>,
     /// The class of the user.
     class: Mutex<Option<Arc<str>>>,
     /// Names of the client's certificate, as bans write them.
     certificates: OnceLock<Vec<String>>,
+    /// Its control handshake.
+    tls: OnceLock<(TlsVersion, Resumed)>,
     /// It was told to end now.
     ending: AtomicBool,
     arrivals: mpsc::Sender<Box<Arrival>>,
@@ -100,6 +103,7 @@ impl Live {
             user: Mutex::default(),
             class: Mutex::default(),
             certificates: OnceLock::new(),
+            tls: OnceLock::new(),
             ending: AtomicBool::new(false),
             arrivals: sender,
             end: Mutex::default(),
@@ -176,6 +180,11 @@ impl Entry {
         self.certificates.get().map_or(&[], Vec::as_slice)
     }
 
+    /// Its control handshake, once it is done.
+    pub fn tls(&self) -> Option<(TlsVersion, Resumed)> {
+        self.tls.get().copied()
+    }
+
     /// Whether it was told to end now.
     pub fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
@@ -246,6 +255,16 @@ impl Membership {
     /// What the handshake has shown. Said once.
     pub fn set_certificates(&self, names: Vec<String>) {
         let _ = self.entry.certificates.set(names);
+    }
+
+    /// The control handshake is done. Said once.
+    pub fn set_tls(&self, version: TlsVersion, resumed: Resumed) {
+        let _ = self.entry.tls.set((version, resumed));
+    }
+
+    /// A transfer has moved so many bytes.
+    pub fn moved(&self, bytes: u64) {
+        self.entry.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// A transfer begins or ends.

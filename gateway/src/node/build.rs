@@ -12,9 +12,9 @@ use ftps_store::vault::Crypto;
 use tokio::net::TcpListener;
 
 use super::secrets::Lines;
+use super::sidecar::{self, Sidecar, Witnesses};
 use super::stores::{self, Stores};
 use super::{Error, Plan, Ready, descriptors, users};
-use crate::admin;
 use crate::auth::Login;
 use crate::bans::{self, Bans, Rules};
 use crate::cluster::{self, Cluster, Handlers};
@@ -33,7 +33,6 @@ use crate::net::origin::Balancers;
 use crate::observe::Observer;
 use crate::observe::id::Incarnation;
 use crate::observe::log::{self, LogHandle};
-use crate::observe::log_sink::LogSink;
 use crate::observe::metrics::{Build, Metrics};
 use crate::observe::ready::{Latch, Readiness};
 use crate::observe::stores::StoreReport;
@@ -51,7 +50,7 @@ pub(super) struct Built {
     pub(super) door: Arc<Admission>,
     pub(super) listeners: Listeners,
     pub(super) admin: (TcpListener, Option<TcpListener>),
-    pub(super) admin_state: admin::State,
+    pub(super) sidecar: Sidecar,
     /// `None`: a cluster of one.
     pub(super) peers: Option<Peers>,
     pub(super) metrics: Metrics,
@@ -92,6 +91,7 @@ pub(super) struct Listeners {
 }
 
 /// Builds everything.
+// long: the parts in the order in which they need each other, each a line or two.
 pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     // One provider for the whole process: whatever uses TLS without being told which one uses this one. A second call finds it there.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -101,8 +101,8 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let transfers = transfer_log(config)?;
     let (rules, incarnation) = (Rules::default(), Incarnation::now());
     let readiness = Readiness::new();
-    let log_sink = Arc::new(LogSink::new(log.clone()));
-    let observer = Observer::new(vec![Arc::new(metrics.clone()), Arc::new(rules.clone()), log_sink, Arc::new(transfers.clone()), Arc::new(readiness.clone())]);
+    let witnesses = Witnesses::new(&metrics, &readiness, &log, config.history);
+    let observer = witnesses.observer(&rules, &transfers);
     let latch = readiness.latch("listeners");
     users::begin(&plan, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
@@ -134,6 +134,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         peer: peers.as_ref().map(|peers| local(&peers.listener, config.cluster.listen)),
         data_ports: data.numbers(),
     };
+    let sidecar = sidecar::build(&plan, &house, witnesses, peers.as_mut().map(|peers| &mut peers.handlers))?;
     Ok(Built {
         common,
         lines,
@@ -141,7 +142,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         door,
         listeners: Listeners { explicit, implicit, data, router },
         admin: (admin, metrics_listener),
-        admin_state: admin::State { metrics: metrics.clone(), readiness },
+        sidecar,
         peers,
         metrics,
         log,
@@ -188,6 +189,7 @@ fn door(config: &Config, house: &House) -> Admission {
 }
 
 /// What sessions share.
+// long: the parts in the order in which they need each other.
 fn house(
     plan: &Plan,
     common: &Common,

@@ -13,6 +13,7 @@ use ftps_proto::verbs::Verb;
 pub use super::causes::*;
 use super::id::{BanId, SessionId, TransferId};
 use super::peers::PeerEvent;
+use super::sidecar::SidecarEvent;
 
 /// Whom an event is about. Everything may be missing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -242,6 +243,8 @@ pub enum Event<'a> {
         /// The error, when it was refused and the old state stays.
         error: Option<&'a str>,
     },
+    /// Something in the HTTP sidecar.
+    Sidecar(SidecarEvent<'a>),
     /// Somebody is banned from now on, or (dry run) would be.
     Banned {
         /// The ban.

@@ -108,6 +108,7 @@ macro_rules! prefixed {
 
 prefixed!(SessionId, "s_", "A session: one control connection.");
 prefixed!(TransferId, "t_", "A transfer.");
+prefixed!(EventId, "e_", "A request of the admin API, or its audit record.");
 prefixed!(BanId, "b_", "A ban.");
 prefixed!(Incarnation, "", "One start of a node.");
 

@@ -322,6 +322,7 @@ impl Event<'_> {
             Self::Closed { .. } => "closed",
             Self::Swept { .. } => "swept",
             Self::Reloaded { .. } => "reloaded",
+            Self::Sidecar(sidecar) => sidecar.name(),
             Self::Banned { .. } => "banned",
             Self::Unbanned { .. } => "unbanned",
             Self::BanRefused { .. } => "ban_refused",

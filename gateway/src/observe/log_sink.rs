@@ -47,7 +47,8 @@ impl Sink for LogSink {
 }
 
 /// Level, room and message of an event.
-fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
+// long: one arm for each event, and each is short.
+pub(super) fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
     use LogLevel::{Debug, Error, Info, Off, Warn};
     match event {
         Event::Ready => (Off, "node", "ready"),
@@ -93,6 +94,10 @@ fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
         Event::Swept { .. } => (Info, "storage", "left-over uploads removed"),
         Event::Reloaded { error: None, .. } => (Info, "config", "read again"),
         Event::Reloaded { error: Some(_), .. } => (Error, "config", "not taken: the former state stays"),
+        Event::Sidecar(sidecar) => {
+            let (level, message) = sidecar.words();
+            (level, "admin", message)
+        }
         Event::Banned { dry_run: true, .. } => (Info, "bans", "would be banned"),
         Event::Banned { .. } => (Info, "bans", "banned"),
         Event::Unbanned { .. } => (Info, "bans", "bans removed"),
@@ -116,10 +121,11 @@ fn storage_level(trouble: Trouble) -> LogLevel {
 
 /// The fields of an event.
 // long: one arm for each event, and each is short.
-fn fields(line: &mut Line, event: &Event<'_>) {
+pub(super) fn fields(line: &mut Line, event: &Event<'_>) {
     match *event {
         Event::Ready | Event::Draining | Event::Panicked => {}
         Event::Peer(ref peer) => peer.fields(line),
+        Event::Sidecar(ref sidecar) => sidecar.fields(line),
         Event::Accepted { listener } | Event::Probed { listener } => line.text("listener", listener.label()),
         Event::ProxyRefused { listener, trouble } => line.texts(&[("listener", listener.label()), ("reason", trouble.label())]),
         Event::RelayEnded { trouble, to_owner, to_client, took } => {

@@ -3,6 +3,8 @@
 //! Gets: events, synchronously; gauges from closures asked at each scrape. Gives: the text of `/metrics`, at most 2,500 series.
 //! Never: a global registry, a label that a client can choose, a lock or a look-up by name while an event is counted.
 
+mod counts;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +12,7 @@ use ftps_proto::digest::Algorithm;
 use ftps_proto::machine::io::{DataRefusal, LoginRefusal};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+pub use self::counts::Counts;
 use super::Sink;
 use super::bans::BanMetrics;
 use super::event::{
@@ -21,6 +24,7 @@ use super::peers::{CallResult, Departure, PeerEvent, PeerRefusal};
 pub use super::process::Build;
 use super::process::Process;
 use super::sets::{Admission, Command, Ending, NodeState, Operation, RelayWay, ReplyClass, SessionState, Trouble, Verdict, Work};
+use super::sidecar;
 use super::stores::StoreTable;
 
 mod gauges;
@@ -173,6 +177,7 @@ struct Table {
     config_success_time: IntGauge,
     bans: BanMetrics,
     log_dropped: IntCounter,
+    sidecar: sidecar::Table,
     cluster_nodes: Family<IntGauge, NodeState>,
     cluster_heartbeat: IntGauge,
     cluster_skew: Gauge,
@@ -233,6 +238,7 @@ impl Table {
             config_success_time: make.gauge("config_last_reload_success_timestamp_seconds", "When a configuration was last accepted."),
             bans: BanMetrics::new(make),
             log_dropped: make.counter("log_dropped_total", "Log lines that were dropped because they were not read fast enough."),
+            sidecar: sidecar::Table::new(make),
             cluster_nodes: make.gauges("cluster_nodes", "Members of the cluster, this node among them.", &["state"]),
             cluster_heartbeat: make.gauge("cluster_heartbeat_timestamp_seconds", "When another member last answered a heartbeat; 0: none has."),
             cluster_skew: make.real_gauge("cluster_clock_skew_seconds", "The widest difference between the clock of a member and of this node."),
@@ -244,6 +250,7 @@ impl Table {
         }
     }
 
+    // long: one arm for each event, and each is short.
     fn count(&self, event: &Event<'_>) {
         match *event {
             // Readiness has its own probe; an announced port is the PASV or EPSV in `commands_total`; a changed file is its command.
@@ -295,6 +302,7 @@ impl Table {
             }
             Event::Swept { files } => self.orphans_swept.inc_by(files),
             Event::Reloaded { what, error } => self.reloaded(what, error.is_none()),
+            Event::Sidecar(ref event) => self.sidecar.count(event),
             Event::Banned { .. } | Event::Unbanned { .. } | Event::BanArrived { .. } => self.bans.count(event),
             Event::BanRefused { listener, .. } => {
                 self.bans.count(event);
@@ -302,35 +310,6 @@ impl Table {
             }
             Event::Peer(ref event) => self.peer(event),
             Event::Panicked => self.panics.inc(),
-        }
-    }
-
-    fn peer(&self, event: &PeerEvent<'_>) {
-        match *event {
-            // Who is there now is `cluster_nodes`.
-            PeerEvent::Joined { .. } | PeerEvent::Trouble { .. } => {}
-            PeerEvent::Left { why, .. } => self.cluster_departures.at(why).inc(),
-            PeerEvent::Called { result, took, .. } => {
-                self.peer_calls.at(result).inc();
-                if result == CallResult::Ok {
-                    self.peer_call_duration.observe(took.as_secs_f64());
-                }
-            }
-            PeerEvent::Refused { reason } => self.peer_refused.at(reason).inc(),
-        }
-    }
-
-    fn login_refused(&self, refusal: LoginRefusal, why: LoginFault) {
-        match refusal {
-            // The answer to USER when a certificate might have been enough: nothing was tried yet.
-            LoginRefusal::PasswordNeeded => {}
-            LoginRefusal::Incorrect | LoginRefusal::Banned | LoginRefusal::TooMany | LoginRefusal::Unavailable => {
-                self.logins.at((LoginMethod::Password, Verdict::Failure)).inc();
-                self.login_failures.at(why).inc();
-                if why == LoginFault::QueueFull {
-                    self.limits_hit.at(Limit::PasswordJobs).inc();
-                }
-            }
         }
     }
 
@@ -348,16 +327,6 @@ impl Table {
         self.transfer_duration.at(direction).observe(took.as_secs_f64());
         if result == TransferResult::Stalled {
             self.limits_hit.at(Limit::StallTimeout).inc();
-        }
-    }
-
-    fn transfer_manners(&self, direction: Direction, result: TransferResult, proven: bool, end: StreamEnd) {
-        let complete = result == TransferResult::Complete;
-        if complete && !proven {
-            self.data_unproven.inc();
-        }
-        if complete && direction == Direction::Upload && end == StreamEnd::Fin {
-            self.unclean_ends.inc();
         }
     }
 

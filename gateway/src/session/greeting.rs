@@ -180,6 +180,7 @@ async fn handshake(stream: TcpStream, carried: &mut Carried) -> Result<Secured<T
     let event = match &secured {
         Ok(secured) => {
             let tls::Facts { version, resumed, .. } = secured.facts;
+            carried.membership.set_tls(version, resumed);
             Event::Handshake { channel: Channel::Control, version, resumed, took: began.elapsed() }
         }
         Err(error) => Event::HandshakeFailed { channel: Channel::Control, reason: error.failure, detail: &error.detail },

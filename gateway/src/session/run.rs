@@ -273,6 +273,7 @@ impl Session {
     fn close_record(&mut self, end: TransferEnd) {
         self.carried.membership.set_transferring(false);
         let Some(record) = self.record.take() else { return };
+        self.carried.membership.moved(record.progress.bytes.load(Ordering::Relaxed));
         if let Some(event) = record.ended(end) {
             self.event(&event);
         }
