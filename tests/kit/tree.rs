@@ -119,6 +119,10 @@ fn walk(directory: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        // The node's own mark of a storage, which no client sees.
+        if name == ".ftps-gateway.id" {
+            continue;
+        }
         if entry.path().is_dir() {
             walk(&entry.path(), &format!("{name}/"), found);
             found.insert(format!("{name}/"), String::new());

@@ -101,8 +101,11 @@ impl BuildHasher for Keyed {
 }
 
 impl Hasher for Mixing {
+    /// Once more through the product: one round leaves the low bits of some keys uneven.
     fn finish(&self) -> u64 {
-        self.state
+        let wide = u128::from(self.state).wrapping_mul(u128::from(self.key.rotate_left(32) | 1));
+        let mixed = (wide >> 64) as u64 ^ wide as u64;
+        mixed ^ (mixed >> 32)
     }
 
     fn write(&mut self, bytes: &[u8]) {

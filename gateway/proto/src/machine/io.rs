@@ -329,10 +329,9 @@ pub enum TransferEnd {
     Broken,
     /// No byte within `limits.stall_timeout`: 426.
     Stalled,
-    /// ABOR: 426 (then the ABOR's own 226).
+    /// ABOR: 426, then its own 226.
     Aborted,
 }
-
 /// Why a data connection was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataRefusal {
@@ -365,8 +364,8 @@ pub enum EndReason {
     UserChanged,
     /// `limits.session_max`: 421.
     SessionMax,
-    /// The client uses each ticket once and has none left, and policy demands proof: a new connection gets new ones. Told before the transfer's outcome, whose
-    /// reply says so; nothing more is written, for curl takes a connection on which something waits to be read for a living one and loses its next file to it.
+    /// The client has no ticket left and policy demands proof: a new connection gets new ones. Told before the transfer's outcome, whose reply says so; nothing
+    /// more is written: curl takes a connection with something to read for a living one, and loses its next file to it.
     TicketsSpent,
     /// A fault of ours: 421.
     Internal,

@@ -149,7 +149,7 @@ mod tests {
         ];
         let text = table(&items, NODES);
         let lines: Vec<_> = text.lines().collect();
-        assert!(lines[0].starts_with("NAME         STATE  SESSIONS"), "{text}");
+        assert!(lines[0].starts_with("NAME        STATE  SESSIONS"), "{text}");
         assert!(lines[1].contains("1.5 KiB") && lines[1].ends_with("store"), "{text}");
         assert!(lines[2].contains("2027-01-31 12:00:00") && !text.contains('\u{1b}'), "{text}");
     }
