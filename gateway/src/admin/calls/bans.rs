@@ -2,22 +2,27 @@
 //!
 //! Gets: requests. Gives: what the room `bans` answers from this node's book, which is the cluster's. Never: bans without a duration.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::super::Api;
 use super::super::access::Scope;
 use super::super::call::{Answer, Asked, Call, Kind};
+use super::super::everywhere::{Item, Question};
 use super::super::problems::{Problem, Refusal};
-use super::super::shape::{Schemas, Shape};
+use super::super::shape::{Schemas, Shape, shape};
+use super::super::shapes::List;
 use super::{CURSOR, LIMIT, Row, query};
 use crate::bans::{self, Filter, Refused, Request, Target, Who};
 use crate::observe::event::BanSource;
 use crate::observe::id::{BanId, Ulid};
 use crate::observe::sidecar::{Group, Method};
 
-const WAIT: super::Query = query("wait", Kind::Count(30), "Seconds to wait for the other nodes; 2 unless said otherwise.");
+const WAIT: super::Query = query("wait", Kind::Text, "How long to wait for the other nodes: 500ms, 2s; 2s unless said otherwise, 30s at most.");
 const ROW: Row = Row { path: "/bans", id: "listBans", group: Group::Bans, scope: Scope::Read, about: "The bans in force, oldest first." };
 
 pub(super) const CALLS: &[Call] = &[
@@ -38,6 +43,17 @@ pub(super) const CALLS: &[Call] = &[
     Row { path: "/bans/check", id: "checkBan", about: "Whether such a client would be refused, and by which ban.", ..ROW }
         .call(Method::Post, false, check_schema, |asked| Box::pin(check(asked)))
         .taking(who_schema),
+    Row { path: "/bans/counters", id: "banCounters", about: "What the rules of bans.rules counted on all nodes.", ..ROW }
+        .get(List::<BanCounter>::schema, |asked| Box::pin(counters(asked)))
+        .with(&[LIMIT, CURSOR]),
+    Row { path: "/bans/export", id: "exportBans", scope: Scope::Bans, about: "All bans, one JSON object a line.", ..ROW }
+        .get(ban_schema, |asked| Box::pin(export(asked)))
+        .words(LINES),
+    Row { path: "/bans/import", id: "importBans", scope: Scope::Bans, about: "Bans everybody that an export names, or nobody when one is wrong.", ..ROW }
+        .change(Method::Post, imported_schema, |asked| Box::pin(import(asked)))
+        .taking(import_schema)
+        .longest(LONGEST_IMPORT)
+        .with(&[WAIT]),
     Row { path: "/bans/{id}", id: "showBan", about: "One ban.", ..ROW }.get(ban_schema, |asked| Box::pin(show(asked))).or(&[Problem::NotFound]),
     Row { path: "/bans/{id}", id: "removeBan", scope: Scope::Bans, about: "Removes one ban on all nodes.", ..ROW }
         .change(Method::Delete, removed_schema, |asked| Box::pin(remove(asked)))
@@ -76,7 +92,7 @@ async fn check(asked: Asked) -> Result<Answer, Refusal> {
 async fn add(asked: Asked) -> Result<Answer, Refusal> {
     let request: Request = asked.body()?;
     let target = request.target.iter().map(|(kind, text)| format!("{kind}:{text}")).collect::<Vec<_>>().join(" ");
-    let added = asked.api.house.bans.add(&request, &asked.actor.name, wait(&asked)).await.map_err(refusal)?;
+    let added = asked.api.house.bans.add(&request, &asked.actor.name, wait(&asked)?).await.map_err(refusal)?;
     let dry = added.dry_run;
     let answer = Answer::json(&added)?.about(format!("{} {target}", added.ban.id)).dry(dry);
     Ok(Answer { status: StatusCode::OK, ..answer })
@@ -84,7 +100,7 @@ async fn add(asked: Asked) -> Result<Answer, Refusal> {
 
 async fn remove(asked: Asked) -> Result<Answer, Refusal> {
     let id = ban_id(asked.part("id")).map_err(|_| none())?;
-    let removed = asked.api.house.bans.remove(id, &asked.actor.name, wait(&asked)).await.ok_or_else(none)?;
+    let removed = asked.api.house.bans.remove(id, &asked.actor.name, wait(&asked)?).await.ok_or_else(none)?;
     Answer::json(&removed)
 }
 
@@ -95,11 +111,101 @@ async fn remove_where(asked: Asked) -> Result<Answer, Refusal> {
     if filter.source.is_none() && filter.target.is_none() {
         return Err(Refusal::at("?", "name a target or a source: without one this would remove every ban"));
     }
-    Answer::json(&asked.api.house.bans.remove_where(&filter, &asked.actor.name, wait(&asked)).await)
+    Answer::json(&asked.api.house.bans.remove_where(&filter, &asked.actor.name, wait(&asked)?).await)
 }
 
-fn wait(asked: &Asked) -> Duration {
-    Duration::from_secs(asked.text("wait").and_then(|text| text.parse().ok()).unwrap_or(2))
+shape! {
+    /// What a rule of `bans.rules` counted, on all nodes since they started.
+    BanCounter {
+        /// Its place in `bans.rules`, from 0.
+        rule: u64,
+        /// Its event.
+        event: String,
+        /// Its threshold.
+        count: u64,
+        /// Whether it only says what it would do.
+        dry_run: bool,
+        /// Events that counted.
+        counted: u64,
+        /// How often it tripped.
+        tripped: u64,
+    }
+}
+
+impl Item for BanCounter {
+    fn key(&self) -> String {
+        format!("{:06}", self.rule)
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.counted += other.counted;
+        self.tripped += other.tripped;
+    }
+}
+
+/// What have the rules counted?
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct Counters {}
+
+impl Question for Counters {
+    const PATH: &'static str = "admin/v1/bans/counters";
+    type Answer = Vec<BanCounter>;
+
+    async fn answer(self, api: Arc<Api>) -> Self::Answer {
+        let counters = api.house.bans.counters().into_iter().zip(0..);
+        let one = |(counter, rule): (bans::rules::Counter, u64)| BanCounter {
+            rule,
+            event: counter.event.to_owned(),
+            count: u64::from(counter.count),
+            dry_run: counter.dry_run,
+            counted: counter.counted,
+            tripped: counter.tripped,
+        };
+        counters.map(one).collect()
+    }
+}
+
+async fn counters(asked: Asked) -> Result<Answer, Refusal> {
+    let answers = asked.api.everywhere(Counters {}).await;
+    Answer::json(&asked.page().list(answers))
+}
+
+async fn export(asked: Asked) -> Result<Answer, Refusal> {
+    let lines: String = asked.api.house.bans.export().collect();
+    Ok(Answer { media: LINES, body: lines.into(), ..Answer::json(&())? })
+}
+
+/// Bans as an export writes them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Import {
+    bans: Vec<Value>,
+    #[serde(default)]
+    force: bool,
+}
+
+async fn import(asked: Asked) -> Result<Answer, Refusal> {
+    let Import { bans, force } = asked.body()?;
+    let lines = bans.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let done = asked.api.house.bans.import(&lines, force, &asked.actor.name, wait(&asked)?).await;
+    if done.errors.is_empty() {
+        return Ok(Answer::json(&done)?.about(format!("{} bans", done.imported)));
+    }
+    let errors = done.errors.into_iter().map(|(line, words)| (format!("/bans/{}", line - 1), words)).collect();
+    Err(Refusal { errors, ..Problem::Invalid.into() })
+}
+
+/// `500ms`, `2s`; a bare number is seconds.
+fn wait(asked: &Asked) -> Result<Duration, Refusal> {
+    let Some(text) = asked.text("wait") else { return Ok(WAIT_USUALLY) };
+    let (number, unit) = text.split_at(text.find(|one: char| !one.is_ascii_digit()).unwrap_or(text.len()));
+    let number: Option<u64> = number.parse().ok();
+    let wait = match unit {
+        "ms" => number.map(Duration::from_millis),
+        "s" | "" => number.map(Duration::from_secs),
+        _ => None,
+    };
+    wait.filter(|wait| *wait <= WAIT_MOST).ok_or_else(|| Refusal::at("wait", "is not a time as 500ms or 2s, 30s at most"))
 }
 
 fn source(asked: &Asked) -> Result<Option<BanSource>, Refusal> {
@@ -200,3 +306,32 @@ fn request_schema(_: &mut Schemas) -> Value {
         },
     })
 }
+
+fn imported_schema(all: &mut Schemas) -> Value {
+    let propagation = propagation(all);
+    json!({
+        "type": "object", "required": ["imported", "skipped", "sessions_ended", "propagation"],
+        "properties": {
+            "imported": { "type": "integer", "description": "New bans." }, "skipped": { "type": "integer", "description": "There already, or ended." },
+            "errors": { "type": "object" }, "sessions_ended": { "type": "integer" }, "propagation": propagation,
+        },
+    })
+}
+
+fn import_schema(_: &mut Schemas) -> Value {
+    json!({
+        "type": "object", "required": ["bans"], "additionalProperties": false,
+        "properties": {
+            "bans": { "type": "array", "items": { "type": "object" }, "description": "The lines of an export, or bans as POST /bans takes them." },
+            "force": { "type": "boolean", "description": "Also wide networks." },
+        },
+    })
+}
+
+/// One JSON object a line.
+const LINES: &str = "application/x-ndjson";
+/// For the other nodes, unless the caller says how long.
+const WAIT_USUALLY: Duration = Duration::from_secs(2);
+const WAIT_MOST: Duration = Duration::from_secs(30);
+/// Bytes of an import: about 100,000 bans.
+const LONGEST_IMPORT: usize = 32 * 1024 * 1024;

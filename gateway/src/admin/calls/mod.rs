@@ -53,6 +53,7 @@ pub(super) fn answer_peers(api: &Arc<Api>, handlers: &mut Handlers) {
     answer::<nodes::Drain>(api, handlers);
     answer::<sessions::Sessions>(api, handlers);
     answer::<sessions::End>(api, handlers);
+    answer::<bans::Counters>(api, handlers);
     answer::<clients::Clients>(api, handlers);
     answer::<clients::Forget>(api, handlers);
     answer::<transfers::Transfers>(api, handlers);
@@ -98,6 +99,15 @@ impl Call {
 
     const fn taking(self, body: SchemaOf) -> Self {
         Self { body: Some(body), ..self }
+    }
+
+    /// Not JSON as a whole, but this.
+    const fn words(self, media: &'static str) -> Self {
+        Self { answer: (self.answer.0, None), media, ..self }
+    }
+
+    const fn longest(self, longest: usize) -> Self {
+        Self { longest, ..self }
     }
 
     const fn or(self, problems: &'static [Problem]) -> Self {
