@@ -182,13 +182,7 @@ fn every_call_of_the_document_answers_as_it_says() {
         assert_eq!(ask(cluster.node(2), "GET", &format!("/bans/{ban}"), "looker", None).status, 200, "on another node");
         assert_eq!(call("POST", "/bans/check", "/bans/check", Some(json!({ "ip": "203.0.113.7" })))["refused"], true);
         assert_eq!(call("DELETE", &format!("/bans/{ban}"), "/bans/{id}", None)["removed"].as_array().unwrap().len(), 1);
-        let line = json!({ "target": { "ip": "203.0.113.99" }, "duration": "1h" });
-        assert_eq!(call("POST", "/bans/import?wait=2s", "/bans/import", Some(json!({ "bans": [line] })))["imported"], 1);
-        // One ban is one line, which is JSON.
-        let exported = ask(cluster.node(1), "GET", "/bans/export", "root", None);
-        assert_eq!((exported.status, exported.body["target"]["ip"].as_str()), (200, Some("203.0.113.99")), "{}", exported.body);
-        let again = call("POST", "/bans/import", "/bans/import", Some(json!({ "bans": [exported.body] })));
-        assert_eq!((again["imported"].as_u64(), again["skipped"].as_u64()), (Some(0), Some(1)), "{again}");
+        out_and_in(&mut call, cluster.node(1));
         assert_eq!(call("GET", "/bans/counters", "/bans/counters", None)["items"][0]["event"], "login_failed");
         assert_eq!(call("DELETE", "/bans?source=admin", "/bans", None)["removed"].as_array().unwrap().len(), 1);
         let id = all.iter().find(|session| session["node"] == "node-1").unwrap()["id"].as_str().unwrap();
@@ -349,4 +343,15 @@ fn ctl_shows_tables_follows_events_and_ends_with_its_codes() {
         let checked = Run::new("promtool", ["check", "metrics"]).input(scrape).run();
         assert_eq!(checked.code, Some(0), "{}{}", checked.text(), checked.stderr);
     });
+}
+
+/// A ban comes in, goes out, and is known when it comes in again.
+fn out_and_in(mut call: impl FnMut(&str, &str, &str, Option<Value>) -> Value, node: &Node) {
+    let line = json!({ "target": { "ip": "203.0.113.99" }, "duration": "1h" });
+    assert_eq!(call("POST", "/bans/import?wait=2s", "/bans/import", Some(json!({ "bans": [line] })))["imported"], 1);
+    // One ban is one line, which is JSON.
+    let exported = ask(node, "GET", "/bans/export", "root", None);
+    assert_eq!((exported.status, exported.body["target"]["ip"].as_str()), (200, Some("203.0.113.99")), "{}", exported.body);
+    let again = call("POST", "/bans/import", "/bans/import", Some(json!({ "bans": [exported.body] })));
+    assert_eq!((again["imported"].as_u64(), again["skipped"].as_u64()), (Some(0), Some(1)), "{again}");
 }
