@@ -51,7 +51,7 @@ async function pictured(browser) {
   for (const [scheme, width] of [['light', 1280], ['dark', 1280], ['light', 390], ['dark', 390]]) {
     const page = await open(browser, scheme, width);
     await page.waitForSelector('#nodes tbody tr[data-id]');
-    await page.waitForSelector('#chart-traffic polyline');
+    await page.waitForSelector('#chart-traffic polyline', { state: 'attached' });
     await page.screenshot({ path: `${pictures}/${scheme}-${width}.png`, fullPage: true });
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
     check(`${scheme}, ${width} wide: nothing sticks out`, wide <= width, wide);
