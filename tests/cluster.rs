@@ -7,8 +7,16 @@
 mod kit;
 
 mod cluster {
+    mod admin;
     mod balancer;
+    mod bans;
+    mod digests;
     mod members;
     mod nodes;
+    mod outages;
     mod proxy;
+    mod routing;
+    mod sealed;
+    mod sessions;
+    mod spread;
 }

@@ -12,6 +12,8 @@ mod wire {
     mod command_line;
     mod control;
     mod data;
+    mod digest_memory;
+    mod digests;
     mod life;
     mod reload;
     mod secure;

@@ -5,11 +5,13 @@
 
 pub mod admin;
 pub mod auth;
+pub mod bans;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod conn;
 pub mod data;
+pub mod digest;
 pub mod limits;
 pub mod live;
 pub mod net;

@@ -7,6 +7,9 @@ mod build;
 mod descriptors;
 mod drain;
 mod reload;
+mod secrets;
+mod sidecar;
+mod stores;
 mod users;
 mod watch;
 
@@ -21,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::build::Listeners;
 use self::drain::Signals;
+use crate::admin::access::Tokens;
 use crate::auth::Users;
 use crate::config::{Config, Marks, Problem};
 use crate::data::ports::Door;
@@ -28,6 +32,7 @@ use crate::observe::event::Listener;
 use crate::observe::ready::Readiness;
 use crate::observe::{Event, Subject, log};
 use crate::session::House;
+use crate::tls::Sidecar;
 use crate::{admin, conn, net, pipeline};
 
 /// Everything a node starts from.
@@ -40,6 +45,10 @@ pub struct Plan {
     pub source: Option<PathBuf>,
     /// Tells the configuration from later readings of it.
     pub marks: Marks,
+    /// Who may use the admin API.
+    pub tokens: Tokens,
+    /// Every key with its value as it is written; empty when there is no file.
+    pub settings: Vec<admin::Setting>,
     /// The users.
     pub users: Arc<Users>,
     /// Entries of users files that were skipped: to be counted and said.
@@ -98,30 +107,42 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     let banner = plan.banner.take();
     // Whoever tries it out at a terminal wants Ctrl-C to end it at once.
     let patient = banner.is_none();
-    let source = plan.source.take().map(|file| (file, std::mem::take(&mut plan.marks)));
+    let source = plan.source.clone().map(|file| (file, std::mem::take(&mut plan.marks)));
     let hangups = source.is_some().then(reload::hangups).transpose().map_err(|error| Error::Fault(format!("cannot take signals: {error}")))?;
-    let built = build::build(plan)?;
+    let mut built = build::build(plan)?;
     let ready = built.ready.clone();
     let stop = Stop::default();
-    let reloader = source.map(|(file, marks)| reload::Reloader::new(file, marks, &built));
-    start(&built.house, built.listeners, &built.door, &stop);
-    stop.tasks.spawn(maintain(built.house.clone(), built.metrics.clone(), built.admin_state.readiness.clone(), stop.all.clone()));
+    let reloader = source.map(|(file, marks)| reload::Reloader::new(file, marks, &mut built));
+    first_keys(&built).await;
+    stop.tasks.spawn(keep_stores(built.common.stores.clone(), built.sidecar.state.readiness.clone(), stop.all.clone()));
+    stop.tasks.spawn(keep_secrets(built.lines.clone(), built.house.cluster.clone(), built.common.stores.clone(), stop.all.clone()));
+    stop.tasks.spawn(maintain(built.house.clone(), built.metrics.clone(), built.sidecar.state.readiness.clone(), stop.all.clone()));
     if let (Some(reloader), Some(hangups)) = (reloader, hangups) {
         stop.tasks.spawn(reloader.run(hangups, stop.all.clone()));
     }
     if let Some(peers) = built.peers {
         stop.admin.spawn(built.house.cluster.clone().run(peers.listener, peers.handlers, stop.admin_ends.clone()));
     }
-    stop.admin.spawn(serve_admin(built.admin, built.admin_state.clone(), stop.admin_ends.clone()));
+    stop.admin.spawn(serve_admin(built.admin, built.sidecar.tls.clone(), built.sidecar.state.clone(), stop.admin_ends.clone()));
+    // Peers and probes are served already; clients only when it is known who is banned.
+    built.house.bans.fill(FILL).await;
+    start(&built.house, built.listeners, &built.door, &stop);
     built.latch.release();
     built.house.observer.event(Subject::default(), &Event::Ready);
     let (explicit, implicit, data_ports) = (&ready.explicit, &ready.implicit, &ready.data_ports);
-    built.log.ready(&log::Ready { node: &built.name, explicit, implicit, admin: ready.admin, metrics: ready.metrics, peer: ready.peer, data_ports });
+    built.log.ready(&log::Ready { node: &built.common.name, explicit, implicit, admin: ready.admin, metrics: ready.metrics, peer: ready.peer, data_ports });
     if let Some(banner) = banner {
         built.log.say(&banner(&ready, &built.fingerprint));
     }
-    let drain = patient.then_some(&*built.drain);
-    let cut = drain::run(signals, drain, &built.house, &built.door, &built.admin_state.readiness, &built.metrics).await;
+    let on = drain::Drained {
+        house: &built.house,
+        door: &built.door,
+        readiness: &built.sidecar.state.readiness,
+        metrics: &built.metrics,
+        orders: &built.sidecar.draining,
+        settings: &built.drain,
+    };
+    let cut = drain::run(signals, patient, &on).await;
     built.house.cluster.leave().await;
     stop.end(cut).await;
     built.transfers.flush();
@@ -170,18 +191,59 @@ fn start(house: &Arc<House>, listeners: Listeners, door: &Arc<conn::Admission>, 
         }
     }
     let door = door.clone();
-    let door = Door { balancers: door.balancers().clone(), allowed: Box::new(move |ip| door.allows(ip)) };
+    let door = Door { balancers: door.balancers().clone(), allowed: Box::new(move |ip| door.allows_data(ip)) };
     listeners.data.serve(&listeners.router, door, &house.observer, &stop.all, &stop.tasks);
 }
 
-async fn serve_admin(listeners: (tokio::net::TcpListener, Option<tokio::net::TcpListener>), state: admin::State, ends: CancellationToken) {
+async fn serve_admin(listeners: (tokio::net::TcpListener, Option<tokio::net::TcpListener>), tls: Sidecar, state: admin::State, ends: CancellationToken) {
     let (api, metrics) = listeners;
     let metrics = async {
         if let Some(metrics) = metrics {
             admin::serve_metrics(metrics, state.clone(), ends.clone()).await;
         }
     };
-    tokio::join!(admin::serve(api, state.clone(), ends.clone()), metrics);
+    tokio::join!(admin::serve(api, tls, state.clone(), ends.clone()), metrics);
+}
+
+/// Learns what other nodes cleared, and says how the stores are.
+async fn keep_stores(stores: stores::Stores, readiness: crate::observe::Readiness, stop: CancellationToken) {
+    stop.run_until_cancelled(stores.keep(&readiness)).await;
+}
+
+/// Who lives, by the store's list, and which secret seals therefore.
+async fn keep_secrets(lines: Arc<secrets::Lines>, cluster: crate::cluster::Cluster, stores: stores::Stores, stop: CancellationToken) {
+    let beats = async {
+        if !cluster.is_alone() && stores.sessions.capabilities().networked {
+            cluster.beat_in_store(&stores.sessions).await;
+        }
+    };
+    stop.run_until_cancelled(async { tokio::join!(lines.keep(), beats) }).await;
+}
+
+/// The ticket keys of the cluster, before the first client comes. A store that is away is not waited for: keys derived from the secret do until it is there.
+async fn first_keys(built: &build::Built) {
+    built.common.stores.sessions.tiers().main().wait_up(STORE_AT_START).await;
+    if let Err(error) = built.house.tls.tend().await {
+        tracing::debug!(%error, "no ticket keys of the cluster yet");
+    }
+}
+
+/// Learns and makes ticket keys. That the store is away has been said; that keys of lesser secrecy seal for that reason is said once.
+async fn keep_ticket_keys(tls: &crate::tls::Tls) {
+    let (mut often, mut derived) = (every(Duration::from_secs(1)), 0_u32);
+    loop {
+        often.tick().await;
+        if let Err(error) = tls.tend().await {
+            tracing::debug!(%error, "ticket keys are not rotated");
+        }
+        // The first epoch of a cluster is announced for some seconds; that is no trouble.
+        match (tls.seals_without_store(), derived) {
+            (true, DERIVED_TOLD) => tracing::warn!("ticket keys that follow from the secret and the hour seal until the store takes new ones"),
+            (false, DERIVED_TOLD..) => tracing::info!("random ticket keys seal again"),
+            (true | false, _) => {}
+        }
+        derived = if tls.seals_without_store() { derived.saturating_add(1) } else { 0 };
+    }
 }
 
 /// What has to be done now and then: ticket keys, names to announce, left-over uploads.
@@ -197,19 +259,18 @@ async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, 
             let _ = spawn_blocking(move || while house.storage.sweep(&|_| false).is_ok_and(|swept| !swept.complete) {}).await;
         }
     };
-    let keys = async {
+    let seen = async {
         let mut often = every(Duration::from_secs(1));
         loop {
             often.tick().await;
-            if let Err(error) = house.tls.maintain() {
-                tracing::warn!(%error, "ticket keys are not rotated; the old key goes on sealing");
-            }
             let ends = house.tls.certificates().infos().iter().map(|info| info.not_after).min();
             metrics.set_certificate_not_after(ends.unwrap_or_default());
+            readiness.set_degraded("bans", house.bans.trouble());
             readiness.set_degraded("pasv", house.data.announcer.is_unreachable().then(|| UNREACHABLE.to_owned()));
         }
     };
-    let all = async { tokio::join!(announcer.keep_resolved(), sweep, keys) };
+    let bans = house.bans.clone();
+    let all = async { tokio::join!(announcer.keep_resolved(), sweep, seen, keep_ticket_keys(&house.tls), bans.run()) };
     stop.run_until_cancelled(all).await;
 }
 
@@ -221,5 +282,11 @@ fn every(period: Duration) -> tokio::time::Interval {
 
 const UNREACHABLE: &str = "PASV told a public client a private address, which it will hardly reach; write the public one in data.public_address";
 
+/// Seconds of derived ticket keys after which it is said.
+const DERIVED_TOLD: u32 = 10;
+/// A store that is there answers within this; a node that starts without one loses no more time.
+const STORE_AT_START: Duration = Duration::from_secs(1);
+/// How long a start waits for the bans of store and peers.
+const FILL: Duration = Duration::from_secs(15);
 /// For tasks that were cut to be dropped; they wait for nothing any more.
 const CUT: Duration = Duration::from_millis(100);

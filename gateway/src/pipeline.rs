@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use ftps_proto::machine::io::EndReason;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,7 +32,7 @@ pub fn serve(accepted: Accepted, door: &Arc<Admission>, house: &Arc<House>, task
 
 /// An admitted connection, until it is closed.
 async fn session(admitted: Admitted, house: Arc<House>) {
-    let Admitted { known, permit } = admitted;
+    let Admitted { known, permit, banned } = admitted;
     let identity =
         Identity { id: SessionId::now(), peer: known.peer, local: known.local, destination: known.destination, listener: known.listener, since: known.at };
     let mut closing = Closing::new(&identity, house.observer.clone());
@@ -40,8 +41,12 @@ async fn session(admitted: Admitted, house: Arc<House>) {
     let settings = house.settings.load_full();
     house.observer.event(closing.subject, &Event::Accepted { listener: identity.listener });
     let carried = Carried { identity, permit, membership, inbox, keys, certificate: None, server_name: None, settings, house };
+    // A ban that came between the door and here found no session to end.
+    if banned.is_none() && carried.house.bans.of_address(known.peer.ip()).is_some() {
+        carried.membership.end(EndReason::Banned);
+    }
     // Each stage has its state in a box of its own and takes it along when it ends: 10,000 idle sessions hold none of the handshake's.
-    let secured = Box::pin(Greeting::new(known.stream, carried).secure()).await;
+    let secured = Box::pin(Greeting::new(known.stream, carried, banned).secure()).await;
     closing.reason = match secured {
         Ok(session) => Box::pin(session.run()).await,
         // A balancer's own connection that came to nothing was a health check, however it ended.

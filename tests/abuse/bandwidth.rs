@@ -80,7 +80,7 @@ fn a_pause_is_over_when_the_transfer_is() {
         data.handshake().unwrap();
         data.write(&random_bytes(300_000)).unwrap();
         client.reset();
-        kit::eventually(20, "an upload whose session is gone leaves nothing", || std::fs::read_dir(&node.root).unwrap().count() == 1);
+        kit::eventually(20, "an upload whose session is gone leaves nothing", || kit::entries(&node.root) == 1);
     });
 }
 

@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::kit::{self, Client, Node, Options, Tls, Version, users_file};
+use crate::kit::{self, Client, Data, Node, Options, Tls, Version, users_file};
 
 const USERS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -40,6 +40,32 @@ fn limits_by_address_are_suspended_while_a_balancer_hides_the_clients() {
         assert!(!node.get(node.metrics, "/readyz?verbose").body.contains("suspended"));
         Client::open(node.explicit, &tls()).expect(421);
         assert_eq!(hits(&node, "sessions_per_ip"), 1.0);
+    });
+}
+
+/// Behind one address everybody looks like everybody else: only TLS tells whose a data connection is.
+#[test]
+fn a_hidden_address_is_no_proof() {
+    kit::test(120, || {
+        let users = users_file(&["a", "b", "c", "d", "e", "p"].map(|user| (user, "/", "all")));
+        let users = users.replace("name: p,", "name: p, tls_reuse: prefer,");
+        let node = Node::with(Options { users, ..Options::default() });
+        std::fs::write(node.root.join("file"), b"served").unwrap();
+        // TLS sessions of its own for each data connection: it proves nothing.
+        let plain = |user: &str| {
+            let mut client = session(&node, user);
+            let mut data = Data::connect(client.epsv(), &tls());
+            client.command("RETR file").is(150);
+            let came = data.handshake().and_then(|()| data.read_to_end());
+            (client.expect_one_of(&[226, 425]).code, came.unwrap_or_default())
+        };
+        assert_eq!(plain("a"), (226, b"served".to_vec()), "its own address is taken");
+        let held: Vec<Client> = (0..20).map(|number| session(&node, USERS[number % 5])).collect();
+        assert_eq!(node.metric("ftps_gateway_source_address_hidden", &[]), Some(1.0));
+        assert_eq!(plain("a"), (425, Vec::new()));
+        assert_eq!(plain("p"), (226, b"served".to_vec()), "by tls_reuse: prefer");
+        assert_eq!(session(&node, "a").get("RETR file"), b"served", "with proof");
+        drop(held);
     });
 }
 

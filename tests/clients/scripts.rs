@@ -262,7 +262,7 @@ impl Script {
         assert_eq!(contents(&local.join("tree")), contents(&node.root.join("tree")), "the tree on the server");
         assert_eq!(contents(&local.join("tree")), contents(&local.join("back")), "the tree that came back");
         kit::same_file(node.root.join("kept.bin"), &local.read("up.bin").unwrap(), "the upload that was resumed");
-        assert_eq!(std::fs::read_dir(&node.root).unwrap().count(), 2, "what was deleted is gone: {:?}", contents(&node.root));
+        assert_eq!(kit::entries(&node.root), 2, "what was deleted is gone: {:?}", contents(&node.root));
     }
 
     /// Looks into the log: the version of TLS, resumption, the ends of uploads.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::kit::{self, Cluster, Node, Setup, random_bytes};
+use crate::kit::{self, Cluster, Node, Server, Setup, random_bytes};
 
 /// Waits until each running node counts that many members.
 fn all_see(cluster: &Cluster, count: usize) {
@@ -30,6 +30,24 @@ fn refused(node: &Node, reason: &str) -> f64 {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn nodes_find_each_other_through_the_store_alone() {
+    kit::test(240, || {
+        for server in [Server::redis(), Server::memcached()] {
+            let Some(server) = server else { continue };
+            let mut cluster = Cluster::with(Setup { nodes: 3, store: Some(server.url()), ..Setup::default() }.key("cluster", "peers", "[]"));
+            all_see(&cluster, 3);
+            // They know each other now, and need the store no more.
+            server.freeze();
+            cluster.kill(2);
+            all_see(&cluster, 2);
+            server.thaw();
+            cluster.restart(2);
+            all_see(&cluster, 3);
+        }
+    });
 }
 
 #[test]

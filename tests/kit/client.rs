@@ -80,6 +80,14 @@ impl Client {
         client
     }
 
+    /// A bare connection from this address of the loopback network; nothing is read.
+    pub fn open_from(server: SocketAddr, tls: &Tls, from: Ipv4Addr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of the loopback network");
+        socket.connect_timeout(&server.into(), PATIENCE).expect("a connection");
+        Self { tls: tls.clone(), server, sock: patient(socket.into()).expect("deadlines"), secure: None, unread: Vec::new() }
+    }
+
     /// `AUTH TLS` and the handshake.
     pub fn secure(&mut self) {
         self.command("AUTH TLS").is(234);

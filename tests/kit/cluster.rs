@@ -111,6 +111,14 @@ impl Cluster {
         self.tree.write(name, bytes)
     }
 
+    /// Waits until every node that runs knows all the others.
+    pub fn settle(&self) {
+        let count = self.nodes().count() as f64;
+        super::eventually(30, "every node knows all others", || {
+            self.nodes().all(|node| node.metric("ftps_gateway_cluster_nodes", &["\"live\""]).is_some_and(|live| live >= count))
+        });
+    }
+
     /// A node that runs.
     pub fn node(&self, number: usize) -> &Node {
         self.nodes[number].as_ref().unwrap_or_else(|| panic!("node {number} does not run"))

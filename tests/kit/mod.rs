@@ -9,6 +9,7 @@ mod certified;
 mod client;
 mod cluster;
 mod data;
+mod look;
 mod node;
 mod secure;
 mod servers;
@@ -28,11 +29,12 @@ pub use certified::{Authority, Certified};
 pub use client::{Client, Reply, connect};
 pub use cluster::{Cluster, Setup};
 pub use data::Data;
+pub use look::{Item, Monitor};
 pub use node::{Entrance, Http, Node, Options, PASSWORD, USER, binary, users_file};
 pub use secure::{Pki, Tls, Version};
 pub use servers::Server;
 pub use tools::{Output, Run, curl, have, lftp, python};
-pub use tree::{Tree, contents, random_bytes, same, same_file, sha256};
+pub use tree::{Tree, contents, entries, random_bytes, same, same_file, sha256};
 
 /// Runs the body of a test under a deadline: when it passes, the test's processes are killed and the test fails.
 pub fn test(seconds: u64, body: impl FnOnce() + Send + 'static) {
@@ -94,12 +96,12 @@ pub fn eventually(seconds: u64, what: &str, mut condition: impl FnMut() -> bool)
 }
 
 /// A process that the running test started; killed when the test's deadline passes.
-fn register(pid: u32) {
+pub fn register(pid: u32) {
     lock().push((TEST.get(), pid));
 }
 
 /// The process is about to be waited for: its id may soon belong to another.
-fn unregister(pid: u32) {
+pub fn unregister(pid: u32) {
     lock().retain(|(_, other)| *other != pid);
 }
 

@@ -79,7 +79,7 @@ pub struct Http {
 impl Default for Options {
     fn default() -> Self {
         let sections = [
-            ("node", "{ name: test }"),
+            ("node", "{ name: test, state_dir: state }"),
             ("listen", r#"{ explicit: ["127.0.0.1:0"], implicit: ["127.0.0.1:0"], admin: "127.0.0.1:0" }"#),
             ("data", r#"{ ports: "0/8" }"#),
             ("tls", "{ certificates: [{ cert: cert.pem, key: key.pem }] }"),

@@ -23,7 +23,23 @@ pub struct Server {
 impl Server {
     /// redis-server without persistence; `None`, and the test counts as skipped, when it is not installed.
     pub fn redis() -> Option<Self> {
-        Self::start("redis-server", "redis", &["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"], "--port")
+        Self::redis_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub fn redis_with(arguments: &[&str]) -> Option<Self> {
+        let all = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"];
+        Self::start("redis-server", "redis", &[&all[..], arguments].concat(), "--port")
+    }
+
+    /// A Sentinel that watches the Redis on this port, under the name `main`.
+    pub fn sentinel(primary: u16) -> Option<Self> {
+        let tree = Tree::new();
+        let text = format!(
+            "bind 127.0.0.1\nsentinel monitor main 127.0.0.1 {primary} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
+        );
+        let file = tree.write("sentinel.conf", text.as_bytes()).display().to_string();
+        Self::start_in(tree, "redis-server", "redis", &[&file, "--sentinel"], "--port")
     }
 
     /// memcached; `None`, and the test counts as skipped, when it is not installed.
@@ -34,6 +50,16 @@ impl Server {
     /// For `store.url`.
     pub fn url(&self) -> String {
         format!("{}://127.0.0.1:{}", self.scheme, self.port)
+    }
+
+    /// Where it listens, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `redis` or `memcached`.
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
     }
 
     /// SIGSTOP: connections stay, answers do not come. Returns when every thread has stopped.
@@ -66,11 +92,14 @@ impl Server {
     }
 
     fn start(program: &'static str, scheme: &'static str, arguments: &[&str], port_flag: &str) -> Option<Self> {
+        Self::start_in(Tree::new(), program, scheme, arguments, port_flag)
+    }
+
+    fn start_in(tree: Tree, program: &'static str, scheme: &'static str, arguments: &[&str], port_flag: &str) -> Option<Self> {
         if !have(program) {
             skip(&format!("{program} is not installed"));
             return None;
         }
-        let tree = Tree::new();
         // Another process may take the port between looking and listening: then once more.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();

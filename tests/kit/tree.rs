@@ -21,6 +21,11 @@ pub fn contents(directory: &Path) -> BTreeMap<String, String> {
     found
 }
 
+/// How many names a directory has, without the node's own mark.
+pub fn entries(directory: &Path) -> usize {
+    fs::read_dir(directory).expect("a directory").filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name() != MARK)).count()
+}
+
 impl Tree {
     /// An empty directory with a name of its own.
     pub fn new() -> Self {
@@ -119,6 +124,9 @@ fn walk(directory: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if name == MARK {
+            continue;
+        }
         if entry.path().is_dir() {
             walk(&entry.path(), &format!("{name}/"), found);
             found.insert(format!("{name}/"), String::new());
@@ -132,5 +140,8 @@ fn walk(directory: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// What a node writes below the root to know its storage again; no client sees it.
+const MARK: &str = ".ftps-gateway.id";
 
 static NEXT: AtomicU64 = AtomicU64::new(1);

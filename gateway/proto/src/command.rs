@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::addr::Family;
+use crate::digest::{Algorithm, Named, Range};
 use crate::path::WirePath;
 use crate::time::Timestamp;
 use crate::verbs::Verb;
@@ -128,6 +129,21 @@ pub enum Command {
     Avbl(Option<WirePath>),
     /// `SITE …`.
     Site(Site),
+    /// `XCRC path [start end]` and its like.
+    Checksum {
+        /// Which.
+        verb: Verb,
+        /// The file.
+        path: WirePath,
+        /// A part of it.
+        range: Option<Range>,
+    },
+    /// `MD5 path` (draft-twine-ftpmd5).
+    Md5(Named),
+    /// `HASH path` (draft-bryan-ftpext-hash).
+    Hash(Named),
+    /// `RANG start end` (draft-bryan-ftp-range), for HASH; `None` takes it back.
+    Rang(Option<Range>),
 }
 
 /// A user name: 1 to 128 bytes, no control bytes, valid UTF-8.
@@ -241,6 +257,14 @@ pub enum Opts {
     Utf8(bool),
     /// `OPTS MLST fact;fact;` (RFC 3659 §7.9).
     Mlst(crate::listing::FactSet),
+    /// `OPTS HASH`: which algorithm HASH uses.
+    Hash,
+    /// `OPTS HASH algorithm`: from now on this one.
+    ChooseHash(Algorithm),
+    /// `OPTS HASH` with an algorithm that we do not know: 501.
+    UnknownHash,
+    /// `OPTS HASH` with more than one word: 501.
+    HashWords,
     /// An option we do not know: 501.
     Unknown,
 }

@@ -6,6 +6,8 @@
 use std::net::IpAddr;
 
 use crate::addr::{parse_227, parse_229, parse_eprt, parse_port, write_eprt, write_port};
+use crate::command::Command;
+use crate::digest::{Named, Range};
 use crate::hello::{HelloReader, Progress};
 use crate::line::{LineFault, LineSplitter};
 use crate::listing::{Entry, EntryKind, FactSet, write_facts, write_long};
@@ -58,6 +60,28 @@ pub fn path(data: &[u8]) {
     found.write_quoted(&mut quoted);
     let doubled = quoted[1..quoted.len() - 1].split(|&b| b == b'"').count() % 2;
     assert_eq!(doubled, 1, "every quote within is doubled");
+}
+
+/// What digests are asked of: names are found again in quotes, ranges never overflow. The bytes are an argument.
+pub fn digest(data: &[u8]) {
+    for verb in [&b"XCRC "[..], b"XSHA512 ", b"MD5 ", b"HASH ", b"RANG ", b"OPTS HASH "] {
+        match parse::parse(&[verb, data].concat()) {
+            Ok(Command::Rang(Some(Range { start, end }))) => assert!(start < end && end <= 1 << 63),
+            Ok(Command::Checksum { range: Some(Range { start, end }), .. }) => assert!(start <= i64::MAX as u64 && end <= i64::MAX as u64),
+            Ok(Command::Hash(Named { raw, quoted: Some(quoted) })) => assert!(quoted.as_bytes().len() + 2 <= raw.as_bytes().len()),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    let Ok(name) = WirePath::new(data) else { return };
+    let mut quoted = b"\"".to_vec();
+    data.iter().for_each(|byte| quoted.extend(std::iter::repeat_n(*byte, if *byte == b'"' { 2 } else { 1 })));
+    quoted.push(b'"');
+    if quoted.len() > MAX_PATH {
+        return;
+    }
+    let asked = parse::parse(&[b"XMD5 ", &quoted[..], b" 3 5"].concat());
+    assert!(matches!(asked, Ok(Command::Checksum { path, range: Some(Range { start: 3, end: 5 }), .. }) if path == name));
+    assert!(matches!(parse::parse(&[b"HASH ", &quoted[..]].concat()), Ok(Command::Hash(Named { quoted: Some(inner), .. })) if inner == name));
 }
 
 /// What is read is written and read again as the same.
@@ -262,10 +286,11 @@ mod tests {
     #[test]
     fn the_committed_corpus_holds() {
         let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-        let targets: [(&str, Target); 8] = [
+        let targets: [(&str, Target); 9] = [
             ("line", line),
             ("path", path),
             ("addr", addr),
+            ("digest", digest),
             ("time", time),
             ("listing", listing),
             ("glob", glob),

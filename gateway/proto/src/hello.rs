@@ -16,6 +16,8 @@ pub struct ClientHello {
     pub psk: Vec<Vec<u8>>,
     /// Whether TLS 1.3 is offered (extension 43).
     pub tls13: bool,
+    /// Whether TLS 1.3 is all that is offered: its session ID is random (RFC 8446 appendix D.4).
+    pub only_tls13: bool,
     /// The server name (extension 0), lower case.
     pub server_name: Option<String>,
     /// SHA-256 input of the client's fingerprint: versions and sorted ciphers, groups, signature schemes and extension numbers,
@@ -33,7 +35,7 @@ impl ClientHello {
     /// The session ID, when it can be one of ours: 32 bytes, from a client that takes no tickets. Others put random bytes there (RFC 8446 §4.1.2, RFC 5077 §3.4),
     /// and a look-up for each of them would be work given away.
     pub fn resumable_id(&self) -> Option<&[u8]> {
-        (self.session_id.len() == 32 && self.ticket.is_none() && self.psk.is_empty()).then_some(self.session_id.as_slice())
+        (self.session_id.len() == 32 && self.ticket.is_none() && self.psk.is_empty() && !self.only_tls13).then_some(self.session_id.as_slice())
     }
 }
 
@@ -245,6 +247,7 @@ fn read_extension(kind: u16, contents: &[u8], hello: &mut ClientHello, print: &m
         VERSIONS => {
             print.versions = numbers(body.vector(1)?)?;
             hello.tls13 = print.versions.contains(&TLS13);
+            hello.only_tls13 = hello.tls13 && !print.versions.contains(&TLS12);
         }
         PRE_SHARED_KEY => {
             let mut identities = Cursor(body.vector(2)?);
@@ -345,6 +348,7 @@ const RECORD_HEADER: usize = 5;
 const MESSAGE_HEADER: usize = 4;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
+const TLS12: u16 = 0x0303;
 const TLS13: u16 = 0x0304;
 const SERVER_NAME: u16 = 0;
 const GROUPS: u16 = 10;
@@ -402,6 +406,8 @@ mod tests {
         assert!(ticket.ticket.is_some_and(|ticket| !ticket.is_empty()) && go12.ticket.is_some_and(|ticket| !ticket.is_empty()));
         assert_eq!((&id.ticket, id.session_id.len(), id.resumable_id().map(<[u8]>::len)), (&None, 32, Some(32)));
         assert_eq!(tls13.resumable_id(), None, "a compatibility ID is random");
+        let first = ClientHello { session_id: vec![7; 32], only_tls13: true, ..ClientHello::default() };
+        assert_eq!(first.resumable_id(), None, "that of a first handshake, too");
         assert_eq!(tls13.server_name.as_deref(), Some("ftp.example.com"));
         assert_eq!(go13.server_name.as_deref(), Some("localhost"));
     }

@@ -5,6 +5,7 @@
 
 pub mod addr;
 pub mod command;
+pub mod digest;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod glob;

@@ -5,6 +5,7 @@
 
 use crate::addr::{self, EprtFault, Family};
 use crate::command::{AuthMechanism, Command, EpsvForm, HostName, LangTag, ListArguments, Opts, Password, ProtLevel, SetFact, Site, TransferType, UserName};
+use crate::digest::{self, RangeFault};
 use crate::listing::FactSet;
 use crate::path::{BadPath, WirePath};
 use crate::time::Timestamp;
@@ -26,6 +27,10 @@ pub enum ParseFault {
     ControlBytes(Verb),
     /// 504: a known verb with a parameter that is not done here.
     Unsupported(Verb),
+    /// 501: too few or too many words, of a verb about digests.
+    Words(Verb),
+    /// 501: a range that is none.
+    Range(Verb, RangeFault),
 }
 
 impl ParseFault {
@@ -34,6 +39,7 @@ impl ParseFault {
         match self {
             Self::Unknown { .. } => None,
             Self::Missing(verb) | Self::Syntax(verb) | Self::ControlBytes(verb) | Self::Unsupported(verb) => Some(verb),
+            Self::Words(verb) | Self::Range(verb, _) => Some(verb),
         }
     }
 }
@@ -42,7 +48,7 @@ impl ParseFault {
 pub fn parse(line: &[u8]) -> Result<Command, ParseFault> {
     let line = &line[line.iter().take_while(|&&b| b == b' ').count()..];
     let (word, text) = split_word(line);
-    let verb = Verb::from_bytes(word).ok_or(ParseFault::Unknown { foreign: is_foreign(word) })?;
+    let verb = Verb::from_bytes(word).ok_or(ParseFault::Unknown { foreign: Verb::is_foreign(word) })?;
     // A password is bytes; it gets into no path, log or reply.
     if verb != Verb::Pass && text.iter().any(u8::is_ascii_control) {
         return Err(ParseFault::ControlBytes(verb));
@@ -76,6 +82,7 @@ impl Argument<'_> {
             Verb::Eprt => self.eprt()?,
             Verb::Epsv => Command::Epsv(self.epsv()?),
             Verb::Feat => self.alone(Command::Feat)?,
+            Verb::Hash | Verb::Md5 | Verb::Rang | Verb::Xcrc | Verb::Xmd5 | Verb::Xsha | Verb::Xsha1 | Verb::Xsha256 | Verb::Xsha512 => digest::command(self.verb, self.text)?,
             Verb::Help => Command::Help(self.first_word().map(Verb::from_bytes)),
             Verb::Host => Command::Host(HostName::new(self.word()?).ok_or(self.syntax())?),
             Verb::Lang => Command::Lang(self.lang()),
@@ -203,6 +210,7 @@ impl Argument<'_> {
         let (option, rest) = split_word(self.word()?);
         Ok(match upper::<8>(option).as_slice() {
             b"UTF8" | b"UTF-8" => Opts::Utf8(!rest.trim_ascii().eq_ignore_ascii_case(b"OFF")),
+            b"HASH" => digest::options(rest),
             b"MLST" => Opts::Mlst(FactSet::parse(rest.trim_ascii())),
             _ => Opts::Unknown,
         })
@@ -389,14 +397,6 @@ fn upper<const N: usize>(word: &[u8]) -> Upper<N> {
     upper
 }
 
-/// HTTP methods are upper case by definition, so a person who types `quote get` is not cut off; SMTP takes any case.
-fn is_foreign(word: &[u8]) -> bool {
-    HTTP.contains(&word) || SMTP.iter().any(|verb| verb.eq_ignore_ascii_case(word)) || word.starts_with(b"SSH-")
-}
-
-const HTTP: &[&[u8]] = &[b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH", b"TRACE", b"PRI", b"PROPFIND"];
-const SMTP: &[&[u8]] = &[b"EHLO", b"HELO", b"LHLO", b"MAIL", b"RCPT", b"DATA", b"STARTTLS"];
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -452,7 +452,7 @@ mod tests {
             ("OPTS UTF8 OFF", Command::Opts(Opts::Utf8(false))),
             ("OPTS MLST Type;SIZE;bogus;", Command::Opts(Opts::Mlst(FactSet { kind: true, size: true, ..FactSet::NONE }))),
             ("OPTS MLST", Command::Opts(Opts::Mlst(FactSet::NONE))),
-            ("OPTS HASH SHA-1", Command::Opts(Opts::Unknown)),
+            ("OPTS HASHES SHA-1", Command::Opts(Opts::Unknown)),
             ("HELP", Command::Help(None)),
             ("HELP retr", Command::Help(Some(Some(Verb::Retr)))),
             ("HELP XMKD x", Command::Help(Some(Some(Verb::Mkd)))),

@@ -1,8 +1,9 @@
 //! The one table of replies: from reason to code and text (RFC 959 §4.2).
 //!
 //! Gets: a reason, numbers and checked paths. Gives: the code, and the bytes of the reply in its single-line or multi-line form.
-//! Never: carries a byte of the client, except checked paths (257, 150 FILE:, MFMT, MLST, STAT) and the account's own name.
+//! Never: carries a byte of the client, except checked paths (257, 150 FILE:, MFMT, MLST, STAT, digests) and the account's own name.
 
+mod digest;
 mod lines;
 mod rows;
 
@@ -10,9 +11,10 @@ use std::net::SocketAddrV4;
 
 use crate::addr::{Family, write_epsv, write_port};
 use crate::command::SetFact;
+use crate::digest::{Algorithm, DigestFault, Form, Range};
 use crate::listing::{FactSet, write_number};
 use crate::machine::io::{DataRefusal, EndReason, FileError, PassiveError};
-use crate::path::VirtualPath;
+use crate::path::{VirtualPath, WirePath};
 use crate::time::Timestamp;
 use crate::verbs::Verb;
 
@@ -21,6 +23,22 @@ pub use rows::{Refusal, RefusedAtDoor, Success};
 
 use lines::{SITE_HELP, close, many, open, put, surrounded, write_facts_set, write_help};
 use rows::{data_row, end_text, file_row, passive_row};
+
+/// What an operator lets a client be told: one line without control characters, at most 400 letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words(Box<str>);
+
+impl Words {
+    /// These words, as far as they fit.
+    pub fn new(text: &str) -> Self {
+        Self(text.chars().filter(|char| !char.is_control()).take(WORDS).collect())
+    }
+
+    /// The words.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// A reply. [`Reply::write`] gives its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +57,10 @@ pub enum Reply {
     End(EndReason),
     /// Refused before it became a session: 421.
     Refused(RefusedAtDoor),
+    /// Banned, at the door or in the middle of a session: 421.
+    Banned(Words),
+    /// Banned, at the login: 530.
+    BannedLogin(Words),
     /// 150 with the bytes that follow, when known: curl and Python's ftplib read `(n bytes)`.
     Opening(Option<u64>),
     /// 150 with the name STOU chose (RFC 1123 §4.1.2.9).
@@ -75,6 +97,40 @@ pub enum Reply {
     HelpVerb(Verb),
     /// 214: SITE HELP.
     SiteHelp,
+    /// 213 of XCRC and its like.
+    Checksum(Vec<u8>),
+    /// 251 of MD5, with the name as it came.
+    Md5(WirePath, Vec<u8>),
+    /// 213 of HASH, with the name as it came.
+    Hash {
+        /// Which.
+        algorithm: Algorithm,
+        /// First byte.
+        start: u64,
+        /// Last one of RANG, else the size.
+        end: u64,
+        /// The digest.
+        digest: Vec<u8>,
+        /// The name.
+        path: WirePath,
+    },
+    /// No digest; the code depends on who asks.
+    NoDigest {
+        /// Who.
+        form: Form,
+        /// The name as it came.
+        path: WirePath,
+        /// Why.
+        fault: DigestFault,
+    },
+    /// 200 of OPTS HASH.
+    HashChosen(Algorithm),
+    /// 350 of RANG.
+    RangeSet(Option<Range>),
+    /// 501: a range whose start is no number.
+    BadStart(Verb),
+    /// 501: a range whose end is no number.
+    BadEnd(Verb),
 }
 
 impl Reply {
@@ -86,13 +142,20 @@ impl Reply {
             Self::File(error) => file_row(*error).0,
             Self::Passive(error, family) => passive_row(*error, *family).0,
             Self::Data(refusal) => data_row(*refusal).0,
-            Self::End(_) | Self::Refused(_) => 421,
+            Self::End(_) | Self::Refused(_) | Self::Banned(_) => 421,
+            Self::BannedLogin(_) => 530,
             Self::Opening(_) | Self::OpeningUnique(_) => 150,
             Self::EnteringPassive(_) => 227,
             Self::EnteringExtendedPassive(_) => 229,
             Self::WorkingDirectory(_) | Self::DirectoryMade(_) => 257,
             Self::Number(_) | Self::Modified(_) | Self::FactsSet(..) | Self::Listing(_) => 213,
             Self::Facts(..) => 250,
+            Self::Checksum(_) | Self::Hash { .. } => 213,
+            Self::Md5(..) => 251,
+            Self::NoDigest { form, fault, .. } => digest::code(*form, *fault),
+            Self::HashChosen(_) => 200,
+            Self::RangeSet(_) => 350,
+            Self::BadStart(_) | Self::BadEnd(_) => 501,
             Self::Who(_) | Self::FactsChosen(_) => 200,
             Self::Features(_) | Self::Status(_) => 211,
             Self::Help | Self::HelpVerb(_) | Self::SiteHelp => 214,
@@ -142,6 +205,7 @@ impl Reply {
             Self::Data(refusal) => put(out, data_row(*refusal).1),
             Self::End(reason) => put(out, end_text(*reason)),
             Self::Refused(reason) => put(out, reason.text()),
+            Self::Banned(words) | Self::BannedLogin(words) => put(out, words.as_str()),
             Self::Opening(None) => put(out, "Opening data connection"),
             Self::Opening(Some(size)) => surrounded(out, "Opening data connection (", *size, " bytes)"),
             Self::OpeningUnique(path) => {
@@ -181,10 +245,21 @@ impl Reply {
                 put(out, " ");
                 put(out, verb.syntax());
             }
+            Self::Checksum(digest) => digest::write_hex(digest, true, out),
+            Self::Md5(path, digest) => digest::write_md5(path, digest, out),
+            Self::Hash { algorithm, start, end, digest, path } => digest::write_hash(*algorithm, (*start, *end), digest, path, out),
+            Self::NoDigest { form, path, fault } => digest::write_fault(*form, path, *fault, out),
+            Self::HashChosen(algorithm) => put(out, algorithm.name()),
+            Self::RangeSet(range) => digest::write_range(*range, out),
+            Self::BadStart(verb) => digest::write_bad_start(*verb, out),
+            Self::BadEnd(verb) => digest::write_bad_end(*verb, out),
             Self::Facts(..) | Self::Listing(_) | Self::Who(_) | Self::Features(_) | Self::Status(_) | Self::Help | Self::SiteHelp => {}
         }
     }
 }
+
+/// Letters that a line of an operator may have.
+const WORDS: usize = 400;
 
 #[cfg(test)]
 mod tests {
@@ -192,6 +267,7 @@ mod tests {
 
     use super::*;
     use crate::command::{TransferType, UserName};
+    use crate::digest::Algorithms;
     use crate::path::WirePath;
 
     /// RFC 959 §4.2: `code-text`, lines that do not begin with the code and a space, `code text`; all end with CR LF, no other control byte.
@@ -250,6 +326,10 @@ mod tests {
         VirtualPath::root().resolve(&WirePath::new(text.as_bytes()).unwrap()).unwrap()
     }
 
+    fn wire(text: &str) -> WirePath {
+        WirePath::new(text.as_bytes()).unwrap()
+    }
+
     fn samples() -> Vec<Reply> {
         let facts = FactSet { kind: true, size: false, modify: true, perm: false, unique: true, unix_mode: false };
         let status = |user: Option<&[u8]>| Reply::Status(Status { user: user.and_then(UserName::new), kind: TransferType::Ascii, private: user.is_some() });
@@ -261,6 +341,8 @@ mod tests {
             Reply::Data(DataRefusal::NoPort),
             Reply::End(EndReason::Shutdown),
             Reply::Refused(RefusedAtDoor::Draining),
+            Reply::Banned(Words::new("You are\r\n banned")),
+            Reply::BannedLogin(Words::new(&"x".repeat(1000))),
             Reply::Opening(None),
             Reply::Opening(Some(0)),
             Reply::OpeningUnique(path("/x")),
@@ -275,13 +357,23 @@ mod tests {
             Reply::Listing(vec![b"1".to_vec()]),
             Reply::Listing(Vec::new()),
             Reply::Who(vec![b"200 x".to_vec()]),
-            Reply::Features(Features { active: true, facts }),
+            Reply::Features(Features { active: true, facts, digests: Algorithms::ALL, hash: Some(Algorithm::Sha1) }),
             Reply::FactsChosen(facts),
             status(None),
             status(Some(b"demo")),
             Reply::Help,
             Reply::HelpVerb(Verb::Syst),
             Reply::SiteHelp,
+            Reply::Checksum(vec![1, 2, 255, 0]),
+            Reply::Md5(wire("a b"), vec![0xab; 16]),
+            Reply::Hash { algorithm: Algorithm::Sha1, start: 0, end: 5, digest: vec![1; 20], path: wire("213 x") },
+            Reply::NoDigest { form: Form::Hash, path: wire("x"), fault: DigestFault::Changed },
+            Reply::NoDigest { form: Form::Checksum(Verb::Xcrc), path: wire("x"), fault: DigestFault::Order(Range { start: 6, end: 5 }) },
+            Reply::HashChosen(Algorithm::Sha512),
+            Reply::RangeSet(None),
+            Reply::RangeSet(Some(Range { start: 0, end: 5 })),
+            Reply::BadStart(Verb::Xcrc),
+            Reply::BadEnd(Verb::Xmd5),
         ]
     }
 }

@@ -8,9 +8,9 @@
 #[allow(missing_docs)]
 #[rustfmt::skip]
 pub enum Verb {
-    Abor, Acct, Allo, Appe, Auth, Avbl, Ccc, Cdup, Clnt, Csid, Cwd, Dele, Eprt, Epsv, Feat, Help, Host, Lang, List, Mdtm, Mff, Mfmt, Mkd,
-    Mlsd, Mlst, Mode, Nlst, Noop, Opts, Pass, Pasv, Pbsz, Port, Prot, Pwd, Quit, Rein, Rest, Retr, Rmd, Rnfr, Rnto, Site, Size, Stat, Stor,
-    Stou, Stru, Syst, Type, User,
+    Abor, Acct, Allo, Appe, Auth, Avbl, Ccc, Cdup, Clnt, Csid, Cwd, Dele, Eprt, Epsv, Feat, Hash, Help, Host, Lang, List, Md5, Mdtm, Mff, Mfmt,
+    Mkd, Mlsd, Mlst, Mode, Nlst, Noop, Opts, Pass, Pasv, Pbsz, Port, Prot, Pwd, Quit, Rang, Rein, Rest, Retr, Rmd, Rnfr, Rnto, Site, Size,
+    Stat, Stor, Stou, Stru, Syst, Type, User, Xcrc, Xmd5, Xsha, Xsha1, Xsha256, Xsha512,
 }
 
 /// From when on a verb is allowed.
@@ -59,6 +59,12 @@ impl Verb {
         TABLE.iter().find(found).map(|row| row.verb)
     }
 
+    /// Whether a word that is no verb of ours belongs to another protocol. HTTP methods are upper case by definition, so a person who types `quote get` is
+    /// not cut off; SMTP takes any case.
+    pub(crate) fn is_foreign(word: &[u8]) -> bool {
+        HTTP.contains(&word) || SMTP.iter().any(|verb| verb.eq_ignore_ascii_case(word)) || word.starts_with(b"SSH-")
+    }
+
     /// Its row in the table.
     pub fn row(self) -> &'static Row {
         &TABLE[self as usize]
@@ -86,6 +92,9 @@ const fn row(verb: Verb, name: &'static str, alias: Option<&'static str>, syntax
 
 use Access::{Clear, LoggedIn, Secured};
 
+/// A checksum, also of a part.
+const RANGED: &str = "<sp> pathname [<sp> start <sp> end]";
+
 /// In the order of the enum, which is that of the names. Syntax as in ProFTPD's HELP.
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
@@ -104,10 +113,12 @@ const TABLE: &[Row] = &[
     row(Verb::Eprt, "EPRT", None, "<sp> |proto|addr|port|", LoggedIn, "RFC 2428 §2"),
     row(Verb::Epsv, "EPSV", None, "[<sp> proto|ALL]", LoggedIn, "RFC 2428 §3"),
     row(Verb::Feat, "FEAT", None, "(returns feature list)", Clear, "RFC 2389 §3"),
+    row(Verb::Hash, "HASH", None, "<sp> pathname", LoggedIn, "draft-bryan-ftpext-hash §3"),
     row(Verb::Help, "HELP", None, "[<sp> command]", Clear, "RFC 959 §4.1.3"),
     row(Verb::Host, "HOST", None, "<sp> hostname", Clear, "RFC 7151"),
     row(Verb::Lang, "LANG", None, "[<sp> language-tag]", Clear, "RFC 2640 §4"),
     row(Verb::List, "LIST", None, "[<sp> pathname]", LoggedIn, "RFC 959 §4.1.3"),
+    row(Verb::Md5,  "MD5",  None, "<sp> pathname", LoggedIn, "draft-twine-ftpmd5 §3"),
     row(Verb::Mdtm, "MDTM", None, "<sp> pathname", LoggedIn, "RFC 3659 §3"),
     row(Verb::Mff,  "MFF",  None, "<sp> fact=value;... <sp> pathname", LoggedIn, "draft-somers-ftp-mfxx §5"),
     row(Verb::Mfmt, "MFMT", None, "<sp> timeval <sp> pathname", LoggedIn, "draft-somers-ftp-mfxx §3"),
@@ -125,6 +136,7 @@ const TABLE: &[Row] = &[
     row(Verb::Prot, "PROT", None, "<sp> protection code", Secured, "RFC 2228 §3, RFC 4217 §9"),
     row(Verb::Pwd,  "PWD",  Some("XPWD"), "(returns current working directory)", LoggedIn, "RFC 959 §4.1.3, RFC 775"),
     row(Verb::Quit, "QUIT", None, "(close control connection)", Clear, "RFC 959 §4.1.1"),
+    row(Verb::Rang, "RANG", None, "<sp> start <sp> end", LoggedIn, "draft-bryan-ftp-range §3"),
     row(Verb::Rein, "REIN", None, "(back to before the login)", Secured, "RFC 959 §4.1.1, RFC 4217 §11"),
     row(Verb::Rest, "REST", None, "<sp> byte-count", LoggedIn, "RFC 3659 §5"),
     row(Verb::Retr, "RETR", None, "<sp> pathname", LoggedIn, "RFC 959 §4.1.3"),
@@ -140,7 +152,16 @@ const TABLE: &[Row] = &[
     row(Verb::Syst, "SYST", None, "(returns system type)", Clear, "RFC 959 §4.1.3"),
     row(Verb::Type, "TYPE", None, "<sp> type-code (A, I, L 8)", LoggedIn, "RFC 959 §4.1.2"),
     row(Verb::User, "USER", None, "<sp> username", Secured, "RFC 959 §4.1.1"),
+    row(Verb::Xcrc, "XCRC", None, RANGED, LoggedIn, "de facto"),
+    row(Verb::Xmd5, "XMD5", None, RANGED, LoggedIn, "de facto"),
+    row(Verb::Xsha, "XSHA", None, RANGED, LoggedIn, "de facto"),
+    row(Verb::Xsha1, "XSHA1", None, RANGED, LoggedIn, "de facto"),
+    row(Verb::Xsha256, "XSHA256", None, RANGED, LoggedIn, "de facto"),
+    row(Verb::Xsha512, "XSHA512", None, RANGED, LoggedIn, "de facto"),
 ];
+
+const HTTP: &[&[u8]] = &[b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH", b"TRACE", b"PRI", b"PROPFIND"];
+const SMTP: &[&[u8]] = &[b"EHLO", b"HELO", b"LHLO", b"MAIL", b"RCPT", b"DATA", b"STARTTLS"];
 
 #[cfg(test)]
 mod tests {
@@ -152,14 +173,14 @@ mod tests {
         for (index, row) in TABLE.iter().enumerate() {
             assert_eq!(row.verb as usize, index, "{}", row.name);
             assert_eq!(Verb::ALL[index], row.verb);
-            assert!(row.name.bytes().all(|b| b.is_ascii_uppercase()) && !row.source.is_empty());
+            assert!(row.name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) && !row.source.is_empty());
             for name in [Some(row.name), row.alias].into_iter().flatten() {
                 assert_eq!(Verb::from_bytes(name.as_bytes()), Some(row.verb));
                 assert_eq!(Verb::from_bytes(name.to_lowercase().as_bytes()), Some(row.verb));
             }
             assert_eq!(row.verb.name(), row.name);
         }
-        assert_eq!(TABLE.len(), Verb::User as usize + 1);
+        assert_eq!(TABLE.len(), Verb::Xsha512 as usize + 1);
     }
 
     #[test]

@@ -1,13 +1,27 @@
-//! The way in from HTTP: probes and metrics (the API follows).
+//! The way in from HTTP: the admin API, probes and metrics.
 //!
-//! Gets: HTTP on `listen.admin` and `listen.metrics`. Gives: `/metrics`, `/livez`, `/readyz`, `/startupz`; everything else is a problem document.
+//! Gets: HTTP on `listen.admin` and `listen.metrics`. Gives: `/api/v1`, `/metrics`, `/livez`, `/readyz`, `/startupz`; everything else is a problem document.
 //! Never: asks for a token where a probe or a scrape cannot have one, and never says anything there that helps a stranger.
 
+pub mod access;
+mod api;
+mod call;
+mod calls;
+mod everywhere;
+mod items;
+mod openapi;
+mod orders;
+mod page;
 mod probes;
 pub mod problems;
 mod server;
+mod shape;
+mod shapes;
+mod time;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -15,16 +29,29 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use self::api::{Api, Identity, Parts};
+pub use self::orders::{Draining, Fault, Order, Orders, Validate};
 use self::problems::Problem;
+pub use self::shapes::Setting;
+use crate::cluster::Handlers;
 use crate::observe::{Metrics, Readiness};
+use crate::tls::{Sidecar, SidecarFiles};
 
-/// `listen:`, the HTTP part.
+/// `listen:`, the HTTP part, and `admin:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// `listen.admin`: API and page, and metrics and probes unless `metrics` is set.
     pub admin: SocketAddr,
     /// `listen.metrics`: `/metrics` and probes only.
     pub metrics: Option<SocketAddr>,
+    /// `admin.tokens_file`.
+    pub tokens_file: Option<PathBuf>,
+    /// `admin.tls`.
+    pub tls: SidecarFiles,
+    /// `admin.allowed_hosts`.
+    pub allowed_hosts: Vec<String>,
+    /// `admin.insecure_ok`.
+    pub insecure_ok: bool,
 }
 
 /// What the handlers answer from. Cheap to clone.
@@ -34,21 +61,31 @@ pub struct State {
     pub metrics: Metrics,
     /// Its readiness.
     pub readiness: Readiness,
+    /// What the API needs; `None`: there is no API.
+    pub api: Option<Arc<Api>>,
 }
 
 /// Serves `listen.admin` until `shutdown`, then lets running requests end.
-pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationToken) {
-    server::serve(listener, admin(state), shutdown).await;
+pub async fn serve(listener: TcpListener, tls: Sidecar, state: State, shutdown: CancellationToken) {
+    server::serve(listener, tls, admin(state), shutdown).await;
 }
 
 /// Serves `listen.metrics` until `shutdown`: what needs no token, and never more.
 pub async fn serve_metrics(listener: TcpListener, state: State, shutdown: CancellationToken) {
-    server::serve(listener, metrics(state), shutdown).await;
+    server::serve(listener, Sidecar::default(), metrics(state), shutdown).await;
+}
+
+/// Answers what other nodes ask for their own admin API.
+pub fn answer_peers(api: &Arc<Api>, handlers: &mut Handlers) {
+    calls::answer_peers(api, handlers);
 }
 
 /// What `listen.admin` offers.
 fn admin(state: State) -> Router {
-    closed(open(), state)
+    match state.api.clone() {
+        Some(api) => api::guarded(closed(open().merge(api::routes(&api)).merge(page::routes()), state), api),
+        None => closed(open(), state),
+    }
 }
 
 /// What `listen.metrics` offers.
@@ -91,23 +128,23 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    struct Sidecar {
+    struct Running {
         url: String,
         state: State,
         shutdown: CancellationToken,
         task: tokio::task::JoinHandle<()>,
     }
 
-    async fn sidecar() -> Sidecar {
+    async fn sidecar() -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let state = State { metrics: Metrics::new(Build::default()), readiness: Readiness::new() };
+        let state = State { metrics: Metrics::new(Build::default()), readiness: Readiness::new(), api: None };
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, state.clone(), shutdown.clone()));
-        Sidecar { url, state, shutdown, task }
+        let task = tokio::spawn(serve(listener, Sidecar::default(), state.clone(), shutdown.clone()));
+        Running { url, state, shutdown, task }
     }
 
-    impl Sidecar {
+    impl Running {
         async fn get(&self, path: &str) -> (u16, String) {
             let (status, body) = http::get(&format!("{}{path}", self.url), LONG).await.unwrap();
             (status, String::from_utf8(body).unwrap())

@@ -142,6 +142,11 @@ impl Users {
         self.order.len()
     }
 
+    /// The classes that they name.
+    pub fn classes(&self) -> Vec<String> {
+        self.order.iter().filter_map(|user| user.class.as_deref().map(str::to_owned)).collect()
+    }
+
     /// How many of them can log in with a certificate only, alone or besides a password.
     pub fn needing_certificates(&self) -> usize {
         self.order.iter().filter(|user| user.enabled && !user.client_certificates.is_empty()).count()

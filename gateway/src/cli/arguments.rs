@@ -10,6 +10,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ftps_proto::command::{Password, UserName};
 
+use super::ctl::Ctl;
+use crate::admin::access::Scope;
 use crate::config;
 use crate::data::PortSet;
 
@@ -37,6 +39,10 @@ pub enum Command {
     },
     /// Read a password from stdin or a hidden prompt and print its hash for a users file
     HashPassword,
+    /// Make a token for the admin API and the line for its tokens file
+    NewToken(NewToken),
+    /// Ask the admin API of any node: who is here, what was moved, who did what; kick, drain, reload
+    Ctl(Box<Ctl>),
     /// Ask the probe of the node on this host; exits with 0 when all is well
     Healthcheck(Health),
     /// Log in from outside as a client would, and say in words what is wrong and what to change
@@ -100,6 +106,21 @@ pub struct Account {
     /// The password, not empty.
     pub password: Password,
 }
+
+/// Flags of `new-token`.
+#[derive(Clone, Debug, Args)]
+pub struct NewToken {
+    /// Who will have it; stands in the audit
+    #[arg(long, value_name = "NAME", value_parser = token_name)]
+    pub name: String,
+    /// What it may do: read, bans, sessions, operate, admin
+    #[arg(long, value_name = "A,B", value_delimiter = ',', required = true, value_parser = scope)]
+    pub scopes: Vec<TokenScope>,
+}
+
+/// One of `--scopes`.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenScope(pub Scope);
 
 /// Flags of `healthcheck`.
 #[derive(Clone, Debug, Args)]
@@ -172,7 +193,8 @@ impl Arguments {
                 }
             }
             Command::Healthcheck(health) => forget_empty(&mut health.config),
-            Command::CheckConfig { .. } | Command::HashPassword | Command::Doctor(_) | Command::Completions { .. } => {}
+            Command::CheckConfig { .. } | Command::HashPassword | Command::NewToken(_) | Command::Ctl(_) | Command::Doctor(_) | Command::Completions { .. } => {
+            }
         }
         Ok(command)
     }
@@ -193,6 +215,16 @@ fn implicit(text: &str) -> Result<Implicit, String> {
         "off" => Ok(Implicit::Off),
         address => address.parse().map(Implicit::At).map_err(|_| "write IP:PORT, for example 127.0.0.1:9990, or off".to_owned()),
     }
+}
+
+fn token_name(text: &str) -> Result<String, String> {
+    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b));
+    if fits { Ok(text.to_owned()) } else { Err("write 1 to 64 letters, digits, '-', '_', '.' or '@'".into()) }
+}
+
+fn scope(text: &str) -> Result<TokenScope, String> {
+    let found = Scope::WORDS.iter().find(|(word, _)| *word == text).map(|(_, scope)| TokenScope(*scope));
+    found.ok_or_else(|| format!("write one of {}", Scope::WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ")))
 }
 
 fn account(text: &str) -> Result<Account, String> {

@@ -5,11 +5,13 @@
 
 mod arguments;
 mod check;
+mod ctl;
 mod doctor;
 mod hash;
 mod health;
 pub mod quick;
 mod serve;
+mod token;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -18,20 +20,22 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
-pub use arguments::{Arguments, Command, Health, Serve};
+pub use arguments::{Arguments, Command, Health, NewToken, Serve};
 
 /// Understands the command line. Help and version are printed here.
 ///
 /// # Errors
-/// The exit code: 0 after help or version, 64 after a usage error, which has been printed.
+/// The exit code: 0 after help or version, 64 (`ctl`: 2) after a usage error, which has been printed.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCode> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let usage = if arguments.get(1).is_some_and(|word| word == "ctl") { ctl::USAGE } else { USAGE };
     let parsed = Arguments::command().try_get_matches_from(arguments).and_then(|matches| Arguments::from_arg_matches(&matches)).and_then(Arguments::checked);
     parsed.map_err(|error| {
         // Nothing can be done when nobody reads it.
         let _ = error.print();
         match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-            _ => ExitCode::from(USAGE),
+            _ => ExitCode::from(usage),
         }
     })
 }
@@ -42,6 +46,8 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Serve(serve) => serve::run(serve).await,
         Command::CheckConfig { file } => check::run(&file),
         Command::HashPassword => hash::run(),
+        Command::NewToken(wanted) => token::run(&wanted),
+        Command::Ctl(ctl) => ctl::run(*ctl).await,
         Command::Healthcheck(health) => health::run(&health).await,
         Command::Doctor(doctor) => doctor::run(doctor).await,
         Command::Completions { shell } => completions(shell),

@@ -11,7 +11,9 @@ use ftps_proto::command::{Password, UserName};
 
 use super::arguments::{Account, Implicit, Quick};
 use super::serve::{Explain, Started};
+use super::token::new_token;
 use super::{FAULT, USAGE};
+use crate::admin::access::{Scope, Tokens};
 use crate::auth::Users;
 use crate::config::{Config, Drain, Marks};
 use crate::data::PortSet;
@@ -53,16 +55,30 @@ pub(super) fn plan(flags: &Quick) -> Started {
     };
     let users = Users::single(account.name.clone(), &account.password).map_err(|error| (FAULT, format!("the password cannot be hashed: {error}")))?;
     let root = root.clone();
-    let banner = Box::new(move |ready: &Ready, fingerprint: &str| banner(ready, &root, &account, fingerprint));
-    let plan =
-        Plan { config, hash: String::new(), source: None, marks: Marks::default(), users: Arc::new(users), broken_users: Vec::new(), banner: Some(banner) };
+    let token = new_token("quick-start", vec![Scope::Admin]).ok_or_else(|| (FAULT, "the system gives no random bytes for a token".to_owned()))?;
+    let secret = token.secret;
+    let banner = Box::new(move |ready: &Ready, fingerprint: &str| banner(ready, &root, &account, fingerprint, &secret));
+    let plan = Plan {
+        config,
+        hash: String::new(),
+        source: None,
+        marks: Marks::default(),
+        tokens: Tokens { tokens: vec![token.entry], certificates: Vec::new() },
+        settings: Vec::new(),
+        users: Arc::new(users),
+        broken_users: Vec::new(),
+        banner: Some(banner),
+    };
     Ok((plan, explain()))
 }
 
 /// What the flags must not be together. Files and forms are right by now.
 fn conflict(config: &Config) -> Option<String> {
     if !config.admin.admin.ip().to_canonical().is_loopback() {
-        return Some(format!("--admin {} can be reached from other hosts, and the admin interface has no TLS yet; write 127.0.0.1:PORT", config.admin.admin));
+        return Some(format!(
+            "--admin {} can be reached from other hosts, which would learn the token; write 127.0.0.1:PORT, or a configuration with admin.tls",
+            config.admin.admin
+        ));
     }
     let PortSet::Range(first, last) = config.data.ports else { return None };
     let listeners = config.conn.explicit.iter().chain(&config.conn.implicit).chain([&config.admin.admin]);
@@ -94,7 +110,7 @@ fn made_up() -> Option<Account> {
 }
 
 /// What a person needs: where, who, and lines to copy. The only place that ever shows a password: it was made, or typed, for this.
-pub fn banner(ready: &Ready, root: &std::path::Path, account: &Account, fingerprint: &str) -> String {
+pub fn banner(ready: &Ready, root: &std::path::Path, account: &Account, fingerprint: &str, token: &str) -> String {
     let password = String::from_utf8_lossy(account.password.expose());
     let mut lines = vec![String::new(), format!("  Serving {} over FTPS. Ctrl-C ends it.", root.display()), String::new()];
     for address in &ready.explicit {
@@ -106,7 +122,7 @@ pub fn banner(ready: &Ready, root: &std::path::Path, account: &Account, fingerpr
     lines.push(format!("  user          {}", account.name));
     lines.push(format!("  password      {password}"));
     lines.push(format!("  certificate   self-signed, SHA-256 {fingerprint}"));
-    lines.push(format!("  admin         http://{}/", ready.admin));
+    lines.push(format!("  admin         http://{}/#token={token}", ready.admin));
     if let Some(address) = ready.explicit.first().map(|address| reachable(*address)) {
         let credentials = quoted(&format!("{}:{password}", account.name));
         let login = quoted(&format!("{},{password}", account.name));
@@ -179,7 +195,7 @@ mod tests {
     #[test]
     fn the_banner_has_what_a_person_needs_and_lines_to_copy() {
         let account = Account { name: UserName::new(b"demo").unwrap(), password: Password::new(b"it's $x").unwrap() };
-        let text = banner(&ready(), std::path::Path::new("ftp-data"), &account, "ab:cd");
+        let text = banner(&ready(), std::path::Path::new("ftp-data"), &account, "ab:cd", "secret");
         for part in [
             "Serving ftp-data",
             "ftp://127.0.0.1:2121",
@@ -187,7 +203,7 @@ mod tests {
             "  user          demo\n",
             "  password      it's $x\n",
             "SHA-256 ab:cd",
-            "http://127.0.0.1:7122/",
+            "http://127.0.0.1:7122/#token=secret\n",
             r"--ssl-reqd -k --user 'demo:it'\''s $x' -T - ftp://127.0.0.1:2121/hello.txt",
             r"lftp -u 'demo,it'\''s $x' -e 'set ftp:ssl-force true; set ssl:verify-certificate no; ls; bye' ftp://127.0.0.1:2121",
         ] {

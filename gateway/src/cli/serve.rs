@@ -41,8 +41,21 @@ pub(super) type Started = Result<(Plan, Explain), (u8, String)>;
 
 fn from_file(file: PathBuf) -> Started {
     let loaded = config::load(&file).map_err(|problems| (USAGE, format!("the configuration is not valid\n{problems}")))?;
+    let tokens = config::load_tokens(loaded.config.admin.tokens_file.as_deref()).map_err(|problems| {
+        let words = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        (USAGE, format!("the tokens file is not valid\n{words}"))
+    })?;
     let (users, broken) = config::load_users(&loaded.config.auth);
-    let plan =
-        Plan { config: loaded.config, hash: loaded.hash, source: Some(file), marks: loaded.marks, users: Arc::new(users), broken_users: broken, banner: None };
+    let plan = Plan {
+        config: loaded.config,
+        hash: loaded.hash,
+        source: Some(file),
+        marks: loaded.marks,
+        tokens,
+        settings: loaded.settings,
+        users: Arc::new(users),
+        broken_users: broken,
+        banner: None,
+    };
     Ok((plan, Box::new(ToString::to_string)))
 }

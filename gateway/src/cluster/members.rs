@@ -129,6 +129,18 @@ impl Members {
         std::mem::replace(&mut self.listed, listed) != self.listed
     }
 
+    /// Addresses that the store's list names: called for a while. Gives whether one is new.
+    pub(super) fn hint(&mut self, addresses: &[SocketAddr], now: Instant) -> bool {
+        let mut new = false;
+        for address in addresses {
+            let room = self.hints.len() < MOST;
+            if self.hints.contains_key(address) || room {
+                new |= self.hints.insert(*address, now + HINT).is_none();
+            }
+        }
+        new
+    }
+
     /// Addresses to call now: members at each beat, others every two seconds.
     pub(super) fn due(&mut self, now: Instant) -> Vec<SocketAddr> {
         let members: BTreeSet<_> = self.others.values().map(|known| known.member.address).collect();

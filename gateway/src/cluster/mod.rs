@@ -10,6 +10,7 @@ mod link;
 mod members;
 mod names;
 mod port;
+mod roster;
 mod secrets;
 
 use std::fmt;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use self::keys::Keys;
 use self::link::{Links, Question};
 use self::members::{Change, Members};
+use self::roster::Roster;
 use crate::observe::id::Incarnation;
 use crate::observe::peers::{CallResult, Census, PeerTrouble};
 use crate::observe::{Event, Observer, PeerEvent, Subject};
@@ -77,6 +79,8 @@ struct Shared {
     /// `None`: a cluster of one.
     keys: ArcSwapOption<Keys>,
     members: Mutex<Members>,
+    /// What the store's list of nodes says.
+    roster: Mutex<Roster>,
     view: watch::Sender<Arc<[Member]>>,
     links: Links,
     /// Somebody may be new: the next beat comes at once.
@@ -139,6 +143,7 @@ impl Cluster {
             observer,
             keys: ArcSwapOption::empty(),
             members: Mutex::new(members),
+            roster: Mutex::default(),
             view,
             links: Links::default(),
             wake: Notify::new(),
@@ -182,12 +187,19 @@ impl Cluster {
         self.members().first().is_none_or(|first| first.incarnation == self.incarnation())
     }
 
-    /// The place in the secret file of the line that seals: the first one that every live member holds; the last one if there is none.
+    /// The place in the secret file of the line that seals: the first one that every live member holds, those included that only the store's list names; the
+    /// last one if there is none.
     pub fn sealing_line(&self) -> usize {
         let members = self.members();
-        let mine = self.me().lines;
-        let all_hold = |line: &String| members.iter().all(|member| member.lines.contains(line));
-        mine.iter().position(all_hold).unwrap_or(mine.len().saturating_sub(1))
+        let roster = self.roster_locked();
+        let all: Vec<&Member> = members.iter().chain(roster.live(Instant::now())).collect();
+        let all_hold = |line: &String| all.iter().all(|member| member.lines.contains(line));
+        self.me().lines.iter().position(all_hold).unwrap_or_else(|| self.oldest_line())
+    }
+
+    /// The place of the last line: whoever is a member holds it.
+    pub fn oldest_line(&self) -> usize {
+        self.me().lines.len().saturating_sub(1)
     }
 
     /// The secret file was read again. Connections that stand go on.
@@ -325,6 +337,17 @@ impl Cluster {
 
     fn members_locked(&self) -> MutexGuard<'_, Members> {
         self.0.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn roster_locked(&self) -> MutexGuard<'_, Roster> {
+        self.0.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody may be at these addresses.
+    fn call_also(&self, addresses: &[SocketAddr]) {
+        if self.members_locked().hint(addresses, Instant::now()) {
+            self.0.wake.notify_one();
+        }
     }
 
     fn keys(&self) -> Option<Arc<Keys>> {

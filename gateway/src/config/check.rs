@@ -6,14 +6,15 @@
 use std::fmt::Debug;
 use std::path::PathBuf;
 
+use super::bans as forms_of_bans;
 use super::forms::{self, LONGEST, MANY, WEEK};
 use super::keys::{self, Default};
 use super::peers;
 use super::problem::{Checked, Wrong};
 use super::rules;
 use super::tree::{Entry, Node, Value, parse};
-use super::{Config, Drain, Marks};
-use crate::{admin, auth, cluster, conn, data, limits, observe, storage, tls};
+use super::{Config, Drain, Marks, Stores, digests, stores};
+use crate::{admin, auth, bans, cluster, conn, data, digest, limits, observe, storage, tls};
 
 /// Reads the keys of one document.
 pub(super) struct Reader<'a> {
@@ -57,16 +58,24 @@ impl<'a> Reader<'a> {
             node_name: self.found("node.name", rules::node_name, super::host_name),
             conn: self.conn(),
             admin: self.admin(),
+            stores: self.stores(),
             cluster: self.cluster(),
             data: self.data(),
             tls: self.tls(),
             auth: auth::Config { files: self.value("users.files", rules::user_files), anonymous: self.value("users.anonymous", rules::anonymous) },
             storage: self.storage(),
+            digests: self.digests(),
             limits: self.limits(),
+            bans: self.bans(),
             log: observe::LogConfig {
                 format: self.value("log.format", forms::word(rules::LOG_FORMATS)),
                 level: self.value("log.level", rules::log_level),
                 transfer_log: self.value("log.transfer_log", forms::path_or_null),
+            },
+            history: observe::history::HistoryConfig {
+                transfers: usize::try_from(self.value("history.transfers", forms::number(0, MANY))).unwrap_or(usize::MAX),
+                audit: usize::try_from(self.value("history.audit", forms::number(0, MANY))).unwrap_or(usize::MAX),
+                keep: self.value("history.keep", forms::duration(LONGEST)),
             },
             drain: Drain {
                 delay: self.value("drain.delay", forms::duration_or_zero(LONGEST)),
@@ -94,6 +103,11 @@ impl<'a> Reader<'a> {
         line
     }
 
+    /// Every key with its value as it is written.
+    pub(super) fn settings(&self) -> Vec<admin::Setting> {
+        super::shown::settings(|key| self.entry(key).map(|entry| &entry.node))
+    }
+
     fn entry(&self, key: &str) -> Option<&'a Entry> {
         self.written.iter().find(|(name, _)| name == key).map(|(_, entry)| *entry)
     }
@@ -108,7 +122,28 @@ impl<'a> Reader<'a> {
     }
 
     fn admin(&mut self) -> admin::Config {
-        admin::Config { admin: self.value("listen.admin", forms::address), metrics: self.value("listen.metrics", forms::address_or_null) }
+        admin::Config {
+            admin: self.value("listen.admin", forms::address),
+            metrics: self.value("listen.metrics", forms::address_or_null),
+            tokens_file: self.value("admin.tokens_file", forms::path_or_null),
+            tls: self.value("admin.tls", rules::sidecar_tls),
+            allowed_hosts: self.value("admin.allowed_hosts", rules::allowed_hosts),
+            insecure_ok: self.value("admin.insecure_ok", forms::truth),
+        }
+    }
+
+    fn stores(&mut self) -> Stores {
+        Stores {
+            state_dir: self.value("node.state_dir", forms::path),
+            url: self.value("store.url", stores::location),
+            tls: self.value("store.tls", stores::tls),
+            sessions: self.value("store.sessions", stores::location_or_null),
+            staples: self.value("store.staples", stores::location_or_null),
+            bans: self.value("store.bans", stores::location_or_null),
+            digests: self.value("store.digests", stores::location_or_null),
+            fallback: self.value("store.fallback", stores::fallback),
+            timeout: self.value("store.timeout", forms::duration(LONGEST)),
+        }
     }
 
     fn cluster(&mut self) -> cluster::Config {
@@ -149,7 +184,23 @@ impl<'a> Reader<'a> {
             file_mode: self.value("storage.file_mode", forms::mode(0o600)),
             dir_mode: self.value("storage.dir_mode", forms::mode(0o700)),
             symlinks: self.value("storage.symlinks", forms::word(rules::SYMLINKS)),
+            id: self.value("storage.id", digests::storage_id),
+            stable_inodes: self.value("storage.stable_inodes", forms::truth),
             sweep_after: self.value("storage.sweep_after", forms::duration(LONGEST)),
+        }
+    }
+
+    fn digests(&mut self) -> digest::Config {
+        digest::Config {
+            enabled: self.value("digests.enabled", forms::truth),
+            algorithms: self.value("digests.algorithms", digests::some_algorithms),
+            preferred: self.value("digests.default", digests::algorithm),
+            max_size: self.value("digests.max_size", digests::max_size),
+            cache: self.value("digests.cache", digests::cache),
+            at_upload: self.value("digests.at_upload", digests::algorithms),
+            at_download: self.value("digests.at_download", digests::algorithms),
+            jobs: self.value("digests.jobs", digests::jobs),
+            rules: self.value("digests.rules", digests::rules),
         }
     }
 
@@ -169,6 +220,19 @@ impl<'a> Reader<'a> {
             password_jobs: self.value("limits.password_jobs", rules::password_jobs),
             bandwidth_per_session: self.value("limits.bandwidth_per_session", rules::bandwidth_or_null),
             bandwidth_per_user: self.value("limits.bandwidth_per_user", rules::bandwidth_or_null),
+        }
+    }
+
+    fn bans(&mut self) -> bans::Config {
+        let (never_networks, never_users) = self.value("bans.never", forms_of_bans::never);
+        bans::Config {
+            rules: self.value("bans.rules", forms_of_bans::rules),
+            never_networks,
+            never_users,
+            classes: self.value("bans.classes", forms_of_bans::classes),
+            message: self.value("bans.message", forms_of_bans::message),
+            implicit_reply: self.value("bans.implicit_reply", forms::word(forms_of_bans::IMPLICIT_REPLY)),
+            max_automatic: self.count("bans.max_automatic"),
         }
     }
 

@@ -22,6 +22,7 @@ pub(super) fn check(config: &Config, skip: &dyn Fn(&str) -> bool) -> Vec<Found> 
     admin(config, &mut found);
     cipher_suites(config, &mut found);
     client_auth(config, &mut found);
+    stores(config, &mut found);
     files(config, &mut found);
     found.retain(|(key, ..)| !skip(key));
     found
@@ -67,13 +68,30 @@ fn data_ports(config: &Config, skip: &dyn Fn(&str) -> bool, found: &mut Vec<Foun
 
 fn admin(config: &Config, found: &mut Vec<Found>) {
     let admin = config.admin.admin;
-    if !admin.ip().to_canonical().is_loopback() {
+    let open = !admin.ip().to_canonical().is_loopback();
+    if open && config.admin.tls.certificate.is_none() && !config.admin.insecure_ok {
         let port = admin.port();
         found.push((
             "listen.admin",
             String::new(),
-            format!("{admin} can be reached from other hosts, and the admin interface has no TLS yet; write 127.0.0.1:{port} or \"[::1]:{port}\", and listen.metrics for metrics and probes from outside"),
+            format!("{admin} can be reached from other hosts, which would learn the tokens; write 127.0.0.1:{port} or \"[::1]:{port}\", or name a certificate in admin.tls (listen.metrics is for metrics and probes from outside)"),
         ));
+    }
+}
+
+/// What leaves this host is sealed under a secret that all nodes share.
+fn stores(config: &Config, found: &mut Vec<Found>) {
+    if config.cluster.secret_file.is_none()
+        && let Some((key, _)) = config.stores.locations().find(|(_, location)| location.kind().is_networked())
+    {
+        let words = format!(
+            "is missing; {key} is on another host, and what is kept there is sealed: write a file with one line of `openssl rand -hex 32`, the same on all nodes"
+        );
+        found.push(("cluster.secret_file", String::new(), words));
+    }
+    let tls = &config.stores.tls;
+    if tls.cert.is_some() != tls.key.is_some() {
+        found.push(("store.tls", String::new(), "has one of cert and key; write both, or neither".into()));
     }
 }
 
@@ -115,6 +133,16 @@ fn files(config: &Config, found: &mut Vec<Found>) {
         if let Some(path) = path {
             file("tls.client_auth", format!(".{name}"), path, advice);
         }
+    }
+    if let Some(pair) = &config.admin.tls.certificate {
+        file("admin.tls", ".cert".into(), &pair.cert, "write the PEM file with the certificate chain");
+        file("admin.tls", ".key".into(), &pair.key, "write the PEM file with the private key");
+    }
+    if let Some(path) = &config.admin.tls.client_ca {
+        file("admin.tls", ".client_ca".into(), path, "write the PEM file with the authorities of the administrators' certificates");
+    }
+    if let Some(path) = &config.admin.tokens_file {
+        file("admin.tokens_file", String::new(), path, "write the path of a tokens file; `ftps-gateway new-token` prints its lines");
     }
     for (index, path) in config.auth.files.iter().enumerate() {
         file("users.files", format!("[{index}]"), path, "write the path of a users file, relative to this file");

@@ -4,7 +4,11 @@
 //! written from.
 //! Never: holds a key without effect. A new key is a row here, a line in `check` and a field of its room's `Config`.
 
+mod users;
+
 use super::near::nearest;
+
+pub use users::USER_KEYS;
 
 /// One key of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +111,13 @@ pub const KEYS: &[Key] = &[
         meaning: "the name of this node in logs, metrics and temporary files",
     },
     key(
+        "node.state_dir",
+        "path",
+        "/dev/shm/ftps-gateway",
+        Restart,
+        "where this host keeps its own: shared memory, its key, journals; made with mode 0700, and refused when it is another user's",
+    ),
+    key(
         "listen.explicit",
         "list of IP:PORT",
         r#"["[::]:2121"]"#,
@@ -114,7 +125,13 @@ pub const KEYS: &[Key] = &[
         "addresses for FTP with AUTH TLS; [::] also takes IPv4; port 0 is one of the kernel's choice",
     ),
     key("listen.implicit", "list of IP:PORT", r#"["[::]:9990"]"#, Restart, "addresses for FTP with TLS from the first byte; [] is off"),
-    key("listen.admin", "IP:PORT", r#""127.0.0.1:7122""#, Restart, "address of the admin interface; loopback only"),
+    key(
+        "listen.admin",
+        "IP:PORT",
+        r#""127.0.0.1:7122""#,
+        Restart,
+        "address of the admin API and its page; other than loopback only with admin.tls or admin.insecure_ok",
+    ),
     key("listen.metrics", "IP:PORT or null", "null", Restart, "address for /metrics and the probes alone; null: they are on listen.admin"),
     key("listen.peer", "IP:PORT", r#""[::]:7121""#, Restart, "address for other nodes; listened on only with cluster.secret_file"),
     key(
@@ -171,6 +188,24 @@ pub const KEYS: &[Key] = &[
     ),
     key("tls.session_lifetime", "duration", "30m", NewSessions, "how old a TLS session may be when a control connection resumes it"),
     key("tls.ticket_rotation", "duration", "1h", Now, "how often a new ticket key seals"),
+    key(
+        "store.url",
+        "URL",
+        r#""shm:?size=16MiB""#,
+        Restart,
+        "where the cluster shares what it knows: redis[s]://USER:PASSWORD@HOST:PORT/DB, unix:///PATH, redis[s]+sentinel://A,B/PRIMARY, redis[s]+cluster://A,B, \
+         memcached://A:PORT,B:PORT; shm: this host alone, memory: this process alone",
+    ),
+    key("store.tls", "mapping", "{}", Restart, "for rediss: URLs"),
+    key("store.tls.ca", "path or null", "null", Restart, "PEM file with the authorities of the store's certificate; null: those of this machine"),
+    key("store.tls.cert", "path or null", "null", Restart, "PEM file with this node's certificate for the store"),
+    key("store.tls.key", "path or null", "null", Restart, "PEM file with its key"),
+    key("store.sessions", "URL or null", "null", Restart, "a store of its own for TLS sessions and ticket keys; null: store.url"),
+    key("store.staples", "URL or null", "null", Restart, "the same for OCSP responses"),
+    key("store.bans", "URL or null", "null", Restart, "the same for bans"),
+    key("store.digests", "URL or null", "null", Restart, "the same for checksums"),
+    key("store.fallback", "URL", r#""shm:?size=16MiB""#, Restart, "what answers on this host while the store is away: shm: or memory:"),
+    key("store.timeout", "duration", "200ms", Restart, "how long a question to the store may take; then it counts as not there"),
     key("cluster.name", "name", "default", Restart, "tells clusters that share a secret or a store apart"),
     key(
         "cluster.secret_file",
@@ -179,7 +214,13 @@ pub const KEYS: &[Key] = &[
         Restart,
         "file with the secrets of the cluster, one a line, 32 bytes or more; new lines act now; null: a node on its own",
     ),
-    key("cluster.advertise", "IP:PORT, IP or null", "null", Restart, "where other nodes reach this one; null: the address that routes to the first of them"),
+    key(
+        "cluster.advertise",
+        "IP:PORT, IP or null",
+        "null",
+        Restart,
+        "where other nodes reach this one; null: the address that routes to the store, else to the first of them",
+    ),
     key("cluster.peers", "list of IP:PORT or dns+NAME:PORT", "[]", Restart, "where other nodes may be; one that all know is enough; names are looked up again"),
     key("users.files", "list of paths", "[users.yaml]", Now, "users files; a name may stand in one of them only"),
     key("users.anonymous", "mapping", "{}", Now, "who comes as anonymous or ftp (RFC 1635), with any password; a user of that name in a users file goes first"),
@@ -191,6 +232,20 @@ pub const KEYS: &[Key] = &[
     key("storage.file_mode", "octal text", r#""0640""#, NewSessions, "permission bits of new files"),
     key("storage.dir_mode", "octal text", r#""0750""#, NewSessions, "permission bits of new directories"),
     key("storage.symlinks", "inside or never", "inside", NewSessions, "symbolic links: followed inside the home, or refused"),
+    key(
+        "storage.id",
+        "name or null",
+        "null",
+        Restart,
+        "tells this storage from others in the digests that nodes share; null: written once below the root, into .ftps-gateway.id",
+    ),
+    key(
+        "storage.stable_inodes",
+        "true or false",
+        "true",
+        NewSessions,
+        "whether a file has one inode number on every node and for its life; false: digests do not look at it",
+    ),
     key("storage.sweep_after", "duration", "24h", Restart, "age at which the left-over upload of a dead node is removed"),
     key("limits.sessions", "number", "10000", Now, "sessions on this node"),
     key("limits.sessions_per_ip", "number", "50", Now, "sessions of one address"),
@@ -224,77 +279,97 @@ pub const KEYS: &[Key] = &[
         NewSessions,
         "the same for all sessions of a user on this node; those of anonymous are not counted together",
     ),
+    key("digests.enabled", "true or false", "true", NewSessions, "HASH, XCRC, XMD5 and their like; also needs the user's permission digest"),
+    key("digests.algorithms", "list of algorithms", "[crc32, md5, sha1, sha256, sha512]", NewSessions, "what may be asked for"),
+    key("digests.default", "algorithm", "sha256", NewSessions, "what HASH computes until OPTS HASH says otherwise"),
+    key("digests.max_size", "size", "10GiB", Now, "most bytes that one digest is of"),
+    key("digests.cache", "mapping", "{}", Now, "the digests that are remembered, on each node and through the store"),
+    key("digests.cache.entries", "number", "10000", Now, "how many on each node, the least used one goes first; 0: none is remembered, and none shared"),
+    key("digests.cache.max_age", "duration", "30d", Now, "for how long, from when it was computed"),
+    key("digests.at_upload", "list of algorithms", "[sha256]", Now, "what is computed of an upload while it comes (of APPE and REST: afterwards)"),
+    key("digests.at_download", "list of algorithms", "[]", Now, "what is computed of a download while it goes"),
+    key("digests.jobs", "auto or number", "auto", Restart, "files that are read at a time; auto: one for every two cores"),
+    key("digests.rules", "list of rules", "[]", Now, "what holds for a path, user or class instead; of several that fit, the last one wins"),
+    Key { name: "digests.rules[].path", form: "path", default: Default::Found("any"), acts: Now, meaning: "this path from storage.root, and all below it" },
+    Key { name: "digests.rules[].user", form: "text", default: Default::Found("any"), acts: Now, meaning: "this user" },
+    Key { name: "digests.rules[].class", form: "name", default: Default::Found("any"), acts: Now, meaning: "users of this class" },
+    Key { name: "digests.rules[].enabled", form: "true or false", default: Default::Found("digests.enabled"), acts: Now, meaning: "over digests.enabled" },
+    Key {
+        name: "digests.rules[].algorithms",
+        form: "list of algorithms",
+        default: Default::Found("digests.algorithms"),
+        acts: Now,
+        meaning: "over digests.algorithms",
+    },
+    Key { name: "digests.rules[].max_size", form: "size", default: Default::Found("digests.max_size"), acts: Now, meaning: "over digests.max_size" },
+    key(
+        "bans.rules",
+        "list of rules",
+        "[{ event: login_failed, count: 5, within: 10m, ban: 1h, scope: host, message: null, dry_run: false, escalate: null }]",
+        Now,
+        "who does something too often, anywhere in the cluster, is banned everywhere; [] is none",
+    ),
+    Key {
+        name: "bans.rules[].event",
+        form: "name",
+        default: Default::Required,
+        acts: Now,
+        meaning: "what is counted: see the table of events in gateway/ARCHITECTURE.md; mod_ban's names are known",
+    },
+    Key { name: "bans.rules[].count", form: "number", default: Default::Required, acts: Now, meaning: "how often it has to happen" },
+    Key { name: "bans.rules[].within", form: "duration", default: Default::Required, acts: Now, meaning: "within which time (a sliding window)" },
+    Key { name: "bans.rules[].ban", form: "duration or permanent", default: Default::Required, acts: Now, meaning: "how long the ban lasts" },
+    key("bans.rules[].scope", "host, user, user_at_host or class", "host", Now, "who is banned; host: the address, or the IPv6 /64"),
+    key("bans.rules[].message", "text or null", "null", Now, "what the client is told; null: bans.message"),
+    key("bans.rules[].dry_run", "true or false", "false", Now, "only say in the log and in metrics who would be banned"),
+    key(
+        "bans.rules[].escalate",
+        "{ factor, max } or null",
+        "null",
+        Now,
+        "each ban of one target is `factor` times as long as the one before, at most `max`; forgotten when `max` has passed without one",
+    ),
+    key("bans.never", "mapping", "{}", Now, "who is never banned; loopback, the nodes of the cluster and listen.proxy_protocol_from never are"),
+    key("bans.never.networks", "list of networks", "[]", Now, "addresses that are never banned and that no rule counts"),
+    key("bans.never.users", "list of names", "[]", Now, "users that are never banned"),
+    key("bans.classes", "mapping of names to networks", "{}", Now, "classes by address, for bans of a class and for rules with scope: class"),
+    key("bans.message", "text", "You are banned", Now, "what a banned client is told: %a is its address, %c its class, %u its user"),
+    key("bans.implicit_reply", "close or reply", "close", Now, "a banned client of an implicit listener: closed at once, or told 421 behind a handshake"),
+    key(
+        "bans.max_automatic",
+        "number",
+        "1000000",
+        Now,
+        "bans by rules that are kept; beyond it those that end first are dropped. Bans by administrators never are",
+    ),
     key("log.format", "text or json", "text", Restart, "form of log lines"),
     key("log.level", "level or mapping of rooms", "info", Now, "off, error, warn, info, debug or trace; or by room: { default: info, tls: debug }"),
     key("log.transfer_log", "path or null", "null", Now, "an xferlog(5) file: a line for each file that came, went or was deleted, in UTC"),
+    key("admin.tokens_file", "path or null", "null", Now, "who may use the admin API, with which scopes; null: nobody"),
+    key("admin.tls", "mapping", "{}", Now, "TLS of listen.admin"),
+    key("admin.tls.cert", "path or null", "null", Now, "PEM file with the chain, leaf first; null: no TLS"),
+    key("admin.tls.key", "path or null", "null", Now, "PEM file with the private key"),
+    key("admin.tls.client_ca", "path or null", "null", Now, "PEM file with the authorities of administrators' certificates, which the tokens file names"),
+    key(
+        "admin.allowed_hosts",
+        "list of HOST or HOST:PORT",
+        "[]",
+        Now,
+        "further names of this node in a request's Host; loopback and the address that was connected to always are",
+    ),
+    key(
+        "admin.insecure_ok",
+        "true or false",
+        "false",
+        Restart,
+        "listen.admin may be reached from other hosts without TLS: whoever stands between learns the tokens",
+    ),
+    key("history.transfers", "number", "100000", Now, "ended transfers that GET /transfers still knows, on each node, in memory"),
+    key("history.audit", "number", "10000", Now, "audit records that GET /audit still knows, on each node, in memory; the log has all"),
+    key("history.keep", "duration", "7d", Now, "how long both are kept"),
     key("drain.delay", "duration", "10s", Now, "how long new sessions are still served after SIGTERM"),
     key("drain.idle", "duration", "10s", Now, "how long a session may be without a command before it is ended with 421"),
     key("drain.timeout", "duration", "300s", Now, "when what still runs is cut; in its last quarter every command is answered 421"),
-];
-
-/// All keys of one user in a users file. `Now`: sessions that run end.
-pub const USER_KEYS: &[Key] = &[
-    Key {
-        name: "name",
-        form: "text",
-        default: Default::Required,
-        acts: Now,
-        meaning: "what the client logs in with; 1 to 128 bytes, unique in all users files",
-    },
-    Key {
-        name: "password",
-        form: "hash",
-        default: Default::Required,
-        acts: Now,
-        meaning: "argon2id or scrypt as PHC string, bcrypt ($2b$, $2a$, $2y$) or sha512-crypt ($6$); may be missing if there are client_certificates",
-    },
-    Key { name: "home", form: "path", default: Default::Required, acts: Now, meaning: "inside storage.root; made at first login with storage.dir_mode" },
-    key(
-        "permissions",
-        "all, read-only or list",
-        "all",
-        Now,
-        "list, read, write, append, delete, rename, mkdir, rmdir, attributes, digest; giving more acts for new sessions",
-    ),
-    Key {
-        name: "class",
-        form: "name",
-        default: Default::Found("none"),
-        acts: NewSessions,
-        meaning: "a word for users that belong together; stands in the log line of a login",
-    },
-    key("enabled", "true or false", "true", Now, "false: no login"),
-    Key {
-        name: "expires",
-        form: "date",
-        default: Default::Found("never"),
-        acts: NewSessions,
-        meaning: "no login from then on; 2027-01-01 or 2027-01-01T00:00:00Z, UTC",
-    },
-    key("from", "list of networks", "[]", NewSessions, "networks to come from; [] is any"),
-    Key {
-        name: "client_certificates",
-        form: "list of cn:, san: or sha256:",
-        default: Default::Found("none"),
-        acts: Now,
-        meaning: "one of them is enough without a password, is needed besides one that is written",
-    },
-    Key {
-        name: "limits.sessions",
-        form: "number",
-        default: Default::Found("limits.sessions_per_user"),
-        acts: NewSessions,
-        meaning: "sessions of this user, over limits.sessions_per_user",
-    },
-    Key {
-        name: "limits.bandwidth",
-        form: "size",
-        default: Default::Found("limits.bandwidth_per_user"),
-        acts: NewSessions,
-        meaning: "bytes a second of all sessions of this user on this node, over limits.bandwidth_per_user",
-    },
-    Key { name: "tls_reuse", form: "as data.tls_reuse", default: Default::Found("data.tls_reuse"), acts: NewSessions, meaning: "over data.tls_reuse" },
-    Key { name: "upload_end", form: "as data.upload_end", default: Default::Found("data.upload_end"), acts: NewSessions, meaning: "over data.upload_end" },
 ];
 
 #[cfg(test)]
@@ -310,7 +385,7 @@ mod tests {
             ("limits.active", "did you mean data.active?"),
             ("idle_timeout", "did you mean limits.idle_timeout?"),
             ("limits.bandwith_per_user", "did you mean limits.bandwidth_per_user?"),
-            ("bans", "remove it"),
+            ("hovercraft", "remove it"),
         ] {
             assert_eq!(advice(unknown), format!("unknown key; {meant}"));
         }

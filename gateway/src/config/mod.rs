@@ -3,8 +3,10 @@
 //! Gets: the path of a file. Gives: a whole configuration made of the rooms' own, or all [`Problems`]; the users of users files.
 //! Never: starts anything, keeps a file open, or shows a value that an expansion brought in.
 
+mod bans;
 mod check;
 mod cross;
+mod digests;
 mod expand;
 mod forms;
 pub mod keys;
@@ -15,6 +17,9 @@ mod problem;
 #[cfg(test)]
 mod reference;
 mod rules;
+mod shown;
+mod stores;
+mod tokens;
 mod tree;
 mod users;
 
@@ -27,10 +32,12 @@ use sha2::{Digest, Sha256};
 
 pub use marks::Marks;
 pub use problem::{Problem, Problems};
+pub use stores::{StoreTls, Stores};
+pub use tokens::load_tokens;
 pub use users::{load_users, skipped};
 
 use crate::data::PortSet;
-use crate::{admin, auth, cluster, conn, data, limits, observe, storage, tls};
+use crate::{admin, auth, cluster, conn, data, digest, limits, observe, storage, tls};
 use check::Reader;
 use expand::Sources;
 use problem::Wrong;
@@ -45,6 +52,8 @@ pub struct Config {
     pub conn: conn::Config,
     /// `listen`, the HTTP part.
     pub admin: admin::Config,
+    /// `store`, and `node.state_dir`.
+    pub stores: Stores,
     /// `cluster`, and the port of peers.
     pub cluster: cluster::Config,
     /// `data`.
@@ -55,10 +64,16 @@ pub struct Config {
     pub auth: auth::Config,
     /// `storage`.
     pub storage: storage::Config,
+    /// `digests`.
+    pub digests: digest::Config,
     /// `limits`.
     pub limits: limits::Config,
+    /// `bans`.
+    pub bans: crate::bans::Config,
     /// `log`.
     pub log: observe::LogConfig,
+    /// `history`.
+    pub history: observe::history::HistoryConfig,
     /// `drain`.
     pub drain: Drain,
 }
@@ -83,6 +98,8 @@ pub struct Loaded {
     pub hash: String,
     /// Tells it from other readings, key by key.
     pub marks: Marks,
+    /// Every key with its value as it is written, for those who may see it.
+    pub settings: Vec<admin::Setting>,
 }
 
 /// Reads and checks a configuration file.
@@ -91,17 +108,25 @@ pub struct Loaded {
 /// Everything that is wrong with it, sorted by line.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let variable = |name: &str| std::env::var(name).ok();
-    let (text, config, marks, problems) = read(path, &variable);
+    let Reading { text, config, marks, settings, problems } = read(path, None, &variable);
     match Problems::of(problems) {
-        None => Ok(Loaded { config, hash: hex(&Sha256::digest(text)), marks }),
+        None => Ok(Loaded { config, hash: hex(&Sha256::digest(text)), marks, settings }),
         Some(problems) => Err(problems),
     }
 }
 
 /// Everything that is wrong with a configuration file and with the users files it names; `None` when nothing is.
 pub fn check(path: &Path) -> Option<Problems> {
+    check_text(path, None)
+}
+
+/// The same of `text` in the place of the file's.
+pub fn check_text(path: &Path, text: Option<String>) -> Option<Problems> {
     let variable = |name: &str| std::env::var(name).ok();
-    let (_, config, _, mut problems) = read(path, &variable);
+    let Reading { config, mut problems, .. } = read(path, text, &variable);
+    if !problems.iter().any(|problem| problem.line.is_none() || problem.key.is_empty() || problem.key.starts_with("admin.tokens_file")) {
+        problems.extend(load_tokens(config.admin.tokens_file.as_deref()).err().unwrap_or_default());
+    }
     if !problems.iter().any(|problem| problem.line.is_none() || problem.key.is_empty() || problem.key.starts_with("users")) {
         problems.extend(load_users(&config.auth).1);
     }
@@ -115,7 +140,7 @@ pub fn check(path: &Path) -> Option<Problems> {
 /// What is wrong with the file as a whole or with these keys.
 pub fn probe_address(path: &Path) -> Result<SocketAddr, Problems> {
     let variable = |name: &str| std::env::var(name).ok();
-    let (_, config, _, mut problems) = read(path, &variable);
+    let Reading { config, mut problems, .. } = read(path, None, &variable);
     problems.retain(|problem| problem.line.is_none() || problem.key.is_empty() || ["listen", "listen.admin", "listen.metrics"].contains(&problem.key.as_str()));
     Problems::of(problems).map_or(Ok(config.admin.metrics.unwrap_or(config.admin.admin)), Err)
 }
@@ -123,12 +148,14 @@ pub fn probe_address(path: &Path) -> Result<SocketAddr, Problems> {
 /// Every file that a configuration stands on: itself, what it names, what expansions name. Also when it is not valid now, as far as it can be read.
 pub fn files(path: &Path) -> BTreeSet<PathBuf> {
     let variable = |name: &str| std::env::var(name).ok();
-    let (_, config, _, _) = read(path, &variable);
+    let Reading { config, .. } = read(path, None, &variable);
     let mut files: BTreeSet<PathBuf> = config.tls.certificates.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]).collect();
     files.extend(config.tls.client_auth.files().cloned());
     files.extend(config.cluster.secret_file);
     files.extend(config.auth.files.iter().flat_map(|file| expanded_files(file)));
     files.extend(config.auth.files);
+    files.extend(config.admin.tls.files().cloned());
+    files.extend(config.admin.tokens_file.iter().flat_map(|file| tokens::token_files(file).into_iter().chain(expanded_files(file)).chain([file.clone()])));
     files.extend(expanded_files(path));
     files.insert(path.to_owned());
     files
@@ -164,27 +191,45 @@ impl Config {
         let certificates = self.tls.certificates.iter_mut().flat_map(|pair| [&mut pair.cert, &mut pair.key]);
         let log = self.log.transfer_log.iter_mut();
         let clients = self.tls.client_auth.ca.iter_mut().chain(&mut self.tls.client_auth.crl);
-        let paths =
-            self.auth.files.iter_mut().chain(certificates).chain(clients).chain(log).chain(&mut self.cluster.secret_file).chain([&mut self.storage.root]);
+        let sidecar = self.admin.tls.certificate.iter_mut().flat_map(|pair| [&mut pair.cert, &mut pair.key]);
+        let sidecar = sidecar.chain(&mut self.admin.tls.client_ca).chain(&mut self.admin.tokens_file);
+        let stores = self.stores.tls.files_mut().chain([&mut self.stores.state_dir]).chain(&mut self.cluster.secret_file);
+        let others = log.chain(stores).chain([&mut self.storage.root]);
+        let paths = self.auth.files.iter_mut().chain(sidecar).chain(certificates).chain(clients).chain(others);
         for path in paths.filter(|path| !path.as_os_str().is_empty()) {
             *path = directory.join(&path);
         }
     }
 }
 
-/// The text of a file, the configuration in it (defaults where it is wrong), and what is wrong.
-fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> (String, Config, Marks, Vec<Problem>) {
+/// What is in a file.
+struct Reading {
+    text: String,
+    /// With defaults where it is wrong.
+    config: Config,
+    marks: Marks,
+    settings: Vec<admin::Setting>,
+    problems: Vec<Problem>,
+}
+
+/// Reads a file, or `text` in its place.
+fn read(path: &Path, text: Option<String>, variable: &dyn Fn(&str) -> Option<String>) -> Reading {
     let mut problems = Vec::new();
-    let Some((text, document)) = open(path, variable, &mut problems) else {
-        return (String::new(), Config::defaults(PathBuf::new()), Marks::default(), problems);
+    let opened = match text {
+        Some(text) => expanded(path, text, variable, &mut problems),
+        None => open(path, variable, &mut problems),
+    };
+    let Some((text, document)) = opened else {
+        let (config, marks) = (Config::defaults(PathBuf::new()), Marks::default());
+        return Reading { text: String::new(), config, marks, settings: Vec::new(), problems };
     };
     let mut reader = Reader::new(&document);
     let mut config = reader.config();
     config.relative_to(directory(path));
     problems.extend(reader.wrongs.iter().map(|(key, wrong)| located(path, key, wrong.clone())));
-    let marks = std::mem::take(&mut reader.marks);
+    let (marks, settings) = (std::mem::take(&mut reader.marks), reader.settings());
     if problems.iter().any(|problem| problem.key.is_empty()) {
-        return (text, config, marks, problems);
+        return Reading { text, config, marks, settings, problems };
     }
     let said: Vec<String> = problems.iter().map(|problem| problem.key.clone()).collect();
     let skip = |key: &str| said.iter().any(|said| said.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.'])));
@@ -192,7 +237,7 @@ fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> (String, Conf
         let line = reader.line_of(key, &place);
         problems.push(located(path, key, Wrong::at(line, message).under(&place)));
     }
-    (text, config, marks, problems)
+    Reading { text, config, marks, settings, problems }
 }
 
 /// Reads a file as far as its expanded tree.
@@ -205,6 +250,11 @@ fn open(path: &Path, variable: &dyn Fn(&str) -> Option<String>, problems: &mut V
             return None;
         }
     };
+    expanded(path, text, variable, problems)
+}
+
+/// The tree of a text that stands for the file at `path`.
+fn expanded(path: &Path, text: String, variable: &dyn Fn(&str) -> Option<String>, problems: &mut Vec<Problem>) -> Option<(String, Node)> {
     match tree::parse(&text) {
         Ok(mut document) => {
             let sources = Sources { variable, directory: directory(path) };
@@ -246,6 +296,7 @@ const EXPANDED_MOST: usize = 256;
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use ftps_proto::digest::{Algorithm, Algorithms};
     use ftps_proto::machine::io::Permissions;
     use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
@@ -298,6 +349,31 @@ mod tests {
         }
     }
 
+    fn default_admin() -> admin::Config {
+        admin::Config {
+            admin: "127.0.0.1:7122".parse().unwrap(),
+            metrics: None,
+            tokens_file: None,
+            tls: tls::SidecarFiles::default(),
+            allowed_hosts: vec![],
+            insecure_ok: false,
+        }
+    }
+
+    fn default_stores() -> Stores {
+        Stores {
+            state_dir: "/dev/shm/ftps-gateway".into(),
+            url: ftps_store::location::Location::parse("shm:?size=16MiB").unwrap(),
+            tls: StoreTls::default(),
+            sessions: None,
+            staples: None,
+            bans: None,
+            digests: None,
+            fallback: ftps_store::location::Location::parse("shm:?size=16MiB").unwrap(),
+            timeout: Duration::from_millis(200),
+        }
+    }
+
     fn users_of(files: &[PathBuf]) -> (auth::Users, Vec<Problem>) {
         load_users(&auth::Config { files: files.to_vec(), anonymous: None })
     }
@@ -312,6 +388,42 @@ mod tests {
         compare("tests/broken-users", 20, |file| Problems::of(users_of(&[file.to_owned()]).1).expect("it is broken").to_string());
     }
 
+    fn digest_defaults() -> digest::Config {
+        digest::Config {
+            enabled: true,
+            algorithms: Algorithms::ALL,
+            preferred: Algorithm::Sha256,
+            max_size: 10 << 30,
+            cache: digest::CacheConfig { entries: 10_000, max_age: Duration::from_secs(30 * 86_400) },
+            at_upload: Algorithms::NONE.with(Algorithm::Sha256),
+            at_download: Algorithms::NONE,
+            jobs: None,
+            rules: Vec::new(),
+        }
+    }
+
+    fn bans() -> crate::bans::Config {
+        let seconds = Duration::from_secs;
+        crate::bans::Config {
+            rules: vec![crate::bans::Rule {
+                event: crate::bans::RuleEvent::LoginFailed,
+                count: 5,
+                within: seconds(600),
+                ban: crate::bans::Term::For(seconds(3_600)),
+                scope: crate::bans::Scope::Host,
+                message: None,
+                dry_run: false,
+                escalate: None,
+            }],
+            never_networks: vec![],
+            never_users: vec![],
+            classes: vec![],
+            message: "You are banned".into(),
+            implicit_reply: false,
+            max_automatic: 1_000_000,
+        }
+    }
+
     #[test]
     fn defaults_are_those_of_the_reference() {
         let seconds = Duration::from_secs;
@@ -319,7 +431,8 @@ mod tests {
         let expected = Config {
             node_name: host_name(),
             conn: conn::Config { explicit: address("[::]:2121"), implicit: address("[::]:9990"), proxy_protocol_from: vec![], allow_from: vec![] },
-            admin: admin::Config { admin: "127.0.0.1:7122".parse().unwrap(), metrics: None },
+            admin: default_admin(),
+            stores: default_stores(),
             cluster: cluster::Config { name: "default".to_owned(), secret_file: None, listen: "[::]:7121".parse().unwrap(), advertise: None, peers: vec![] },
             data: data::Config {
                 ports: PortSet::Range(50_000, 50_007),
@@ -343,8 +456,11 @@ mod tests {
                 file_mode: 0o640,
                 dir_mode: 0o750,
                 symlinks: Symlinks::Inside,
+                id: None,
+                stable_inodes: true,
                 sweep_after: seconds(86_400),
             },
+            digests: digest_defaults(),
             limits: limits::Config {
                 sessions: 10_000,
                 sessions_per_ip: 50,
@@ -361,7 +477,9 @@ mod tests {
                 bandwidth_per_session: None,
                 bandwidth_per_user: None,
             },
+            bans: bans(),
             log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)], transfer_log: None },
+            history: observe::history::HistoryConfig { transfers: 100_000, audit: 10_000, keep: seconds(7 * 86_400) },
             drain: Drain { delay: seconds(10), idle: seconds(10), timeout: seconds(300) },
         };
         assert_eq!(Config::defaults("/srv/ftp".into()), expected);
@@ -370,7 +488,7 @@ mod tests {
     #[test]
     fn the_example_has_every_key_at_its_default() {
         let path = repository("deploy/examples/gateway.yaml");
-        let (text, mut config, marks, problems) = read(&path, &|_| None);
+        let Reading { text, mut config, marks, problems, .. } = read(&path, None, &|_| None);
         let below = |key: &keys::Key| {
             key.name.contains('[') || keys::KEYS.iter().any(|other| key.name.strip_prefix(other.name).is_some_and(|rest| rest.starts_with('.')))
         };

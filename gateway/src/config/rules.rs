@@ -16,9 +16,10 @@ use super::tree::{Entry, Node, Value};
 use super::users;
 use crate::auth::Anonymous;
 use crate::data::{Announce, PublicAddress};
+use crate::observe::log::ROOMS;
 use crate::observe::{LogFormat, LogLevel};
 use crate::storage::{Fsync, Symlinks};
-use crate::tls::{CertificateFiles, ClientAuth, ClientAuthMode, MinVersion};
+use crate::tls::{CertificateFiles, ClientAuth, ClientAuthMode, MinVersion, SidecarFiles};
 
 /// `node.name`: it becomes part of file names and labels.
 pub(super) fn node_name(node: &Node) -> Checked<String> {
@@ -138,6 +139,36 @@ fn certificate(node: &Node) -> Checked<CertificateFiles> {
     })
 }
 
+/// `admin.tls`: certificate and key go together.
+pub(super) fn sidecar_tls(node: &Node) -> Checked<SidecarFiles> {
+    let mut fields = Fields::of(node, &["cert", "key", "client_ca"], "is not a mapping; write { cert: admin.crt, key: admin.key }")?;
+    let mut path = |name| fields.optional(name, forms::path_or_null).flatten();
+    let (cert, key, client_ca) = (path("cert"), path("key"), path("client_ca"));
+    fields.finish()?;
+    let wrong = |words: &str| Err(vec![Wrong::at(node.line, words)]);
+    match (cert, key) {
+        (Some(cert), Some(key)) => Ok(SidecarFiles { certificate: Some(CertificateFiles { cert, key }), client_ca }),
+        (None, None) if client_ca.is_none() => Ok(SidecarFiles::default()),
+        (None, None) => wrong("has client_ca without cert and key: certificates are shown within TLS only; write all three"),
+        (Some(_), None) => wrong("has cert without key; write the PEM file with the private key"),
+        (None, Some(_)) => wrong("has key without cert; write the PEM file with the chain"),
+    }
+}
+
+/// `admin.allowed_hosts`.
+pub(super) fn allowed_hosts(node: &Node) -> Checked<Vec<String>> {
+    list(node, "is not a list of hosts; write [\"gateway.example.org\"]", |item| {
+        scalar(item, "is not a host; write a name or an IP address, with a port if it is always there, as gateway.example.org:443", |scalar| {
+            let (host, port) = match scalar.text.rsplit_once(':') {
+                Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
+                _ => (scalar.text.as_str(), None),
+            };
+            let is_host = is_host_name(host) || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+            if is_host && port.is_none_or(|port| port.parse::<u16>().is_ok()) { Ok(scalar.text.clone()) } else { Err(Fault::Form) }
+        })
+    })
+}
+
 /// `tls.client_auth`: what is missing is off.
 pub(super) fn client_auth(node: &Node) -> Checked<ClientAuth> {
     let mut fields = Fields::of(node, &["mode", "ca", "crl"], "is not a mapping; write { mode: required, ca: clients.pem }")?;
@@ -254,14 +285,7 @@ impl<'a> Fields<'a> {
 }
 
 pub(super) const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
-const LOG_LEVELS: &[(&str, LogLevel)] = &[
-    ("off", LogLevel::Off),
-    ("error", LogLevel::Error),
-    ("warn", LogLevel::Warn),
-    ("info", LogLevel::Info),
-    ("debug", LogLevel::Debug),
-    ("trace", LogLevel::Trace),
-];
+const LOG_LEVELS: &[(&str, LogLevel)] = &LogLevel::WORDS;
 pub(super) const TLS_REUSE: &[(&str, ReusePolicy)] =
     &[("auto", ReusePolicy::Auto), ("require", ReusePolicy::Require), ("prefer", ReusePolicy::Prefer), ("off", ReusePolicy::Off)];
 pub(super) const UPLOAD_END: &[(&str, UploadEnd)] = &[("auto", UploadEnd::Auto), ("strict", UploadEnd::Strict)];
@@ -269,8 +293,6 @@ pub(super) const TLS_VERSIONS: &[(&str, MinVersion)] = &[("1.2", MinVersion::Tls
 const CLIENT_AUTH: &[(&str, ClientAuthMode)] = &[("off", ClientAuthMode::Off), ("optional", ClientAuthMode::Optional), ("required", ClientAuthMode::Required)];
 pub(super) const FSYNC: &[(&str, Fsync)] = &[("auto", Fsync::Auto), ("always", Fsync::Always), ("never", Fsync::Never)];
 pub(super) const SYMLINKS: &[(&str, Symlinks)] = &[("inside", Symlinks::Inside), ("never", Symlinks::Never)];
-/// Rooms whose log level may be set: the modules of this crate.
-const ROOMS: &[&str] = &["admin", "auth", "cli", "config", "conn", "data", "limits", "live", "net", "node", "observe", "pipeline", "session", "storage", "tls"];
 
 #[cfg(test)]
 mod tests {

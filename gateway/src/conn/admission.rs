@@ -1,4 +1,4 @@
-//! Decides whether a connection may go on: allowed networks first, then limits.
+//! Decides whether a connection may go on: allowed networks first, then bans, then limits.
 //!
 //! Gets: the true client address. Gives: a permit held until close, or a refusal that says itself.
 //! Never: waits for the network.
@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use ftps_proto::reply::{RefusedAtDoor, Reply};
+use ftps_proto::reply::{RefusedAtDoor, Reply, Words};
 use ipnet::IpNet;
 
 use super::Known;
+use crate::bans::Bans;
 use crate::limits::{Limits, Permit};
 use crate::net::origin::Balancers;
 use crate::observe::event::{Listener, RefuseReason};
@@ -22,6 +23,7 @@ use crate::observe::{Event, Observer, Subject};
 pub struct Admission {
     allow_from: ArcSwap<Vec<IpNet>>,
     balancers: Balancers,
+    bans: Bans,
     limits: Limits,
     draining: AtomicBool,
 }
@@ -33,19 +35,40 @@ pub struct Admitted {
     pub known: Known,
     /// Its share of the limits.
     pub permit: Permit,
+    /// It is banned, and only goes on so far that it can be told so (`bans.implicit_reply: reply`).
+    pub banned: Option<Words>,
 }
 
 /// A connection that may not.
 #[derive(Debug)]
 pub struct Refused {
     known: Known,
-    reason: RefuseReason,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    /// Not said yet.
+    Reason(RefuseReason),
+    /// The refusal was counted when the ban was found.
+    Banned(Words),
 }
 
 impl Admission {
     /// A door with these rules.
-    pub fn new(allow_from: Vec<IpNet>, balancers: Balancers, limits: Limits) -> Self {
-        Self { allow_from: ArcSwap::from_pointee(allow_from), balancers, limits, draining: AtomicBool::new(false) }
+    pub fn new(allow_from: Vec<IpNet>, balancers: Balancers, bans: Bans, limits: Limits) -> Self {
+        Self { allow_from: ArcSwap::from_pointee(allow_from), balancers, bans, limits, draining: AtomicBool::new(false) }
+    }
+
+    /// Whether a (true) address may bring a data connection; a ban is counted here.
+    ///
+    /// # Errors
+    /// Why not; `None` when that was said.
+    pub fn allows_data(&self, ip: IpAddr) -> Result<(), Option<RefuseReason>> {
+        if !self.allows(ip) {
+            return Err(Some(RefuseReason::NotAllowed));
+        }
+        self.bans.at_door(ip, Listener::Data).map_or(Ok(()), |_| Err(None))
     }
 
     /// Who has to say by a header whose connections it brings.
@@ -68,6 +91,11 @@ impl Admission {
     pub fn close(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
+
+    /// The node drains no longer.
+    pub fn open(&self) {
+        self.draining.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Known {
@@ -80,15 +108,19 @@ impl Known {
     pub fn admit(self, door: &Admission) -> Result<Admitted, Refused> {
         let ip = self.peer.ip();
         if !door.allows(ip) {
-            return Err(Refused { known: self, reason: RefuseReason::NotAllowed });
+            return Err(Refused { known: self, why: Why::Reason(RefuseReason::NotAllowed) });
         }
         if door.draining.load(Ordering::Relaxed) {
-            return Err(Refused { known: self, reason: RefuseReason::Draining });
+            return Err(Refused { known: self, why: Why::Reason(RefuseReason::Draining) });
+        }
+        let banned = door.bans.at_door(ip, self.listener).map(|found| found.words);
+        if let Some(words) = banned.clone().filter(|_| self.listener == Listener::Explicit || !door.bans.replies_on_implicit()) {
+            return Err(Refused { known: self, why: Why::Banned(words) });
         }
         match door.limits.admit(ip) {
-            Ok(permit) => Ok(Admitted { known: self, permit }),
+            Ok(permit) => Ok(Admitted { known: self, permit, banned }),
             // The limit has counted itself.
-            Err(_limit) => Err(Refused { known: self, reason: RefuseReason::Limit }),
+            Err(_limit) => Err(Refused { known: self, why: Why::Reason(RefuseReason::Limit) }),
         }
     }
 }
@@ -97,10 +129,16 @@ impl Refused {
     /// One event, and 421 where clear text is expected; an implicit listener's client expects a ServerHello, so it gets a plain close.
     pub fn say(self, observer: &Observer) {
         let subject = Subject { peer: Some(self.known.peer), ..Subject::default() };
-        observer.event(subject, &Event::Refused { listener: self.known.listener, reason: self.reason });
+        let reply = match self.why {
+            Why::Banned(words) => Reply::Banned(words),
+            Why::Reason(reason) => {
+                observer.event(subject, &Event::Refused { listener: self.known.listener, reason });
+                Reply::Refused(at_door(reason))
+            }
+        };
         if self.known.listener == Listener::Explicit {
             let mut text = Vec::with_capacity(64);
-            Reply::Refused(at_door(self.reason)).write(&mut text);
+            reply.write(&mut text);
             // A new socket's buffer takes one line; if not, the client has gone and waiting would serve an attacker.
             let _ = self.known.stream.try_write(&text);
         }
@@ -109,7 +147,8 @@ impl Refused {
 
 fn at_door(reason: RefuseReason) -> RefusedAtDoor {
     match reason {
-        RefuseReason::NotAllowed => RefusedAtDoor::NotAllowed,
+        // A ban has words of its own.
+        RefuseReason::NotAllowed | RefuseReason::Banned => RefusedAtDoor::NotAllowed,
         RefuseReason::Limit => RefusedAtDoor::TooManySessions,
         RefuseReason::Draining => RefusedAtDoor::Draining,
     }

@@ -6,7 +6,7 @@
 //! Never: writes a byte before the proof.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,6 +44,8 @@ pub struct Setup {
     pub config: Box<dyn Fn() -> Arc<ServerConfig> + Send + Sync>,
     /// Whether a connection may be taken after its handshake, as far as the client's certificate goes; else why not.
     pub check: Check,
+    /// Whether an address is that of a balancer that hides its clients.
+    pub hides: Hides,
     /// Who waits where, on this node.
     pub waits: Waits,
     /// What proves this session, for its client's other sessions when it has ended.
@@ -58,6 +60,9 @@ pub struct Setup {
 
 /// Looks at a finished handshake; else why it does not do.
 pub type Check = Box<dyn Fn(&ServerConnection) -> Result<(), String> + Send + Sync>;
+
+/// Looks at an address.
+pub type Hides = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// The data connection of one session, over its life.
 pub struct Channel {
@@ -104,7 +109,7 @@ impl Channel {
         self.close();
         let setup = self.setup.clone();
         // A sibling may log in, and use up what they share, while this one waits.
-        let lease = proof::wants_lease(self.policy, self.past.shown(true, true), HIDDEN);
+        let lease = proof::wants_lease(self.policy, self.past.shown(true, true), setup.hidden());
         async move { setup.waits.open(setup.session, setup.peer.ip(), lease).await }
     }
 
@@ -183,7 +188,7 @@ impl Channel {
     /// Whether the client, when its upload is over, has no ticket for a next one although policy will ask for it, and loses nothing by going on in a new session.
     pub fn runs_dry(&self) -> bool {
         let goes_on = || self.past.next() == Next::Transfer && self.setup.spenders.next(self.client) == Some(Next::Transfer);
-        proof::insists(self.policy, HIDDEN) && self.past.is_dry() && goes_on()
+        proof::insists(self.policy, self.setup.hidden()) && self.past.is_dry() && goes_on()
     }
 
     /// A command was answered.
@@ -238,10 +243,12 @@ const fn is_work(verb: Verb) -> bool {
 }
 
 impl Setup {
+    /// Whether the session's address stands for many clients.
+    pub(super) fn hidden(&self) -> bool {
+        (self.hides)(self.peer.ip())
+    }
+
     pub(super) fn tell(&self, event: &Event<'_>) {
         self.observer.event(Subject { session: Some(self.session), peer: Some(self.peer), user: None }, event);
     }
 }
-
-/// Whether addresses of clients are hidden by a balancer. One node alone cannot tell.
-pub(super) const HIDDEN: bool = false;

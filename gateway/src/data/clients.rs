@@ -6,12 +6,14 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::waits::ClientKey;
 use crate::observe::id::SessionId;
 use crate::tls::Family;
 
 /// What is known of a client when it logs in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
     /// The user.
     pub user: String,
@@ -49,6 +51,11 @@ impl Clients {
         }
         self.families.entry(client.family).or_default().push(session);
         key
+    }
+
+    /// The key of this client, if a session of it lives here.
+    pub(super) fn find(&self, client: &Client) -> Option<ClientKey> {
+        traits(client).iter().find_map(|one| self.traits.get(one)).map(|(key, _)| *key)
     }
 
     /// A session has ended.

@@ -36,7 +36,7 @@ pub struct Door {
 }
 
 /// Whether an address may.
-pub type Allowed = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
+pub type Allowed = Box<dyn Fn(IpAddr) -> Result<(), Option<RefuseReason>> + Send + Sync>;
 
 /// Why the data ports cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -130,13 +130,19 @@ impl Shared {
             Err(NoOrigin::Trouble(trouble)) => return self.say(from, &Event::ProxyRefused { listener, trouble }),
         };
         self.say(peer, &Event::Accepted { listener });
-        if !(self.door.allowed)(peer.ip()) {
-            return self.say(peer, &Event::Refused { listener, reason: RefuseReason::NotAllowed });
+        if let Err(reason) = (self.door.allowed)(peer.ip()) {
+            // A ban has been said.
+            return reason.into_iter().for_each(|reason| self.say(peer, &Event::Refused { listener, reason }));
         }
         let Some(place) = self.place(peer.ip().into(), permit) else {
             return self.say(peer, &Event::Refused { listener, reason: RefuseReason::Limit });
         };
-        place.shared.router.receive(stream, peer, port).await;
+        let relay = place.shared.router.receive(stream, peer, port).await;
+        // What is routed is no stranger any more, and may last for hours.
+        drop(place);
+        if let Some(relay) = relay {
+            relay.run().await;
+        }
     }
 
     fn say(&self, peer: SocketAddr, event: &Event<'_>) {

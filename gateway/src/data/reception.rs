@@ -17,7 +17,7 @@ use ftps_proto::proof::{self, HOLD, Offered, Origin, ReusePolicy, Shown, Verdict
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::channel::{Channel, HIDDEN, Setup};
+use super::channel::{Channel, Setup};
 use super::handshake::{self, Failed, Finished};
 use super::spenders::{ClientId, Next};
 use super::stream::{DataStream, Past};
@@ -154,8 +154,8 @@ impl Reception {
     }
 
     fn judge(&mut self, done: Done) -> Option<DataStream> {
-        let origin = if done.ip == self.setup.peer.ip() { Origin::Same } else { Origin::Other };
-        let likely = origin == Origin::Same && done.looks_alike;
+        let origin = self.origin(done.ip);
+        let likely = origin != Origin::Other && done.looks_alike;
         let finished = match done.result {
             Ok(finished) => finished,
             Err(Failed { reason, detail }) => {
@@ -186,6 +186,15 @@ impl Reception {
         }
     }
 
+    /// Where a connection comes from, as far as its address tells: hidden addresses count as one.
+    fn origin(&self, ip: IpAddr) -> Origin {
+        match (self.setup.hidden(), ip == self.setup.peer.ip()) {
+            (true, same) if same || (self.setup.hides)(ip) => Origin::Hidden,
+            (_, true) => Origin::Same,
+            (_, false) => Origin::Other,
+        }
+    }
+
     fn shown(&self, likely: bool) -> Shown {
         self.past.shown(likely, self.setup.waits.has_siblings(self.setup.session))
     }
@@ -193,7 +202,7 @@ impl Reception {
     fn take(&self, finished: Finished, proven: bool) -> DataStream {
         // Where policy would take the next connection without proof, or a new session serves the client as well, it does not need its ticket early, and Ruby,
         // which reads nothing on an upload, would lose the end of its file by it: its kernel answers unread bytes with a reset.
-        let early = proof::insists(self.policy, HIDDEN) && self.setup.spenders.next(self.client) == Some(Next::Other);
+        let early = proof::insists(self.policy, self.setup.hidden()) && self.setup.spenders.next(self.client) == Some(Next::Other);
         DataStream::new(finished, proven, early, self.past.clone())
     }
 

@@ -1,6 +1,7 @@
-//! Whose is this data connection: reads its ClientHello, nothing more, and hands it to the session that waits for it.
+//! Whose is this data connection: reads its ClientHello, nothing more, and hands it to the session that waits for it, on whichever node.
 //!
-//! Gets: accepted connections. Gives: [`Arrival`]s to inboxes; one outcome for each.
+//! By ticket no peer is asked, by session ID and without proof all are, in 200 ms; no store ever.
+//! Gets: accepted connections. Gives: [`Arrival`]s to inboxes, or a [`Relay`]; one outcome for each.
 //! Never: delivers on a guess, starts TLS, keeps a connection that nobody waits for.
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,10 +14,13 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::waits::Waits;
+use super::header::Header;
+use super::peers::{By, Offer, Peers, Relay};
+use super::waits::{Unproven, Waits};
+use crate::cluster::Member;
 use crate::live::Live;
 use crate::net::Arrival;
-use crate::observe::event::{DataOutcome, Listener, ProxyTrouble};
+use crate::observe::event::{DataOutcome, Listener, ProxyTrouble, RelayTrouble};
 use crate::observe::id::{Incarnation, SessionId};
 use crate::observe::{Event, Observer, Subject};
 use crate::tls::{Family, Route, Tls};
@@ -24,78 +28,226 @@ use crate::tls::{Family, Route, Tls};
 /// Brings data connections to sessions. Cheap to clone.
 #[derive(Clone)]
 pub struct Router {
-    waits: Waits,
-    live: Live,
-    shown: Shown,
-    observer: Observer,
+    pub(super) waits: Waits,
+    pub(super) live: Live,
+    pub(super) shown: Shows,
+    pub(super) observer: Observer,
+    /// `None`: a cluster of one.
+    pub(super) peers: Option<Peers>,
 }
 
-/// The session, and its family, that a ClientHello's tickets or session ID name, by this node's own seal. Not a proof yet: anybody can copy a ClientHello.
-pub type Shown = Arc<dyn Fn(&ClientHello) -> Option<(SessionId, Family)> + Send + Sync>;
+/// Whose session a ClientHello's tickets or session ID name, by the cluster's own seal. Not a proof yet: anybody can copy a ClientHello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Shown {
+    /// One of this start of this node, or one that is known here.
+    Here { session: SessionId, family: Family },
+    /// One of another start of a node.
+    There { incarnation: Incarnation, session: SessionId, family: Family },
+    /// Nothing that opens.
+    Nothing,
+}
 
-/// What `tls` opens, as long as this start of this node issued it: what another issued is no session of ours.
-pub fn shown_by(tls: Tls, incarnation: Incarnation) -> Shown {
+/// Reads what a hello shows.
+pub type Shows = Arc<dyn Fn(&ClientHello) -> Shown + Send + Sync>;
+
+/// What `tls` opens.
+pub fn shown_by(tls: Tls, incarnation: Incarnation) -> Shows {
     Arc::new(move |hello| match tls.route(hello) {
-        Route::Owner { incarnation: issuer, session, family } => (issuer == incarnation).then_some((session, family)),
-        Route::Elsewhere { session, family } => Some((session, family)),
-        Route::Unknown => None,
+        Route::Owner { incarnation: issuer, session, family } if issuer == incarnation => Shown::Here { session, family },
+        Route::Owner { incarnation, session, family } => Shown::There { incarnation, session, family },
+        Route::Elsewhere { session, family } => Shown::Here { session, family },
+        Route::Unknown => Shown::Nothing,
     })
 }
 
 /// Where a connection goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Way {
     To(SessionId, DataOutcome),
+    Over(Member, SessionId, Family),
     Nowhere(DataOutcome),
 }
 
 impl Router {
-    /// Routes by `shown` first, then by the waits of `waits`, to the sessions of `live`.
-    pub fn new(waits: Waits, live: Live, shown: Shown, observer: Observer) -> Self {
-        Self { waits, live, shown, observer }
+    /// Routes by `shown` first, then by the waits of `waits`, to the sessions of `live`, or of `peers`.
+    pub fn new(waits: Waits, live: Live, shown: Shows, observer: Observer, peers: Option<Peers>) -> Self {
+        Self { waits, live, shown, observer, peers }
     }
 
-    /// Takes one connection through, 10 s at most. `port`: the data port it came to; `peer`: its true address.
-    pub async fn receive(&self, stream: TcpStream, peer: SocketAddr, port: u16) {
-        let (session, outcome) = match read_hello(stream, peer, port).await {
-            Err(NoHello::Silent) => (None, DataOutcome::Probe),
+    /// Takes one connection to its session, some 10 s at most. `port`: the data port it came to; `peer`: its true address. What is to be carried to another
+    /// node is given back: that may take hours.
+    pub async fn receive(&self, stream: TcpStream, peer: SocketAddr, port: u16) -> Option<Relay> {
+        let (session, outcome, relay) = match read_hello(stream, peer, port).await {
+            Err(NoHello::Silent) => (None, DataOutcome::Probe, None),
             Err(NoHello::Proxy) => {
                 let event = Event::ProxyRefused { listener: Listener::Data, trouble: ProxyTrouble::NotListed };
-                return self.observer.event(Subject { session: None, peer: Some(peer), user: None }, &event);
+                self.observer.event(Subject { session: None, peer: Some(peer), user: None }, &event);
+                return None;
             }
-            Err(NoHello::Other) => (None, DataOutcome::NoHello),
-            Ok((arrival, hello)) => self.bring(arrival, &hello).await,
+            Err(NoHello::Other) => (None, DataOutcome::NoHello, None),
+            Ok((arrival, hello)) => {
+                let way = self.way(&hello, peer.ip(), port).await;
+                self.go(arrival, way).await
+            }
         };
         self.observer.event(Subject { session, peer: Some(peer), user: None }, &Event::DataConnection { outcome });
+        relay
     }
 
-    /// To the session that waits for it. A full inbox is a flood of others, which must not cost the rightful one its place: it is tried again for a while, as
-    /// long as somebody waits.
-    async fn bring(&self, mut arrival: Arrival, hello: &ClientHello) -> (Option<SessionId>, DataOutcome) {
-        let shown = (self.shown)(hello);
-        let mut tries = 0;
-        loop {
-            match self.way(shown, arrival.peer.ip(), arrival.port) {
-                Way::Nowhere(outcome) => return (None, outcome),
-                Way::To(session, outcome) => match self.live.deliver(session, arrival) {
-                    Ok(()) => return (Some(session), outcome),
-                    Err(_) if tries == TRIES => return (Some(session), DataOutcome::NotWaiting),
-                    Err(undelivered) => arrival = undelivered,
-                },
+    /// To the inbox of a session of this node; `false`: it has gone. A full inbox is a flood of others, which must not cost the rightful connection its place:
+    /// it is tried again for a second.
+    async fn deliver(&self, session: SessionId, mut arrival: Arrival) -> bool {
+        for _ in 0..TRIES {
+            match self.live.deliver(session, arrival) {
+                Ok(()) => return true,
+                Err(undelivered) => arrival = undelivered,
             }
-            tries += 1;
+            if !self.live.has(session) {
+                return false;
+            }
             sleep(AGAIN).await;
         }
+        false
+    }
+
+    /// Goes the way, and where it leads on from there: a session may have ended, or its sibling be the one that waits.
+    async fn go(&self, arrival: Arrival, mut way: Way) -> (Option<SessionId>, DataOutcome, Option<Relay>) {
+        for _ in 0..OFFERS {
+            let (member, session, family) = match way {
+                Way::Nowhere(outcome) => return (None, outcome, None),
+                Way::To(session, outcome) => {
+                    let outcome = if self.deliver(session, arrival).await { outcome } else { DataOutcome::NotWaiting };
+                    return (Some(session), outcome, None);
+                }
+                Way::Over(member, session, family) => (member, session, family),
+            };
+            let Some(peers) = &self.peers else { return (None, DataOutcome::NoOwner, None) };
+            let Arrival { read, peer, port, since, .. } = &arrival;
+            let header = Header { session, family, port: *port, peer: *peer, waited: since.elapsed(), read: read.clone() };
+            way = match peers.offer(&member, &header).await {
+                Ok(Offer::Taken(owner)) => {
+                    let relay = Relay { client: arrival.stream, owner, session, peer: arrival.peer, peers: peers.clone() };
+                    return (Some(session), DataOutcome::Relayed, Some(relay));
+                }
+                Ok(Offer::Elsewhere(incarnation, session)) => self.to_session(incarnation, session),
+                Ok(Offer::NotWaiting) => Way::Nowhere(DataOutcome::NotWaiting),
+                Ok(Offer::Unknown) => self.by_family(session, family, peer.ip(), *port).await,
+                Err(trouble) => {
+                    peers.failed(Subject { session: Some(session), peer: Some(*peer), user: None }, trouble);
+                    // A node that is gone has no sessions; one that is silent may.
+                    match trouble {
+                        RelayTrouble::Connect => self.by_family(session, family, peer.ip(), *port).await,
+                        _ => Way::Nowhere(DataOutcome::Unreachable),
+                    }
+                }
+            };
+        }
+        (None, DataOutcome::Unsure, None)
     }
 
     /// A living session that is shown decides alone: whoever shows one that waits elsewhere gets no lease besides. A dead one
     /// stands for its family; without a living session of that it is no proof, and the lease decides.
-    fn way(&self, shown: Option<(SessionId, Family)>, ip: IpAddr, port: u16) -> Way {
-        match shown.and_then(|(session, family)| self.waits.living(session, family)) {
-            Some(session) => self.waits.owner_for(port, session).map_or(Way::Nowhere(DataOutcome::NotWaiting), |owner| Way::To(owner, DataOutcome::Local)),
-            None => self.waits.unproven_owner(ip, port).map_or(Way::Nowhere(DataOutcome::NoOwner), |owner| Way::To(owner, DataOutcome::Leased)),
+    async fn way(&self, hello: &ClientHello, ip: IpAddr, port: u16) -> Way {
+        match (self.shown)(hello) {
+            Shown::Here { session, family } => match self.waits.living(session, family) {
+                Some(living) => self.by_living(living, port).await,
+                None => self.by_family(session, family, ip, port).await,
+            },
+            Shown::There { incarnation, session, family } => match self.peers.as_ref().and_then(|peers| peers.member(incarnation)) {
+                Some(member) => Way::Over(member, session, family),
+                None => self.by_family(session, family, ip, port).await,
+            },
+            Shown::Nothing => match hello.resumable_id() {
+                Some(id) => self.by_tls_id(id.to_vec(), ip, port).await,
+                None => self.by_address(ip, port).await,
+            },
         }
     }
+
+    /// A session that lives here is shown: it, or the one of its client that waits on that port.
+    async fn by_living(&self, living: SessionId, port: u16) -> Way {
+        if let Some(owner) = self.waits.owner_for(port, living) {
+            return Way::To(owner, DataOutcome::Local);
+        }
+        self.sibling(living, port).await.map_or(Way::Nowhere(DataOutcome::NotWaiting), |(member, session)| over(member, session))
+    }
+
+    /// The only session of the same client that waits on that port on another node.
+    pub(super) async fn sibling(&self, living: SessionId, port: u16) -> Option<(Member, SessionId)> {
+        let (peers, client) = (self.peers.as_ref()?, self.waits.client(living)?);
+        let answers = peers.ask(port, By::Client { client }).await;
+        let mut owners = answers.by_member.into_iter().filter_map(|(member, answer)| Some((member, answer.owner?)));
+        owners.next().filter(|_| owners.next().is_none())
+    }
+
+    /// A session is shown that does not live where it was: a living one of its family, here or on any node; else the lease.
+    async fn by_family(&self, session: SessionId, family: Family, ip: IpAddr, port: u16) -> Way {
+        if let Some(living) = self.waits.living(session, family) {
+            return self.by_living(living, port).await;
+        }
+        match self.asked(port, By::Session { session, family }).await {
+            Some(way) => way,
+            None => self.by_address(ip, port).await,
+        }
+    }
+
+    /// A session ID of TLS 1.2 that is not known here: who holds it knows; else the lease.
+    async fn by_tls_id(&self, id: Vec<u8>, ip: IpAddr, port: u16) -> Way {
+        match self.asked(port, By::TlsId { id }).await {
+            Some(way) => way,
+            None => self.by_address(ip, port).await,
+        }
+    }
+
+    /// What the peers say of something shown. `None`: it lives nowhere.
+    async fn asked(&self, port: u16, by: By) -> Option<Way> {
+        let answers = self.peers.as_ref()?.ask(port, by).await.by_member;
+        let mut owners = answers.iter().filter_map(|(member, answer)| Some((member, answer.owner?)));
+        match (owners.next(), owners.next()) {
+            (Some((member, session)), None) => Some(over(member.clone(), session)),
+            (Some(_), Some(_)) => Some(Way::Nowhere(DataOutcome::Unsure)),
+            (None, _) => answers.iter().any(|(_, answer)| answer.alive).then_some(Way::Nowhere(DataOutcome::NotWaiting)),
+        }
+    }
+
+    /// Nothing is shown: the one lease of this address on that port in the whole cluster; without a lease the only one that waits, who can say so to its client.
+    async fn by_address(&self, ip: IpAddr, port: u16) -> Way {
+        let here = self.waits.unproven_owner(ip, port);
+        let here_way = |owner: Option<Unproven>| owner.map_or(Way::Nowhere(DataOutcome::NoOwner), |one| Way::To(one.session, DataOutcome::Leased));
+        let Some(peers) = &self.peers else { return here_way(here) };
+        let answers = peers.ask(port, By::Address { ip }).await;
+        if answers.unsure {
+            return Way::Nowhere(DataOutcome::Unsure);
+        }
+        let there = |lease: bool| {
+            answers.by_member.iter().filter(move |(_, answer)| answer.lease == lease).filter_map(|(member, answer)| Some((member, answer.owner?)))
+        };
+        for lease in [true, false] {
+            let here = here.filter(|one| one.lease == lease);
+            match (here, there(lease).next(), here.iter().count() + there(lease).count()) {
+                (_, _, 0) => {}
+                (here @ Some(_), _, 1) => return here_way(here),
+                (None, Some((member, session)), 1) => return over(member.clone(), session),
+                _ => return Way::Nowhere(DataOutcome::Unsure),
+            }
+        }
+        Way::Nowhere(DataOutcome::NoOwner)
+    }
+
+    fn to_session(&self, incarnation: Incarnation, session: SessionId) -> Way {
+        let peers = self.peers.as_ref();
+        if peers.is_some_and(|peers| peers.incarnation() == incarnation) {
+            return Way::To(session, DataOutcome::Local);
+        }
+        let member = peers.and_then(|peers| peers.member(incarnation));
+        member.map_or(Way::Nowhere(DataOutcome::Unreachable), |member| over(member, session))
+    }
+}
+
+/// To a session that is known to wait there: nobody else of its family is meant.
+fn over(member: Member, session: SessionId) -> Way {
+    Way::Over(member, session, Family(session.0))
 }
 
 /// Why there is no ClientHello.
@@ -139,3 +291,6 @@ const AGAIN: Duration = Duration::from_millis(10);
 
 /// Room for what nearly every client sends at first: 250 to 1,800 bytes.
 const FIRST_READ: usize = 2048;
+
+/// Nodes that one connection is brought to at most: the session's, its sibling's, and one more when a session ends meanwhile.
+const OFFERS: usize = 4;

@@ -31,6 +31,15 @@ struct Shared {
     patience: Duration,
 }
 
+/// Whose an unproven connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unproven {
+    /// The session.
+    pub session: SessionId,
+    /// It holds the lease; otherwise it can only tell its client what was missing.
+    pub lease: bool,
+}
+
 /// Sessions with equal keys are one client: a TLS session of one proves the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientKey(Ulid);
@@ -175,15 +184,27 @@ impl Waits {
 
     /// Whose a connection is that came from `ip` to `port` and shows nothing: the lease's holder; else the only session of that address that waits there,
     /// which will not take it but can say so to its client; else nobody's.
-    pub fn unproven_owner(&self, ip: IpAddr, port: u16) -> Option<SessionId> {
+    pub fn unproven_owner(&self, ip: IpAddr, port: u16) -> Option<Unproven> {
         let table = self.table();
         let waiting = table.by_address.get(&(ip, port))?;
         let leases = |session: &&SessionId| table.members.get(*session).and_then(|place| place.wait).is_some_and(|open| open.lease);
         match (waiting.iter().find(leases), waiting.as_slice()) {
-            (Some(holder), _) => Some(*holder),
-            (None, [only]) => Some(*only),
+            (Some(holder), _) => Some(Unproven { session: *holder, lease: true }),
+            (None, [only]) => Some(Unproven { session: *only, lease: false }),
             (None, _) => None,
         }
+    }
+
+    /// Who the client of a session that is logged in here is.
+    pub fn client(&self, session: SessionId) -> Option<Client> {
+        self.table().members.get(&session).map(|place| place.who.clone())
+    }
+
+    /// The session of this client that waits on that port, whichever node the one that is known of it lives on.
+    pub fn owner_of_client(&self, port: u16, client: &Client) -> Option<SessionId> {
+        let table = self.table();
+        let key = table.clients.find(client)?;
+        table.reserved.get(&(key, port)).copied()
     }
 
     /// Gives up the session's wait: any, or the one with this serial number.
@@ -363,13 +384,13 @@ mod tests {
         let elsewhere = waits.open(b, THERE, true).await.unwrap();
         let proving = waits.open(c, HERE, false).await.unwrap();
         assert_eq!((held.port(), elsewhere.port(), proving.port()), (7, 7, 7));
-        assert_eq!(waits.unproven_owner(HERE, 7), Some(a));
-        assert_eq!(waits.unproven_owner(THERE, 7), Some(b));
+        assert_eq!(waits.unproven_owner(HERE, 7).map(|owner| owner.session), Some(a));
+        assert_eq!(waits.unproven_owner(THERE, 7).map(|owner| owner.session), Some(b));
         assert_eq!(waits.owner_for(7, c), Some(c));
         drop(held);
-        assert_eq!(waits.unproven_owner(HERE, 7), Some(c), "the only one left is told, and refuses");
+        assert_eq!(waits.unproven_owner(HERE, 7).map(|owner| owner.session), Some(c), "the only one left is told, and refuses");
         let again = waits.open(a, HERE, true).await.unwrap();
-        assert_eq!(waits.unproven_owner(HERE, 7), Some(a));
+        assert_eq!(waits.unproven_owner(HERE, 7).map(|owner| owner.session), Some(a));
         drop(again);
         let second = waits.open(a, HERE, false).await.unwrap();
         assert_eq!(waits.unproven_owner(HERE, 7), None, "two without a lease: nobody");

@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use ftps_proto::machine::io::EndReason;
 use tokio::sync::{Notify, mpsc};
 
 use crate::net::Arrival;
+use crate::observe::event::{Resumed, TlsVersion};
 use crate::observe::id::SessionId;
 
 /// What a session is told.
@@ -50,9 +51,17 @@ pub struct Entry {
     pub since: Instant,
     /// Whether a transfer runs.
     pub transferring: AtomicBool,
-    /// Bytes on its data connections so far.
+    /// Bytes of its transfers that have ended.
     pub bytes: AtomicU64,
     user: Mutex<Option<Arc<str>>>,
+    /// The class of the user.
+    class: Mutex<Option<Arc<str>>>,
+    /// Names of the client's certificate, as bans write them.
+    certificates: OnceLock<Vec<String>>,
+    /// Its control handshake.
+    tls: OnceLock<(TlsVersion, Resumed)>,
+    /// It was told to end now.
+    ending: AtomicBool,
     arrivals: mpsc::Sender<Box<Arrival>>,
     /// A place of its own: however many data connections wait, an end is never lost.
     end: Mutex<End>,
@@ -92,6 +101,10 @@ impl Live {
             transferring: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             user: Mutex::default(),
+            class: Mutex::default(),
+            certificates: OnceLock::new(),
+            tls: OnceLock::new(),
+            ending: AtomicBool::new(false),
             arrivals: sender,
             end: Mutex::default(),
             told: Notify::new(),
@@ -108,6 +121,11 @@ impl Live {
     /// All sessions, as a snapshot.
     pub fn entries(&self) -> Vec<Arc<Entry>> {
         self.0.sessions.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Whether this session is here.
+    pub fn has(&self, id: SessionId) -> bool {
+        self.0.sessions.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
     }
 
     /// Gives a data connection to its session. Handed back when the session is gone or its inbox is full.
@@ -157,12 +175,35 @@ impl Entry {
         lock(&self.user).clone()
     }
 
+    /// The class of the user, once logged in.
+    pub fn class(&self) -> Option<Arc<str>> {
+        lock(&self.class).clone()
+    }
+
+    /// Names of the certificate that the client has shown.
+    pub fn certificates(&self) -> &[String] {
+        self.certificates.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Its control handshake, once it is done.
+    pub fn tls(&self) -> Option<(TlsVersion, Resumed)> {
+        self.tls.get().copied()
+    }
+
+    /// Whether it was told to end now.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
     /// The first reason stays; it is what the session says to its client.
     fn tell(&self, reason: EndReason, when_idle: bool) {
         let mut end = lock(&self.end);
         let place = if when_idle { &mut end.when_idle } else { &mut end.now };
         place.get_or_insert(reason);
         drop(end);
+        if !when_idle {
+            self.ending.store(true, Ordering::Relaxed);
+        }
         self.told.notify_one();
     }
 }
@@ -205,9 +246,30 @@ impl Membership {
         &self.entry
     }
 
-    /// Logged in, or (with `None`) back to the start.
-    pub fn set_user(&self, user: Option<&str>) {
-        *lock(&self.entry.user) = user.map(Arc::from);
+    /// Logged in, as this user of this class, or (with `None`) back to the start.
+    pub fn set_user(&self, user: Option<(&str, Option<&str>)>) {
+        *lock(&self.entry.user) = user.map(|(name, _)| Arc::from(name));
+        *lock(&self.entry.class) = user.and_then(|(_, class)| class).map(Arc::from);
+    }
+
+    /// Ends this session now, as [`Live::end`] does.
+    pub fn end(&self, reason: EndReason) {
+        self.entry.tell(reason, false);
+    }
+
+    /// What the handshake has shown. Said once.
+    pub fn set_certificates(&self, names: Vec<String>) {
+        let _ = self.entry.certificates.set(names);
+    }
+
+    /// The control handshake is done. Said once.
+    pub fn set_tls(&self, version: TlsVersion, resumed: Resumed) {
+        let _ = self.entry.tls.set((version, resumed));
+    }
+
+    /// A transfer has moved so many bytes.
+    pub fn moved(&self, bytes: u64) {
+        self.entry.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// A transfer begins or ends.

@@ -1,18 +1,25 @@
-//! A small HTTP/1.1 client for what a node asks of others: a probe, later a responder or another node's API.
+//! A small HTTP/1.1 client for what is asked of others: a probe, the admin API, later a responder.
 //!
-//! Gets: an `http://` URL and a deadline. Gives: the status and the body.
+//! Gets: an `http://` or `https://` URL, a token, a body, and a deadline. Gives: the status and the body.
 //! Never: follows a redirect, keeps a connection, reads more than 1 MiB, or waits beyond its deadline.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::body::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
-use hyper::{Request, Uri};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -39,46 +46,137 @@ pub enum Error {
     Timeout(Duration),
 }
 
+/// A question.
+#[derive(Clone, Default)]
+pub struct Ask<'a> {
+    /// Its method; empty: GET.
+    pub method: &'a str,
+    /// Whom and what.
+    pub url: &'a str,
+    /// A bearer token.
+    pub token: Option<&'a str>,
+    /// A body of JSON.
+    pub json: Option<String>,
+    /// Whom to trust, for `https://`.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
 /// Asks for a URL. `timeout` covers everything: name, connection, answer, body.
 ///
 /// # Errors
 /// There is no whole answer. A status that is not 200 is an answer.
 pub async fn get(url: &str, timeout: Duration) -> Result<(u16, Vec<u8>), Error> {
-    tokio::time::timeout(timeout, ask(url)).await.map_err(|_| Error::Timeout(timeout))?
+    send(&Ask { url, ..Ask::default() }, timeout).await
 }
 
-async fn ask(url: &str) -> Result<(u16, Vec<u8>), Error> {
-    let wrong = || Error::Url(url.to_owned());
-    let uri: Uri = url.parse().map_err(|_| wrong())?;
-    let authority = uri.authority().filter(|authority| uri.scheme_str() == Some("http") && !authority.as_str().contains('@')).ok_or_else(wrong)?;
+/// The same with a method, a token, a body, TLS.
+///
+/// # Errors
+/// There is no whole answer.
+pub async fn send(ask: &Ask<'_>, timeout: Duration) -> Result<(u16, Vec<u8>), Error> {
+    let whole = async {
+        let (answer, _driver) = open(ask).await?;
+        let status = answer.status().as_u16();
+        Ok((status, body(answer.into_body()).await?))
+    };
+    tokio::time::timeout(timeout, whole).await.map_err(|_| Error::Timeout(timeout))?
+}
+
+/// Reads an answer that goes on and on; `timeout` covers its beginning. Of any other status than 200 the body is given instead.
+///
+/// # Errors
+/// There is no answer, or it breaks off.
+pub async fn follow(ask: &Ask<'_>, timeout: Duration, mut take: impl FnMut(&[u8])) -> Result<(u16, Vec<u8>), Error> {
+    let opened = tokio::time::timeout(timeout, open(ask)).await;
+    let (answer, _driver) = opened.map_err(|_| Error::Timeout(timeout))??;
+    let status = answer.status().as_u16();
+    let mut body_of = answer.into_body();
+    if status != 200 {
+        return Ok((status, body(body_of).await?));
+    }
+    while let Some(frame) = body_of.frame().await {
+        if let Some(bytes) = frame?.data_ref() {
+            take(bytes);
+        }
+    }
+    Ok((status, Vec::new()))
+}
+
+/// Trusts the authorities of a PEM file, else those of this machine.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn trust(file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    match file {
+        Some(file) => {
+            let text = std::fs::read(file).map_err(|error| format!("{}: cannot be read ({error})", file.display()))?;
+            if roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&text).flatten()).0 == 0 {
+                return Err(format!("{}: no certificate in it; name a PEM file of authorities", file.display()));
+            }
+        }
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider())).with_safe_default_protocol_versions();
+    Ok(Arc::new(builder.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// Sends the question; the connection ends with the second value.
+async fn open(ask: &Ask<'_>) -> Result<(Response<Incoming>, JoinSet<hyper::Result<()>>), Error> {
+    let wrong = || Error::Url(ask.url.to_owned());
+    let uri: Uri = ask.url.parse().map_err(|_| wrong())?;
+    let secure = uri.scheme_str() == Some("https") && ask.tls.is_some();
+    let authority = uri.authority().filter(|authority| (secure || uri.scheme_str() == Some("http")) && !authority.as_str().contains('@')).ok_or_else(wrong)?;
     // An IPv6 address stands in brackets in a URL, but not for the resolver.
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let stream =
-        TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await.map_err(|source| Error::Connect { authority: authority.to_string(), source })?;
-
-    let (mut sender, connection) = http1::Builder::new().max_buf_size(HEADER).handshake(TokioIo::new(stream)).await?;
-    // Ends with this function, whichever way it ends.
+    let refused = |source| Error::Connect { authority: authority.to_string(), source };
+    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(if secure { 443 } else { 80 }))).await.map_err(refused)?;
     let mut driver = JoinSet::new();
-    driver.spawn(connection);
-
+    let mut sender = match ask.tls.clone().filter(|_| secure) {
+        None => begin(stream, &mut driver).await?,
+        Some(config) => {
+            let name = ServerName::try_from(host.to_owned()).map_err(|_| wrong())?;
+            begin(TlsConnector::from(config).connect(name, stream).await.map_err(refused)?, &mut driver).await?
+        }
+    };
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = Request::get(path)
+    let mut request = Request::builder()
+        .method(if ask.method.is_empty() { "GET" } else { ask.method })
+        .uri(path)
         .header(HOST, authority.as_str())
         .header(USER_AGENT, concat!("ftps-gateway/", env!("CARGO_PKG_VERSION")))
         .header(ACCEPT, "*/*")
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|_| wrong())?;
-    let answer = sender.send_request(request).await?;
-    let status = answer.status().as_u16();
-    let body = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(|error| match error.downcast::<hyper::Error>() {
+        .header(CONNECTION, "close");
+    if let Some(token) = ask.token {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    if ask.json.is_some() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    let body = Full::new(Bytes::from(ask.json.clone().unwrap_or_default()));
+    let answer = sender.send_request(request.body(body).map_err(|_| wrong())?).await?;
+    Ok((answer, driver))
+}
+
+/// Speaks HTTP on a stream; what drives it ends with `driver`, whichever way that ends.
+async fn begin<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    driver: &mut JoinSet<hyper::Result<()>>,
+) -> Result<http1::SendRequest<Full<Bytes>>, Error> {
+    let (sender, connection) = http1::Builder::new().max_buf_size(HEADER).handshake(TokioIo::new(stream)).await?;
+    driver.spawn(connection);
+    Ok(sender)
+}
+
+async fn body(body: Incoming) -> Result<Vec<u8>, Error> {
+    let whole = Limited::new(body, LONGEST).collect().await.map_err(|error| match error.downcast::<hyper::Error>() {
         Ok(error) => Error::Protocol(*error),
         Err(error) => {
             debug_assert!(error.is::<LengthLimitError>(), "a limited body fails by its length or its source");
             Error::Body
         }
     })?;
-    Ok((status, body.to_bytes().to_vec()))
+    Ok(whole.to_bytes().to_vec())
 }
 
 /// Bytes of an answer's head.

@@ -5,6 +5,7 @@
 pub mod http;
 pub mod listener;
 pub mod origin;
+pub mod splice;
 
 use std::net::SocketAddr;
 

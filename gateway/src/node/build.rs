@@ -6,19 +6,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use ftps_store::report::Report;
+use ftps_store::seal::Secrets;
+use ftps_store::vault::Crypto;
 use tokio::net::TcpListener;
 
+use super::secrets::Lines;
+use super::sidecar::{self, Sidecar, Witnesses};
+use super::stores::{self, Stores};
 use super::{Error, Plan, Ready, descriptors, users};
-use crate::admin;
 use crate::auth::Login;
+use crate::bans::{self, Bans, Rules};
 use crate::cluster::{self, Cluster, Handlers};
 use crate::config::{Config, Drain};
 use crate::conn::Admission;
-use crate::data::Spenders;
 use crate::data::announce::Announcer;
 use crate::data::ports::{Ports, PortsError};
 use crate::data::route::{Router, shown_by};
 use crate::data::waits::Waits;
+use crate::data::{self, Spenders, inbound};
+use crate::digest::{Digests, Shared};
 use crate::limits::Limits;
 use crate::live::Live;
 use crate::net::listener::bind;
@@ -26,9 +33,9 @@ use crate::net::origin::Balancers;
 use crate::observe::Observer;
 use crate::observe::id::Incarnation;
 use crate::observe::log::{self, LogHandle};
-use crate::observe::log_sink::LogSink;
 use crate::observe::metrics::{Build, Metrics};
 use crate::observe::ready::{Latch, Readiness};
+use crate::observe::stores::StoreReport;
 use crate::observe::transfer_log::{self, TransferLog};
 use crate::session::{Data, House, Settings};
 use crate::storage::Storage;
@@ -36,12 +43,14 @@ use crate::tls::Tls;
 
 /// A node that only has to be started.
 pub(super) struct Built {
-    pub(super) name: String,
+    pub(super) common: Common,
+    /// Which line of the secret file seals.
+    pub(super) lines: Arc<Lines>,
     pub(super) house: Arc<House>,
     pub(super) door: Arc<Admission>,
     pub(super) listeners: Listeners,
     pub(super) admin: (TcpListener, Option<TcpListener>),
-    pub(super) admin_state: admin::State,
+    pub(super) sidecar: Sidecar,
     /// `None`: a cluster of one.
     pub(super) peers: Option<Peers>,
     pub(super) metrics: Metrics,
@@ -52,6 +61,19 @@ pub(super) struct Built {
     pub(super) latch: Latch,
     pub(super) ready: Ready,
     pub(super) fingerprint: String,
+}
+
+/// What this host keeps and the cluster shares.
+pub(super) struct Common {
+    /// `node.name`, unless another process of this host has it.
+    pub(super) name: String,
+    /// Holds the name among the processes of this host.
+    _claim: Option<std::fs::File>,
+    /// Of the cluster, else of this host.
+    pub(super) secrets: Secrets,
+    /// Names and keys that follow from them.
+    pub(super) crypto: Crypto,
+    pub(super) stores: Stores,
 }
 
 /// The peer port and what is answered there.
@@ -69,6 +91,7 @@ pub(super) struct Listeners {
 }
 
 /// Builds everything.
+// long: the parts in the order in which they need each other, each a line or two.
 pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     // One provider for the whole process: whatever uses TLS without being told which one uses this one. A second call finds it there.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -76,29 +99,32 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let log = log::init(&config.log).map_err(|error| Error::Fault(format!("cannot start the log: {error}")))?;
     let metrics = Metrics::new(Build::default());
     let transfers = transfer_log(config)?;
+    let (rules, incarnation) = (Rules::default(), Incarnation::now());
     let readiness = Readiness::new();
-    let observer =
-        Observer::new(vec![Arc::new(metrics.clone()), Arc::new(LogSink::new(log.clone())), Arc::new(transfers.clone()), Arc::new(readiness.clone())]);
+    let witnesses = Witnesses::new(&metrics, &readiness, &log, config.history);
+    let observer = witnesses.observer(&rules, &transfers);
     let latch = readiness.latch("listeners");
     users::begin(&plan, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
 
-    let explicit = listen("listen.explicit", &config.conn.explicit)?;
-    let implicit = listen("listen.implicit", &config.conn.implicit)?;
+    let common = common(config, &metrics, &readiness)?;
+    let (explicit, implicit) = (listen("listen.explicit", &config.conn.explicit)?, listen("listen.implicit", &config.conn.implicit)?);
     let data = ports(config, explicit.iter().chain(&implicit))?;
     let admin = listen_one("listen.admin", config.admin.admin)?;
     let metrics_listener = config.admin.metrics.map(|address| listen_one("listen.metrics", address)).transpose()?;
 
-    let incarnation = Incarnation::now();
-    let (cluster, peers) = cluster(config, incarnation, &observer)?;
-    let house = Arc::new(house(&plan, cluster, incarnation, &observer, data.numbers())?);
+    let (cluster, mut peers) = cluster(config, &common, incarnation, &observer)?;
+    let lines = Arc::new(Lines::new(common.crypto.clone(), cluster.clone(), common.secrets.clone()));
+    let house = Arc::new(house(&plan, &common, cluster, incarnation, &observer, rules, data.numbers())?);
     scrape(&metrics, &house, &log, &transfers);
-    if !plan.hash.is_empty() {
-        note_self_signed(&house.tls, &readiness);
+    (!plan.hash.is_empty()).then(|| note_self_signed(&house.tls, &readiness));
+    let door = Arc::new(door(config, &house));
+    let router =
+        Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone(), house.data.peers.clone());
+    if let Some(peers) = &mut peers {
+        house.bans.answer(&mut peers.handlers);
+        inbound::register(&router, &mut peers.handlers);
     }
-    house.limits.set_proxies(&config.conn.proxy_protocol_from);
-    let door = Arc::new(Admission::new(config.conn.allow_from.clone(), Balancers::new(config.conn.proxy_protocol_from.clone()), house.limits.clone()));
-    let router = Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone());
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
     let ready = Ready {
         explicit: addresses(&explicit),
@@ -108,58 +134,129 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         peer: peers.as_ref().map(|peers| local(&peers.listener, config.cluster.listen)),
         data_ports: data.numbers(),
     };
-    let listeners = Listeners { explicit, implicit, data, router };
-    let admin_state = admin::State { metrics: metrics.clone(), readiness };
-    let drain = Arc::new(ArcSwap::from_pointee(config.drain));
+    let sidecar = sidecar::build(&plan, &house, witnesses, peers.as_mut().map(|peers| &mut peers.handlers))?;
     Ok(Built {
-        name: config.node_name.clone(),
+        common,
+        lines,
         house,
         door,
-        listeners,
+        listeners: Listeners { explicit, implicit, data, router },
         admin: (admin, metrics_listener),
-        admin_state,
+        sidecar,
         peers,
         metrics,
         log,
         transfers,
-        drain,
+        drain: Arc::new(ArcSwap::from_pointee(config.drain)),
         latch,
         ready,
         fingerprint,
     })
 }
 
+/// What everything else stands on.
+fn common(config: &Config, metrics: &Metrics, readiness: &Readiness) -> Result<Common, Error> {
+    let directory = &config.stores.state_dir;
+    stores::state_dir(directory)?;
+    let (name, claim) = stores::claim_name(directory, &config.node_name);
+    let shared = config.cluster.secret_file.as_deref().map(cluster::read_secrets).transpose().map_err(Error::Configuration)?;
+    let secrets = shared.map_or_else(|| stores::own_secrets(directory), Ok)?;
+    let crypto = Crypto::new(&config.cluster.name, &secrets).map_err(|error| Error::Configuration(error.to_string()))?;
+    let report: Arc<dyn Report> = Arc::new(StoreReport::new(metrics.clone()));
+    let stores = stores::open(&config.stores, &crypto, &report)?;
+    stores.watch(metrics, readiness);
+    Ok(Common { name, _claim: claim, secrets, crypto, stores })
+}
+
 /// The other nodes, when there is a secret in common with them. Rooms register what they answer in the handlers.
-fn cluster(config: &Config, incarnation: Incarnation, observer: &Observer) -> Result<(Cluster, Option<Peers>), Error> {
-    let identity = cluster::Identity { name: config.node_name.clone(), incarnation };
-    let Some(file) = &config.cluster.secret_file else { return Ok((Cluster::alone(identity, observer.clone()), None)) };
-    let secrets = cluster::read_secrets(file).map_err(Error::Configuration)?;
+fn cluster(config: &Config, common: &Common, incarnation: Incarnation, observer: &Observer) -> Result<(Cluster, Option<Peers>), Error> {
+    let identity = cluster::Identity { name: common.name.clone(), incarnation };
+    if config.cluster.secret_file.is_none() {
+        return Ok((Cluster::alone(identity, observer.clone()), None));
+    }
     let listener = listen_one("listen.peer", config.cluster.listen)?;
     let listens = local(&listener, config.cluster.listen);
-    let cluster = Cluster::new(identity, &config.cluster, &secrets, listens, None, observer.clone());
+    let cluster = Cluster::new(identity, &config.cluster, &common.secrets, listens, stores::address(&config.stores.url), observer.clone());
     let cluster = cluster.map_err(|error| Error::Fault(format!("cannot make the keys of the cluster: {error}")))?;
     Ok((cluster, Some(Peers { listener, handlers: Handlers::default() })))
 }
 
+/// What every connection is asked before it is a session.
+fn door(config: &Config, house: &House) -> Admission {
+    house.limits.set_proxies(&config.conn.proxy_protocol_from);
+    let balancers = Balancers::new(config.conn.proxy_protocol_from.clone());
+    Admission::new(config.conn.allow_from.clone(), balancers, house.bans.clone(), house.limits.clone())
+}
+
 /// What sessions share.
-fn house(plan: &Plan, cluster: Cluster, incarnation: Incarnation, observer: &Observer, data_ports: Vec<u16>) -> Result<House, Error> {
+// long: the parts in the order in which they need each other.
+fn house(
+    plan: &Plan,
+    common: &Common,
+    cluster: Cluster,
+    incarnation: Incarnation,
+    observer: &Observer,
+    rules: Rules,
+    data_ports: Vec<u16>,
+) -> Result<House, Error> {
     let config = &plan.config;
     let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
-    let tls = Tls::new(&config.tls, incarnation).map_err(|error| configuration(&error))?;
+    let tls = Tls::new(&config.tls, incarnation, common.stores.sessions.clone()).map_err(|error| configuration(&error))?;
     let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
+    let shared = Shared::new(common.stores.digests.clone(), storage.clone());
+    let digests = Digests::new(config.digests.clone(), shared, observer.clone()).map_err(|error| Error::Fault(format!("cannot start digests: {error}")))?;
     let public = std::env::var("FTPS_GATEWAY_PUBLIC_ADDRESS").ok();
+    let shared_settings = Arc::new(ArcSwap::from_pointee(settings(config)));
+    let watched = shared_settings.clone();
+    // What the session of a relayed connection waits at most, and then some: it is the one to say that nothing moves.
+    let idle = move || {
+        let limits = &watched.load().limits;
+        2 * limits.stall_timeout.max(limits.data_timeout)
+    };
+    let reached = config.cluster.secret_file.is_some();
+    let peers = reached.then(|| data::peers::Peers::new(cluster.clone(), common.crypto.clone(), idle, observer.clone()));
+    let live = Live::default();
+    let limits = Limits::new(&config.limits, observer.clone());
     Ok(House {
-        settings: ArcSwap::from_pointee(settings(config)),
-        limits: Limits::new(&config.limits, observer.clone()),
-        live: Live::default(),
+        bans: open_bans(plan, common, &cluster, (&live, &limits), rules, observer)?,
+        settings: shared_settings,
+        limits,
+        live,
         cluster,
         login,
         storage,
+        digests,
         tls,
-        data: Data { waits: Waits::new(data_ports), spenders: Spenders::default(), announcer: Announcer::new(&config.data.public_address, public.as_deref()) },
+        data: Data {
+            waits: Waits::new(data_ports),
+            spenders: Spenders::default(),
+            announcer: Announcer::new(&config.data.public_address, public.as_deref()),
+            peers,
+        },
         observer: observer.clone(),
     })
+}
+
+/// Who may not come.
+fn open_bans(plan: &Plan, common: &Common, cluster: &Cluster, (live, limits): (&Live, &Limits), rules: Rules, observer: &Observer) -> Result<Bans, Error> {
+    let config = &plan.config;
+    let (hides, crypto) = (limits.clone(), common.crypto.clone());
+    let parts = bans::Parts {
+        config: &config.bans,
+        balancers: &config.conn.proxy_protocol_from,
+        classes: &plan.users.classes(),
+        directory: &config.stores.state_dir,
+        keys: Arc::new(move || crypto.keyring()),
+        name: &common.name,
+        rules,
+        live: live.clone(),
+        cluster: cluster.clone(),
+        vault: common.stores.bans.clone(),
+        observer: observer.clone(),
+        hidden: Box::new(move |ip| hides.hides(ip)),
+    };
+    Bans::open(parts).map_err(|error| Error::Fault(format!("cannot start the ban journal: {error}")))
 }
 
 /// The quick start's banner shows the fingerprint; everybody else wants a certificate that can be verified. Said again, or taken back, by each reload.
@@ -208,7 +305,12 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &Tr
         metrics.set_cluster(&house.cluster.census());
         metrics.set_sessions_limit(house.settings.load().limits.sessions);
         metrics.set_log_dropped(log.dropped() + transfers.dropped());
+        let (active, to_owner, to_client) = house.data.peers.as_ref().map(data::peers::Peers::carried).unwrap_or_default();
+        metrics.set_relays(active, to_owner, to_client);
         metrics.set_password_queue(house.login.waiting());
+        metrics.set_digests(house.digests.waiting(), house.digests.remembered());
+        let (bans, faults) = house.bans.counts();
+        metrics.set_bans(bans.admin, bans.rule, bans.removed, bans.dropped, faults);
     });
 }
 

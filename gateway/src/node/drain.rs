@@ -1,7 +1,7 @@
 //! The end of a node: signals, and a drain that interrupts no transfer.
 //!
-//! Gets: SIGTERM, SIGINT. Gives: time to finish, within `drain.timeout`. A second signal cuts.
-//! Never: waits longer than `drain.delay` and `drain.timeout` together.
+//! Gets: SIGTERM, SIGINT, orders of the admin API. Gives: time to finish, within `drain.timeout`. A second signal cuts.
+//! Never: waits longer than `drain.delay` and `drain.timeout` together once a signal was there; ends the process because of an order.
 
 use std::future::pending;
 use std::time::Duration;
@@ -9,8 +9,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ftps_proto::machine::io::EndReason;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::admin::Draining;
 use crate::config::Drain;
 use crate::conn::Admission;
 use crate::observe::metrics::Metrics;
@@ -45,14 +47,29 @@ impl Signals {
     }
 }
 
-/// Waits for a signal, then drains; `None` for `drain`: ends at once. True when sessions were cut.
-pub(super) async fn run(mut signals: Signals, drain: Option<&ArcSwap<Drain>>, house: &House, door: &Admission, ready: &Readiness, metrics: &Metrics) -> bool {
-    let asked = signals.next().await;
-    ready.set_draining(true);
-    metrics.set_draining(true);
-    house.cluster.set_draining(true);
-    house.observer.event(Subject::default(), &Event::Draining);
-    if let Some(drain) = drain.map(|drain| **drain.load()) {
+/// What a drain works on.
+pub(super) struct Drained<'a> {
+    pub(super) house: &'a House,
+    pub(super) door: &'a Admission,
+    pub(super) readiness: &'a Readiness,
+    pub(super) metrics: &'a Metrics,
+    /// What the admin API wants, and is told.
+    pub(super) orders: &'a watch::Sender<Draining>,
+    /// `drain:`, as it is now.
+    pub(super) settings: &'a ArcSwap<Drain>,
+}
+
+/// Waits for a signal, then drains, if it is `patient`. True when sessions were cut.
+pub(super) async fn run(mut signals: Signals, patient: bool, on: &Drained<'_>) -> bool {
+    let asked = tokio::select! {
+        asked = signals.next() => asked,
+        () = on.obey() => Asked::Terminate,
+    };
+    on.begin();
+    on.orders.send_modify(|state| state.ends = true);
+    let Drained { house, door, .. } = on;
+    if patient {
+        let drain = **on.settings.load();
         tokio::select! {
             () = finish(asked, drain, house, door) => {}
             _ = signals.next() => tracing::warn!(sessions = house.live.count(), "a second signal: sessions are cut"),
@@ -61,7 +78,46 @@ pub(super) async fn run(mut signals: Signals, drain: Option<&ArcSwap<Drain>>, ho
     door.close();
     // 421 to whoever is still there; the process ends right after.
     house.live.end(|_| true, EndReason::Shutdown, false);
-    house.live.count() > 0
+    house.live.count() > 0 || house.data.peers.as_ref().is_some_and(|peers| peers.carried().0 > 0)
+}
+
+impl Drained<'_> {
+    /// Drains and goes on serving, as the admin API wants. Never ends.
+    async fn obey(&self) {
+        let mut orders = self.orders.subscribe();
+        loop {
+            // The sender is ours: it does not go away.
+            let _ = orders.wait_for(|state| state.wanted).await;
+            self.begin();
+            let drain = **self.settings.load();
+            let drained = async {
+                finish(Asked::Terminate, drain, self.house, self.door).await;
+                self.house.live.end(|_| true, EndReason::Shutdown, false);
+                pending::<()>().await;
+            };
+            tokio::select! {
+                _ = orders.wait_for(|state| !state.wanted) => {}
+                () = drained => {}
+            }
+            self.door.open();
+            self.set(false);
+            tracing::info!("no longer draining");
+        }
+    }
+
+    fn begin(&self) {
+        if !self.orders.borrow().is {
+            self.house.observer.event(Subject::default(), &Event::Draining);
+        }
+        self.set(true);
+    }
+
+    fn set(&self, draining: bool) {
+        self.readiness.set_draining(draining);
+        self.metrics.set_draining(draining);
+        self.house.cluster.set_draining(draining);
+        self.orders.send_modify(|state| state.is = draining);
+    }
 }
 
 /// Not ready at once; new sessions served for `drain.delay` (SIGINT: not at all), then none; idle ones end; in the last quarter of `drain.timeout` no
@@ -90,12 +146,20 @@ async fn finish(asked: Asked, drain: Drain, house: &House, door: &Admission) {
         pending::<()>().await;
     };
     tokio::select! {
-        () = house.live.empty() => {}
+        () = nobody_left(house) => {}
         () = end_idle => {}
         () = last_orders => {}
         () = sleep_until(timeout) => {
             tracing::warn!(sessions = house.live.count(), "drain.timeout has passed: sessions are cut");
         }
+    }
+}
+
+/// Neither a session, nor a data connection that this node carries for another.
+async fn nobody_left(house: &House) {
+    house.live.empty().await;
+    if let Some(peers) = &house.data.peers {
+        peers.empty().await;
     }
 }
 

@@ -5,20 +5,25 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ftps_proto::machine::io::EndReason;
 use ftps_store::seal::Secrets;
+use rustls::ServerConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::build::{Built, note_self_signed, settings};
+use super::secrets::Lines;
 use super::watch::Watch;
 use super::{descriptors, every, users};
+use crate::admin::access::{Access, Tokens};
+use crate::admin::{Order, Setting};
 use crate::auth::Users;
 use crate::cluster;
 use crate::config::keys::{Acts, Key};
@@ -26,9 +31,9 @@ use crate::config::{self, Drain, Loaded, Marks};
 use crate::conn::Admission;
 use crate::live::Entry;
 use crate::observe::event::Reloadable;
-use crate::observe::{Event, LogHandle, Metrics, Readiness, Subject, TransferLog, transfer_log};
+use crate::observe::{Event, History, LogHandle, Metrics, Readiness, Subject, TransferLog, transfer_log};
 use crate::session::House;
-use crate::tls::{Renewal, Tls};
+use crate::tls::{Renewal, Sidecar, Tls};
 
 /// Reads again what the node was started from.
 pub(super) struct Reloader {
@@ -36,6 +41,7 @@ pub(super) struct Reloader {
     /// Of the configuration in force.
     running: Marks,
     watch: Watch,
+    lines: Arc<Lines>,
     house: Arc<House>,
     door: Arc<Admission>,
     drain: Arc<ArcSwap<Drain>>,
@@ -43,6 +49,12 @@ pub(super) struct Reloader {
     transfers: TransferLog,
     metrics: Metrics,
     readiness: Readiness,
+    access: Arc<Access>,
+    sidecar: Sidecar,
+    settings: Arc<RwLock<Vec<Setting>>>,
+    history: History,
+    /// Reloads that the admin API wants.
+    orders: Option<mpsc::Receiver<Order>>,
 }
 
 /// Everything that was read, and is right.
@@ -50,6 +62,8 @@ struct Fresh {
     loaded: Loaded,
     users: Users,
     tls: Renewal,
+    tokens: Tokens,
+    sidecar: Option<Arc<ServerConfig>>,
     secrets: Option<Secrets>,
 }
 
@@ -66,20 +80,26 @@ pub(super) fn hangups() -> std::io::Result<Signal> {
 
 impl Reloader {
     /// For a node that was built from `file`.
-    pub(super) fn new(file: PathBuf, running: Marks, built: &Built) -> Self {
+    pub(super) fn new(file: PathBuf, running: Marks, built: &mut Built) -> Self {
         let (house, door, drain) = (built.house.clone(), built.door.clone(), built.drain.clone());
         let watch = Watch::of(config::files(&file));
         Self {
             file,
             running,
             watch,
+            lines: built.lines.clone(),
             house,
             door,
             drain,
             log: built.log.clone(),
             transfers: built.transfers.clone(),
             metrics: built.metrics.clone(),
-            readiness: built.admin_state.readiness.clone(),
+            readiness: built.sidecar.state.readiness.clone(),
+            access: built.sidecar.access.clone(),
+            sidecar: built.sidecar.tls.clone(),
+            settings: built.sidecar.settings.clone(),
+            history: built.sidecar.history.clone(),
+            orders: built.sidecar.reloads.take(),
         }
     }
 
@@ -87,15 +107,21 @@ impl Reloader {
     pub(super) async fn run(mut self, mut hangups: Signal, stop: CancellationToken) {
         let mut looks = 0_u32;
         let mut often = every(LOOK);
+        let mut orders = self.orders.take();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = hangups.recv() => self.reload().await,
+                _ = hangups.recv() => drop(self.reload().await),
+                Some(order) = next(&mut orders) => {
+                    // Who asked may have gone.
+                    let _ = order.send(self.reload().await);
+                }
                 _ = often.tick() => {
                     looks = looks.wrapping_add(1);
                     if self.look(looks.is_multiple_of(DEEP)).await {
                         self.settle().await;
-                        self.reload().await;
+                        // What was wrong is in the log.
+                        let _ = self.reload().await;
                     }
                 }
             }
@@ -121,7 +147,8 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self) {
+    /// What was wrong, in words.
+    async fn reload(&mut self) -> Result<(), String> {
         let (file, tls, known) = (self.file.clone(), self.house.tls.clone(), self.watch.files());
         let job = spawn_blocking(move || {
             // Looked at before it is read: what changes meanwhile is seen afterwards.
@@ -132,29 +159,42 @@ impl Reloader {
             }
             (watch, read)
         });
-        let Ok((watch, read)) = job.await else { return };
+        let Ok((watch, read)) = job.await else { return Err("the node is ending".into()) };
         self.watch = watch;
         match read {
-            Ok(fresh) => self.apply(fresh),
-            Err(wrong) => self.say(wrong.what, Some(&wrong.words())),
+            Ok(fresh) => {
+                self.apply(fresh);
+                Ok(())
+            }
+            Err(wrong) => {
+                let words = wrong.words();
+                self.say(wrong.what, Some(&words));
+                Err(words)
+            }
         }
     }
 
     /// Nothing here can fail.
     fn apply(&mut self, fresh: Fresh) {
-        let Fresh { loaded: Loaded { config, marks, .. }, users, tls, secrets } = fresh;
+        let Fresh { loaded: Loaded { config, marks, settings: shown, .. }, users, tls, tokens, sidecar, secrets } = fresh;
         let changed = self.running.changed(&marks);
         self.running.take(&marks);
         let house = &self.house;
         house.settings.store(Arc::new(settings(&config)));
         house.limits.set(&config.limits);
+        house.bans.set(&config.bans, &config.conn.proxy_protocol_from, &users.classes());
         house.storage.set(&config.storage);
+        house.digests.set(config.digests);
         house.data.announcer.set(&config.data.public_address);
         self.door.allow_from(config.conn.allow_from);
         house.limits.set_proxies(&config.conn.proxy_protocol_from);
         self.door.balancers().set(config.conn.proxy_protocol_from);
         self.drain.store(Arc::new(config.drain));
         self.log.set_levels(&config.log);
+        self.access.set(tokens, config.admin.allowed_hosts);
+        self.sidecar.set(sidecar);
+        self.history.set(config.history);
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = shown;
         self.transfers.set(config.log.transfer_log);
         // A reload skips nobody: it is refused instead.
         users::tell(&users, 0, config.tls.client_auth.mode, &self.metrics, &self.readiness);
@@ -162,10 +202,11 @@ impl Reloader {
             descriptors::raise(config.limits.sessions);
         }
         // A node without a peer port gets one when it is started again.
-        if let Some(secrets) = secrets.filter(|_| !house.cluster.is_alone())
-            && let Err(error) = house.cluster.set_secrets(&secrets)
-        {
-            tracing::error!(%error, "cluster.secret_file: the secrets are not taken; those before stay");
+        if let Some(secrets) = secrets.filter(|_| !house.cluster.is_alone()) {
+            match house.cluster.set_secrets(&secrets) {
+                Ok(()) => self.lines.set(secrets),
+                Err(error) => tracing::error!(%error, "cluster.secret_file: the secrets are not taken; those before stay"),
+            }
         }
         let changes = house.login.replace(Arc::new(users));
         let certificates = house.tls.renew(tls);
@@ -203,15 +244,27 @@ fn read(file: &Path, tls: &Tls) -> Result<Fresh, Wrong> {
         problems.push(words);
         return Err(Wrong { what: Reloadable::Config, problems });
     }
+    let admin = &loaded.config.admin;
+    let tokens = config::load_tokens(admin.tokens_file.as_deref()).map_err(|wrong| problems.extend(wrong.iter().map(ToString::to_string)));
+    let sidecar = admin.tls.load().map_err(|error| problems.push(format!("admin.tls: {error}")));
+    let (Ok(tokens), Ok(sidecar)) = (tokens, sidecar) else { return Err(Wrong { what: Reloadable::Config, problems }) };
     let secrets = loaded.config.cluster.secret_file.as_deref().map(cluster::read_secrets).transpose();
     let secrets = secrets.map_err(|words| Wrong { what: Reloadable::Config, problems: vec![words] })?;
     match tls.read_again(&loaded.config.tls) {
-        Ok(tls) if problems.is_empty() => Ok(Fresh { loaded, users, tls, secrets }),
+        Ok(tls) if problems.is_empty() => Ok(Fresh { loaded, users, tls, tokens, sidecar, secrets }),
         Ok(_) => Err(Wrong { what: Reloadable::Users, problems }),
         Err(error) => {
             problems.push(error.to_string());
             Err(Wrong { what: Reloadable::Certificates, problems })
         }
+    }
+}
+
+/// The next order; never one where there is no door for them.
+async fn next(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
+    match orders {
+        Some(orders) => orders.recv().await,
+        None => std::future::pending().await,
     }
 }
 

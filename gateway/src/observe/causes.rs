@@ -23,6 +23,8 @@ pub enum RefuseReason {
     Limit,
     /// The node drains.
     Draining,
+    /// Its address is banned.
+    Banned,
 }
 
 /// What is wrong with a header of the PROXY protocol.
@@ -125,14 +127,37 @@ pub enum DataOutcome {
     Local,
     /// Delivered to a session by its lease, without proof.
     Leased,
+    /// Brought to a session of another node.
+    Relayed,
+    /// Another node brought it to a session of this one.
+    FromPeer,
     /// Its ticket or session ID belongs to a session that waits for nothing here.
     NotWaiting,
     /// No proof, and nobody leases this port to its address.
     NoOwner,
+    /// It could be that of more than one session, or a node that may know did not answer.
+    Unsure,
+    /// The node of its session cannot be reached.
+    Unreachable,
     /// No ClientHello in time, or something else.
     NoHello,
     /// Closed or reset without a byte: somebody looked whether we listen.
     Probe,
+}
+
+/// Why a relayed data connection ended otherwise than by both sides' own ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RelayTrouble {
+    /// The client's side was reset or broke.
+    Client,
+    /// The owner's side was reset or broke.
+    Owner,
+    /// No byte moved.
+    Stalled,
+    /// The owner's node cannot be reached.
+    Connect,
+    /// The owner's node did not answer in time, or not as a peer does.
+    Answer,
 }
 
 /// Which way bytes go.
@@ -185,6 +210,68 @@ pub enum Limit {
     PasswordJobs,
     BandwidthPerSession,
     BandwidthPerUser,
+}
+
+/// Where a digest came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DigestSource {
+    /// The file was read for it.
+    Computed,
+    /// This node remembered it.
+    Cache,
+    /// Another node, or this one before a restart, had put it into the store.
+    Shared,
+    /// The file was being read for somebody else.
+    Coalesced,
+}
+
+/// What became of a question for a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DigestResult {
+    /// Answered.
+    Done,
+    /// No such file, no permission, too large, a range that is none.
+    Refused,
+    /// The file changed while it was read.
+    Changed,
+    /// Too many are waited for.
+    Busy,
+    /// Nobody waits any more.
+    Cancelled,
+    /// The file system failed.
+    Failed,
+}
+
+/// Whom a ban is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum BanKind {
+    Host,
+    Network,
+    User,
+    UserAtHost,
+    Class,
+    Certificate,
+}
+
+/// Where a banned client was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BanStage {
+    /// At the door, by its address.
+    Accept,
+    /// At its login.
+    Login,
+    /// With a data connection.
+    Data,
+}
+
+/// Who made a ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BanSource {
+    /// A person, through the API.
+    Admin,
+    /// A rule.
+    Rule,
 }
 
 /// What can be read again without a restart.

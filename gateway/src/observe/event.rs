@@ -6,12 +6,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use ftps_proto::digest::Algorithm;
 use ftps_proto::machine::io::{DataRefusal, FileError, LoginRefusal};
 use ftps_proto::verbs::Verb;
 
 pub use super::causes::*;
-use super::id::{SessionId, TransferId};
+use super::id::{BanId, SessionId, TransferId};
 use super::peers::PeerEvent;
+use super::sidecar::SidecarEvent;
 
 /// Whom an event is about. Everything may be missing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -124,6 +126,17 @@ pub enum Event<'a> {
         /// What became of it.
         outcome: DataOutcome,
     },
+    /// A data connection that this node carried for another ended, or could not be brought there.
+    RelayEnded {
+        /// Otherwise than by both sides' own ends.
+        trouble: Option<RelayTrouble>,
+        /// Bytes from the client to its session's node.
+        to_owner: u64,
+        /// Bytes back.
+        to_client: u64,
+        /// From the handing over to the end.
+        took: Duration,
+    },
     /// A data connection was refused by the session.
     DataRefused {
         /// Why.
@@ -158,6 +171,30 @@ pub enum Event<'a> {
         proven: bool,
         /// How the client ended its upload.
         end: StreamEnd,
+        /// The digest of the whole file, if one was computed while it moved.
+        digest: Option<(Algorithm, &'a [u8])>,
+    },
+    /// A digest was asked for.
+    Digest {
+        /// Which.
+        algorithm: Algorithm,
+        /// The virtual path.
+        path: &'a [u8],
+        /// Where it came from.
+        source: DigestSource,
+        /// What became of it.
+        result: DigestResult,
+        /// From the question to the answer.
+        took: Duration,
+    },
+    /// Bytes went through a hash: those of a file that was read, or those of a transfer, which has no time of its own for it.
+    Hashed {
+        /// Which.
+        algorithm: Algorithm,
+        /// How many.
+        bytes: u64,
+        /// Time to read and hash them.
+        took: Option<Duration>,
     },
     /// A file was changed other than by a transfer (delete, rename, mkdir, rmdir, attributes).
     FileChanged {
@@ -205,6 +242,48 @@ pub enum Event<'a> {
         what: Reloadable,
         /// The error, when it was refused and the old state stays.
         error: Option<&'a str>,
+    },
+    /// Something in the HTTP sidecar.
+    Sidecar(SidecarEvent<'a>),
+    /// Somebody is banned from now on, or (dry run) would be.
+    Banned {
+        /// The ban.
+        id: BanId,
+        /// Whom it is about, as a label.
+        kind: BanKind,
+        /// A person or a rule.
+        source: BanSource,
+        /// Only said.
+        dry_run: bool,
+        /// Whom it is about, for the log.
+        target: &'a str,
+        /// Why, and what a rule saw.
+        reason: &'a str,
+        /// Sessions of this node that it ends.
+        sessions: usize,
+    },
+    /// Bans were removed.
+    Unbanned {
+        /// How many.
+        bans: u64,
+        /// By whom, for the log.
+        author: &'a str,
+    },
+    /// A banned client was refused.
+    BanRefused {
+        /// The ban.
+        id: BanId,
+        /// Whom it is about.
+        kind: BanKind,
+        /// Where.
+        stage: BanStage,
+        /// The listener, unless it was at the login.
+        listener: Option<Listener>,
+    },
+    /// A ban of another node holds here from now on.
+    BanArrived {
+        /// Since it was made there, as far as the clocks agree.
+        took: Duration,
     },
     /// Something between nodes.
     Peer(PeerEvent<'a>),

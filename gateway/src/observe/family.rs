@@ -107,3 +107,12 @@ fn options(name: &str, help: &str) -> Opts {
 fn sound<T>(made: prometheus::Result<T>) -> T {
     made.expect("metric names and labels are constants")
 }
+
+/// A resumed handshake takes half a millisecond, one over a bad line a second.
+pub(super) const HANDSHAKE_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+/// 1 ms to 10 s.
+pub(super) const COMMAND_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// 0.1 s to 1 h.
+pub(super) const TRANSFER_SECONDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
+/// One second (a script) to six days (`limits.session_max`).
+pub(super) const SESSION_SECONDS: &[f64] = &[1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0, 518_400.0];

@@ -1,6 +1,6 @@
 //! Ids that name sessions, transfers and node starts in replies, logs, traces and the API.
 //!
-//! Gets: the wall clock and the system's randomness. Gives: ULIDs with a prefix (`s_`, `t_`).
+//! Gets: the wall clock and the system's randomness. Gives: ULIDs with a prefix (`s_`, `t_`, `b_`).
 //! Never: guessable; 80 of the 128 bits are random.
 
 use std::fmt;
@@ -85,6 +85,11 @@ macro_rules! prefixed {
             pub fn now() -> Self {
                 Self(Ulid::now())
             }
+
+            /// From its text.
+            pub fn parse(text: &str) -> Option<Self> {
+                Ulid::parse(text.strip_prefix($prefix)?).map(Self)
+            }
         }
 
         impl fmt::Display for $name {
@@ -103,6 +108,8 @@ macro_rules! prefixed {
 
 prefixed!(SessionId, "s_", "A session: one control connection.");
 prefixed!(TransferId, "t_", "A transfer.");
+prefixed!(EventId, "e_", "A request of the admin API, or its audit record.");
+prefixed!(BanId, "b_", "A ban.");
 prefixed!(Incarnation, "", "One start of a node.");
 
 /// Crockford's base 32.
@@ -125,6 +132,12 @@ mod tests {
             assert_eq!(Ulid::parse(wrong), None, "{wrong}");
         }
         assert!(SessionId::now().to_string().starts_with("s_"));
+        let id = BanId::now();
+        assert_eq!(BanId::parse(&id.to_string()), Some(id));
+        assert_eq!(BanId::parse(&id.to_string().replacen("b_", "s_", 1)), None);
+        for text in ["", "b_", "b_8ZZZZZZZZZZZZZZZZZZZZZZZZZ", "b_0000000001000000000000000U", "b_00000000010000000000000é"] {
+            assert_eq!(BanId::parse(text), None, "{text}");
+        }
         assert_ne!(Ulid::now(), Ulid::now());
     }
 }

@@ -3,12 +3,13 @@
 //! Gets: the enums of `event` and of `ftps_proto`. Gives: all values, a word for each, a place in a table for each.
 //! Never: a label from anything a client says. A variant without a word does not compile.
 
+use ftps_proto::digest::Algorithm;
 use ftps_proto::machine::io::{CloseCause, DataRefusal, EndReason, FileError, LoginRefusal};
 use ftps_proto::verbs::Verb;
 
 use super::event::{
-    Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble, RefuseReason, Reloadable,
-    Resumed, StreamEnd, TlsVersion,
+    BanKind, BanSource, BanStage, Channel, CloseReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener,
+    LoginFault, LoginMethod, ProxyTrouble, RefuseReason, RelayTrouble, Reloadable, Resumed, StreamEnd, TlsVersion,
 };
 
 /// A value of a closed set.
@@ -74,6 +75,21 @@ impl<A: Label, B: Label + Size, C: Label + Size> Labels for (A, B, C) {
     }
 }
 
+impl<A: Label, B: Label + Size, C: Label + Size, D: Label + Size> Labels for (A, B, C, D) {
+    fn count() -> usize {
+        <(A, B, C)>::count() * D::SIZE
+    }
+
+    fn words() -> Vec<Vec<&'static str>> {
+        let triples = <(A, B, C)>::words();
+        triples.into_iter().flat_map(|words| D::all().into_iter().map(move |d| words.iter().copied().chain([d.label()]).collect())).collect()
+    }
+
+    fn index(self) -> usize {
+        (self.0, self.1, self.2).index() * D::SIZE + self.3.index()
+    }
+}
+
 /// A [`Label`] whose number of values is known when it is compiled, so that a look-up is a multiplication.
 pub trait Size {
     /// The number of values.
@@ -128,7 +144,7 @@ macro_rules! nested_set {
 }
 
 closed_set!(Listener { Explicit = "explicit", Implicit = "implicit", Data = "data" });
-closed_set!(RefuseReason { NotAllowed = "not_allowed", Limit = "limit", Draining = "draining" });
+closed_set!(RefuseReason { NotAllowed = "not_allowed", Limit = "limit", Draining = "draining", Banned = "banned" });
 closed_set!(ProxyTrouble {
     Missing = "missing",
     Malformed = "malformed",
@@ -172,7 +188,8 @@ closed_set!(LoginFault {
     QueueFull = "queue_full",
     HomeUnavailable = "home_unavailable",
 });
-closed_set!(DataOutcome { Local = "local", Leased = "leased", NotWaiting = "not_waiting", NoOwner = "no_owner", NoHello = "no_hello", Probe = "probe" });
+closed_set!(RelayTrouble { Client = "client", Owner = "owner", Stalled = "stalled", Connect = "connect", Answer = "answer" });
+closed_set!(DataOutcome { Local = "local", Leased = "leased", Relayed = "relayed", FromPeer = "from_peer", NotWaiting = "not_waiting", NoOwner = "no_owner", Unsure = "unsure", Unreachable = "unreachable", NoHello = "no_hello", Probe = "probe" });
 closed_set!(DataRefusal {
     Timeout = "timeout",
     NoPort = "no_port",
@@ -198,6 +215,16 @@ closed_set!(Limit {
     BandwidthPerSession = "bandwidth_per_session",
     BandwidthPerUser = "bandwidth_per_user",
 });
+closed_set!(BanKind {
+    Host = "host",
+    Network = "network",
+    User = "user",
+    UserAtHost = "user_at_host",
+    Class = "class",
+    Certificate = "certificate",
+});
+closed_set!(BanStage { Accept = "accept", Login = "login", Data = "data" });
+closed_set!(BanSource { Admin = "admin", Rule = "rule" });
 closed_set!(Reloadable { Config = "config", Users = "users", Certificates = "certificates" });
 closed_set!(FileError {
     NotFound = "not_found",
@@ -241,6 +268,9 @@ nested_set!(CloseReason {
     [Panicked] = "panicked",
     [Cut] = "cut",
 });
+closed_set!(Algorithm { Crc32 = "crc32", Md5 = "md5", Sha1 = "sha1", Sha256 = "sha256", Sha512 = "sha512" });
+closed_set!(DigestSource { Computed = "computed", Cache = "cache", Shared = "shared", Coalesced = "coalesced" });
+closed_set!(DigestResult { Done = "done", Refused = "refused", Changed = "changed", Busy = "busy", Cancelled = "cancelled", Failed = "failed" });
 #[rustfmt::skip]
 impl Label for Verb {
     fn all() -> Vec<Self> {
@@ -277,11 +307,14 @@ impl Event<'_> {
             Self::LoginRefused { .. } => "login_refused",
             Self::Command { .. } => "command",
             Self::PassiveOpened { .. } => "passive_opened",
+            Self::RelayEnded { .. } => "relay_ended",
             Self::PrivateAnnounced { .. } => "private_announced",
             Self::DataConnection { .. } => "data_connection",
             Self::DataRefused { .. } => "data_refused",
             Self::TransferStarted { .. } => "transfer_started",
             Self::TransferEnded { .. } => "transfer_ended",
+            Self::Digest { .. } => "digest",
+            Self::Hashed { .. } => "hashed",
             Self::FileChanged { .. } => "file_changed",
             Self::StorageFailed { .. } => "storage_failed",
             Self::LimitHit { .. } => "limit_hit",
@@ -289,6 +322,11 @@ impl Event<'_> {
             Self::Closed { .. } => "closed",
             Self::Swept { .. } => "swept",
             Self::Reloaded { .. } => "reloaded",
+            Self::Sidecar(sidecar) => sidecar.name(),
+            Self::Banned { .. } => "banned",
+            Self::Unbanned { .. } => "unbanned",
+            Self::BanRefused { .. } => "ban_refused",
+            Self::BanArrived { .. } => "ban_arrived",
             Self::Peer(peer) => peer.name(),
             Self::Panicked => "panicked",
         }
@@ -326,12 +364,16 @@ pub(super) mod tests {
         sound::<LoginRefusal>();
         sound::<LoginFault>();
         sound::<DataOutcome>();
+        sound::<RelayTrouble>();
         sound::<DataRefusal>();
         sound::<Direction>();
         sound::<StreamEnd>();
         sound::<Limit>();
         sound::<Reloadable>();
         sound::<FileError>();
+        sound::<BanKind>();
+        sound::<BanSource>();
+        sound::<BanStage>();
         sound::<CloseReason>();
         sound::<Verb>();
     }

@@ -62,13 +62,18 @@ pub struct Ready<'a> {
 impl LogHandle {
     /// A log that is written to `writer`.
     pub(super) fn new(config: &LogConfig, writer: impl Write + Send + 'static) -> io::Result<Self> {
-        let levels = ArcSwap::from_pointee(Levels::from(config));
+        let levels = ArcSwap::from_pointee(Levels::from(&*config.level));
         Ok(Self(Arc::new(Shared { format: config.format, levels, output: Output::start(writer)? })))
     }
 
     /// Takes the levels of a configuration that was read again. Its format acts at the next start.
     pub fn set_levels(&self, config: &LogConfig) {
-        self.0.levels.store(Arc::new(Levels::from(config)));
+        self.set_to(&config.level);
+    }
+
+    /// Takes levels: of rooms, and of all others.
+    pub fn set_to(&self, levels: &[(Option<String>, LogLevel)]) {
+        self.0.levels.store(Arc::new(Levels::from(levels)));
         // What `tracing` remembers of each call's level is no longer true.
         tracing::callsite::rebuild_interest_cache();
     }
@@ -158,10 +163,10 @@ impl Levels {
     }
 }
 
-impl From<&LogConfig> for Levels {
-    fn from(config: &LogConfig) -> Self {
-        let default = config.level.iter().find(|(room, _)| room.is_none()).map_or(LogLevel::Info, |(_, level)| *level);
-        let rooms = config.level.iter().filter_map(|(room, level)| Some((room.clone()?, *level))).collect();
+impl From<&[(Option<String>, LogLevel)]> for Levels {
+    fn from(level: &[(Option<String>, LogLevel)]) -> Self {
+        let default = level.iter().find(|(room, _)| room.is_none()).map_or(LogLevel::Info, |(_, level)| *level);
+        let rooms = level.iter().filter_map(|(room, level)| Some((room.clone()?, *level))).collect();
         Self { default, rooms }
     }
 }
@@ -186,6 +191,12 @@ fn ranges(ports: &[u16]) -> String {
     }
     ports.chunk_by(neighbours).map(range).collect::<Vec<_>>().join(",")
 }
+
+/// Rooms whose log level may be set: the modules of this crate.
+pub const ROOMS: &[&str] = &[
+    "admin", "auth", "bans", "cli", "cluster", "config", "conn", "data", "digest", "limits", "live", "net", "node", "observe", "pipeline", "session",
+    "storage", "tls",
+];
 
 #[cfg(test)]
 mod tests {

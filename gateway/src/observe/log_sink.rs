@@ -47,7 +47,8 @@ impl Sink for LogSink {
 }
 
 /// Level, room and message of an event.
-fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
+// long: one arm for each event, and each is short.
+pub(super) fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
     use LogLevel::{Debug, Error, Info, Off, Warn};
     match event {
         Event::Ready => (Off, "node", "ready"),
@@ -71,11 +72,17 @@ fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
         }
         Event::PrivateAnnounced { first: false, .. } => (Debug, "data", "PASV tells a public client a private address"),
         Event::DataConnection { outcome: DataOutcome::Probe } => (Debug, "data", "health check"),
-        Event::DataConnection { outcome: DataOutcome::Local | DataOutcome::Leased } => (Debug, "data", "data connection delivered"),
+        Event::RelayEnded { trouble: None, .. } => (Debug, "data", "relayed data connection ended"),
+        Event::RelayEnded { trouble: Some(_), .. } => (Info, "data", "relayed data connection broke"),
+        Event::DataConnection { outcome: DataOutcome::Local | DataOutcome::Leased | DataOutcome::Relayed | DataOutcome::FromPeer } => {
+            (Debug, "data", "data connection delivered")
+        }
         Event::DataConnection { .. } => (Info, "data", "data connection not delivered"),
         Event::DataRefused { .. } => (Info, "data", "data connection refused"),
         Event::TransferStarted { .. } => (Debug, "session", "transfer started"),
         Event::TransferEnded { .. } => (Info, "session", "transfer ended"),
+        Event::Digest { .. } => (Info, "digest", "digest"),
+        Event::Hashed { .. } => (Debug, "digest", "hashed"),
         Event::FileChanged { .. } => (Info, "storage", "file changed"),
         Event::StorageFailed { kind, .. } => (storage_level(Trouble::from(*kind)), "storage", "file system error"),
         Event::LimitHit { .. } => (Info, "limits", "limit reached"),
@@ -87,6 +94,15 @@ fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
         Event::Swept { .. } => (Info, "storage", "left-over uploads removed"),
         Event::Reloaded { error: None, .. } => (Info, "config", "read again"),
         Event::Reloaded { error: Some(_), .. } => (Error, "config", "not taken: the former state stays"),
+        Event::Sidecar(sidecar) => {
+            let (level, message) = sidecar.words();
+            (level, "admin", message)
+        }
+        Event::Banned { dry_run: true, .. } => (Info, "bans", "would be banned"),
+        Event::Banned { .. } => (Info, "bans", "banned"),
+        Event::Unbanned { .. } => (Info, "bans", "bans removed"),
+        Event::BanRefused { .. } => (Info, "bans", "a banned client was refused"),
+        Event::BanArrived { .. } => (Debug, "bans", "a ban came from another node"),
         Event::Peer(peer) => {
             let (level, message) = peer.words();
             (level, "cluster", message)
@@ -105,12 +121,19 @@ fn storage_level(trouble: Trouble) -> LogLevel {
 
 /// The fields of an event.
 // long: one arm for each event, and each is short.
-fn fields(line: &mut Line, event: &Event<'_>) {
+pub(super) fn fields(line: &mut Line, event: &Event<'_>) {
     match *event {
         Event::Ready | Event::Draining | Event::Panicked => {}
         Event::Peer(ref peer) => peer.fields(line),
+        Event::Sidecar(ref sidecar) => sidecar.fields(line),
         Event::Accepted { listener } | Event::Probed { listener } => line.text("listener", listener.label()),
         Event::ProxyRefused { listener, trouble } => line.texts(&[("listener", listener.label()), ("reason", trouble.label())]),
+        Event::RelayEnded { trouble, to_owner, to_client, took } => {
+            trouble.into_iter().for_each(|trouble| line.text("reason", trouble.label()));
+            line.number("to_owner", to_owner);
+            line.number("to_client", to_client);
+            line.millis("took_ms", took);
+        }
         Event::PrivateAnnounced { ip, .. } => line.shown("address", ip),
         Event::Refused { listener, reason } => line.texts(&[("listener", listener.label()), ("reason", reason.label())]),
         Event::AcceptFailed { listener, error } => line.texts(&[("listener", listener.label()), ("error", &error.to_string())]),
@@ -136,13 +159,26 @@ fn fields(line: &mut Line, event: &Event<'_>) {
         Event::DataConnection { outcome } => line.text("outcome", outcome.label()),
         Event::DataRefused { refusal } => line.text("reason", refusal.label()),
         Event::TransferStarted { id, direction, path } => transfer(line, id, direction, path),
-        Event::TransferEnded { id, direction, path, result, bytes, took, ascii, proven, end } => {
+        Event::TransferEnded { id, direction, path, result, bytes, took, ascii, proven, end, digest } => {
             transfer(line, id, direction, path);
             ending(line, result, end);
             line.number("bytes", bytes);
             line.text("type", if ascii { "ascii" } else { "image" });
             line.flag("proven", proven);
+            if let Some((algorithm, value)) = digest {
+                line.texts(&[("algorithm", algorithm.label()), ("digest", &hex(value))]);
+            }
             line.millis("took_ms", took);
+        }
+        Event::Digest { algorithm, path, source, result, took } => {
+            line.bytes("path", path);
+            line.texts(&[("algorithm", algorithm.label()), ("source", source.label()), ("result", result.label())]);
+            line.millis("took_ms", took);
+        }
+        Event::Hashed { algorithm, bytes, took } => {
+            line.text("algorithm", algorithm.label());
+            line.number("bytes", bytes);
+            took.into_iter().for_each(|took| line.millis("took_ms", took));
         }
         Event::FileChanged { verb, path, to } => {
             line.text("command", verb.label());
@@ -161,11 +197,30 @@ fn fields(line: &mut Line, event: &Event<'_>) {
             line.millis("took_ms", took);
         }
         Event::Swept { files } => line.number("files", files),
+        Event::Banned { id, kind, source, dry_run: _, target, reason, sessions } => {
+            line.shown("ban", id);
+            line.texts(&[("kind", kind.label()), ("source", source.label()), ("target", target), ("reason", reason)]);
+            line.number("sessions", sessions as u64);
+        }
+        Event::Unbanned { bans, author } => {
+            line.number("bans", bans);
+            line.text("author", author);
+        }
+        Event::BanRefused { id, kind, stage, listener } => {
+            line.shown("ban", id);
+            line.texts(&[("kind", kind.label()), ("stage", stage.label())]);
+            listener.into_iter().for_each(|listener| line.text("listener", listener.label()));
+        }
+        Event::BanArrived { took } => line.millis("took_ms", took),
         Event::Reloaded { what, error } => {
             line.text("what", what.label());
             error.into_iter().for_each(|error| line.text("error", error));
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn transfer(line: &mut Line, id: TransferId, direction: Direction, path: &[u8]) {
@@ -254,10 +309,12 @@ mod tests {
             ascii: false,
             proven: true,
             end: StreamEnd::CloseNotify,
+            digest: Some((ftps_proto::digest::Algorithm::Crc32, &[0xab, 0, 1, 0xff])),
         };
         let lines = said(LogLevel::Info, SessionId::now(), &[ended]);
         assert_eq!(lines[0]["path"], "/a\\xff\r\nb");
         assert_eq!((lines[0]["result"].as_str(), lines[0]["error"].as_str(), lines[0]["bytes"].as_u64()), (Some("failed"), Some("no_space"), Some(7)));
+        assert_eq!((lines[0]["algorithm"].as_str(), lines[0]["digest"].as_str()), (Some("crc32"), Some("ab0001ff")));
         assert_eq!((lines[0]["proven"].as_bool(), lines[0]["end"].as_str()), (Some(true), Some("close_notify")));
     }
 }

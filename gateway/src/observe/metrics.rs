@@ -3,47 +3,35 @@
 //! Gets: events, synchronously; gauges from closures asked at each scrape. Gives: the text of `/metrics`, at most 2,500 series.
 //! Never: a global registry, a label that a client can choose, a lock or a look-up by name while an event is counted.
 
+mod counts;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ftps_proto::digest::Algorithm;
 use ftps_proto::machine::io::{DataRefusal, LoginRefusal};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+pub use self::counts::Counts;
 use super::Sink;
+use super::bans::BanMetrics;
 use super::event::{
-    Channel, CloseReason, DataOutcome, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble, Reloadable, Resumed,
-    StreamEnd, Subject, TlsVersion, TransferResult,
+    Channel, CloseReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble,
+    RefuseReason, RelayTrouble, Reloadable, Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
 };
-use super::family::{Family, Maker};
-use super::peers::{CallResult, Census, Departure, PeerEvent, PeerRefusal};
+use super::family::{COMMAND_SECONDS, Family, HANDSHAKE_SECONDS, Maker, SESSION_SECONDS, TRANSFER_SECONDS};
+use super::peers::{CallResult, Departure, PeerEvent, PeerRefusal};
+pub use super::process::Build;
 use super::process::Process;
-use super::sets::{Admission, Command, Ending, NodeState, Operation, ReplyClass, SessionState, Trouble, Verdict, Work};
+use super::sets::{Admission, Command, Ending, NodeState, Operation, RelayWay, ReplyClass, SessionState, Trouble, Verdict, Work};
+use super::sidecar;
+use super::stores::StoreTable;
+
+mod gauges;
 
 /// The metrics of one node. Cheap to clone; a [`Sink`].
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
-
-/// What `build_info` says.
-#[derive(Clone, Copy, Debug)]
-pub struct Build<'a> {
-    /// The version of the program.
-    pub version: &'a str,
-    /// The revision it was built from, or `unknown`.
-    pub revision: &'a str,
-    /// The compiler it was built with, or `unknown`.
-    pub rustc: &'a str,
-}
-
-impl Default for Build<'static> {
-    /// What was said when this crate was compiled: `FTPS_GATEWAY_REVISION` and `FTPS_GATEWAY_RUSTC` in its environment.
-    fn default() -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            revision: option_env!("FTPS_GATEWAY_REVISION").unwrap_or("unknown"),
-            rustc: option_env!("FTPS_GATEWAY_RUSTC").unwrap_or("unknown"),
-        }
-    }
-}
 
 /// A closure that sets gauges at each scrape.
 type Hook = Box<dyn Fn(&Metrics) + Send>;
@@ -52,6 +40,7 @@ struct Inner {
     registry: Registry,
     hooks: Mutex<Vec<Hook>>,
     process: Process,
+    stores: StoreTable,
     table: Table,
 }
 
@@ -61,9 +50,9 @@ impl Metrics {
         let registry = Registry::new();
         let make = Maker { registry: &registry };
         make.info("build_info", "The running program; always 1.", &[("version", build.version), ("revision", build.revision), ("rustc", build.rustc)]);
-        let (process, table) = (Process::new(&make), Table::new(&make));
+        let (process, stores, table) = (Process::new(&make), StoreTable::new(&make), Table::new(&make));
         table.reloaded(Reloadable::Config, true);
-        Self(Arc::new(Inner { registry, hooks: Mutex::default(), process, table }))
+        Self(Arc::new(Inner { registry, hooks: Mutex::default(), process, stores, table }))
     }
 
     /// Asks `hook` at each scrape, before the text is made: it sets the gauges that only another room knows. It must not wait, nor call [`Metrics::render`].
@@ -117,13 +106,9 @@ impl Metrics {
         counter.inc_by(lines.saturating_sub(counter.get()));
     }
 
-    /// The members of the cluster, when another one last answered, and how far clocks are apart; for [`Metrics::on_scrape`].
-    pub fn set_cluster(&self, census: &Census) {
-        for (state, count) in [(NodeState::Live, census.live), (NodeState::Draining, census.draining), (NodeState::Unreachable, census.unreachable)] {
-            self.0.table.cluster_nodes.at(state).set(gauge(count));
-        }
-        self.0.table.cluster_heartbeat.set(census.heartbeat);
-        self.0.table.cluster_skew.set(census.skew.as_secs_f64());
+    /// Those of stores.
+    pub(super) fn stores(&self) -> &StoreTable {
+        &self.0.stores
     }
 
     /// Whether the node drains; [`Event::Draining`] sets it, this takes it back.
@@ -165,6 +150,9 @@ struct Table {
     certificate_not_after: IntGauge,
     pasv_private: IntCounter,
     data_connections: Family<IntCounter, DataOutcome>,
+    relay_active: IntGauge,
+    relay_bytes: Family<IntCounter, RelayWay>,
+    relay_errors: Family<IntCounter, RelayTrouble>,
     data_refused: Family<IntCounter, DataRefusal>,
     data_unproven: IntCounter,
     unclean_ends: IntCounter,
@@ -172,6 +160,11 @@ struct Table {
     transfer_bytes: Family<IntCounter, Direction>,
     transfer_duration: Family<Histogram, Direction>,
     transfers_active: Family<IntGauge, Direction>,
+    digests: Family<IntCounter, (Algorithm, DigestSource, DigestResult)>,
+    digest_bytes: Family<IntCounter, Algorithm>,
+    digest_duration: Family<Histogram, Algorithm>,
+    digest_queue: IntGauge,
+    digest_cache: IntGauge,
     storage_errors: Family<IntCounter, (Operation, Trouble)>,
     orphans_swept: IntCounter,
     limits_hit: Family<IntCounter, Limit>,
@@ -182,7 +175,9 @@ struct Table {
     reloads: Family<IntCounter, (Reloadable, Verdict)>,
     config_successful: IntGauge,
     config_success_time: IntGauge,
+    bans: BanMetrics,
     log_dropped: IntCounter,
+    sidecar: sidecar::Table,
     cluster_nodes: Family<IntGauge, NodeState>,
     cluster_heartbeat: IntGauge,
     cluster_skew: Gauge,
@@ -216,6 +211,9 @@ impl Table {
             certificate_not_after: make.gauge("tls_certificate_not_after_timestamp_seconds", "When the first of the certificates in use expires."),
             pasv_private: make.counter("pasv_private_address_total", "PASV replies that told a public client a private address."),
             data_connections: make.counters("data_connections_total", "Data connections that came in, by what became of them.", &["outcome"]),
+            relay_active: make.gauge("relay_active", "Data connections that this node carries to sessions of others."),
+            relay_bytes: make.counters("relay_bytes_total", "Bytes of data connections carried to sessions of other nodes, and back.", &["direction"]),
+            relay_errors: make.counters("relay_errors_total", "Carried data connections that did not end by themselves.", &["reason"]),
             data_refused: make.counters("data_refused_total", "Data connections that a session refused or missed.", &["reason"]),
             data_unproven: make.counter("data_unproven_total", "Transfers that completed without proof of the TLS session."),
             unclean_ends: make.counter("uploads_unclean_end_total", "Uploads that were kept although they ended without close_notify."),
@@ -223,6 +221,11 @@ impl Table {
             transfer_bytes: make.counters("transfer_bytes_total", "Bytes on data connections of transfers that ended.", &["direction"]),
             transfer_duration: make.histograms("transfer_duration_seconds", "From 150 to the end of a transfer.", &["direction"], TRANSFER_SECONDS),
             transfers_active: make.gauges("transfers_active", "Transfers that run.", &["direction"]),
+            digests: make.counters("digests_total", "Digests that were asked for.", &["algorithm", "source", "result"]),
+            digest_bytes: make.counters("digest_bytes_total", "Bytes that went through a hash: of files that were read, and of transfers.", &["algorithm"]),
+            digest_duration: make.histograms("digest_duration_seconds", "Time to read a file and compute a digest, without the time it waited.", &["algorithm"], TRANSFER_SECONDS),
+            digest_queue: make.gauge("digest_queue", "Files that are read for a digest, or wait for it."),
+            digest_cache: make.gauge("digest_cache_entries", "Digests that this node remembers."),
             storage_errors: make.counters("storage_errors_total", "Errors of the file system that are not the client's doing.", &["op", "kind"]),
             orphans_swept: make.counter("storage_orphans_swept_total", "Left-over uploads of dead nodes that were removed."),
             limits_hit: make.counters("limits_hit_total", "How often each limit was reached.", &["limit"]),
@@ -233,7 +236,9 @@ impl Table {
             reloads: make.counters("reloads_total", "Files that were read again.", &["what", "result"]),
             config_successful: make.gauge("config_last_reload_successful", "1 if the configuration was accepted when it was last read."),
             config_success_time: make.gauge("config_last_reload_success_timestamp_seconds", "When a configuration was last accepted."),
+            bans: BanMetrics::new(make),
             log_dropped: make.counter("log_dropped_total", "Log lines that were dropped because they were not read fast enough."),
+            sidecar: sidecar::Table::new(make),
             cluster_nodes: make.gauges("cluster_nodes", "Members of the cluster, this node among them.", &["state"]),
             cluster_heartbeat: make.gauge("cluster_heartbeat_timestamp_seconds", "When another member last answered a heartbeat; 0: none has."),
             cluster_skew: make.real_gauge("cluster_clock_skew_seconds", "The widest difference between the clock of a member and of this node."),
@@ -245,6 +250,7 @@ impl Table {
         }
     }
 
+    // long: one arm for each event, and each is short.
     fn count(&self, event: &Event<'_>) {
         match *event {
             // Readiness has its own probe; an announced port is the PASV or EPSV in `commands_total`; a changed file is its command.
@@ -274,11 +280,18 @@ impl Table {
                 self.command_duration.at(Work::of(verb)).observe(took.as_secs_f64());
             }
             Event::DataConnection { outcome } => self.data_connections.at(outcome).inc(),
+            // Bytes are set at each scrape: a relay may last for hours.
+            Event::RelayEnded { trouble, .. } => trouble.into_iter().for_each(|trouble| self.relay_errors.at(trouble).inc()),
             Event::DataRefused { refusal } => self.data_refused(refusal),
             Event::TransferStarted { direction, .. } => self.transfers_active.at(direction).inc(),
             Event::TransferEnded { direction, result, bytes, took, proven, end, .. } => {
                 self.transfer_ended(direction, result, bytes, took);
                 self.transfer_manners(direction, result, proven, end);
+            }
+            Event::Digest { algorithm, source, result, .. } => self.digests.at((algorithm, source, result)).inc(),
+            Event::Hashed { algorithm, bytes, took } => {
+                self.digest_bytes.at(algorithm).inc_by(bytes);
+                took.into_iter().for_each(|took| self.digest_duration.at(algorithm).observe(took.as_secs_f64()));
             }
             Event::StorageFailed { operation, kind, .. } => self.storage_errors.at((Operation::of(operation), Trouble::from(kind))).inc(),
             Event::LimitHit { limit } => self.limits_hit.at(limit).inc(),
@@ -289,37 +302,14 @@ impl Table {
             }
             Event::Swept { files } => self.orphans_swept.inc_by(files),
             Event::Reloaded { what, error } => self.reloaded(what, error.is_none()),
+            Event::Sidecar(ref event) => self.sidecar.count(event),
+            Event::Banned { .. } | Event::Unbanned { .. } | Event::BanArrived { .. } => self.bans.count(event),
+            Event::BanRefused { listener, .. } => {
+                self.bans.count(event);
+                listener.into_iter().for_each(|listener| self.connections.at((listener, Admission::Refused(RefuseReason::Banned))).inc());
+            }
             Event::Peer(ref event) => self.peer(event),
             Event::Panicked => self.panics.inc(),
-        }
-    }
-
-    fn peer(&self, event: &PeerEvent<'_>) {
-        match *event {
-            // Who is there now is `cluster_nodes`.
-            PeerEvent::Joined { .. } | PeerEvent::Trouble { .. } => {}
-            PeerEvent::Left { why, .. } => self.cluster_departures.at(why).inc(),
-            PeerEvent::Called { result, took, .. } => {
-                self.peer_calls.at(result).inc();
-                if result == CallResult::Ok {
-                    self.peer_call_duration.observe(took.as_secs_f64());
-                }
-            }
-            PeerEvent::Refused { reason } => self.peer_refused.at(reason).inc(),
-        }
-    }
-
-    fn login_refused(&self, refusal: LoginRefusal, why: LoginFault) {
-        match refusal {
-            // The answer to USER when a certificate might have been enough: nothing was tried yet.
-            LoginRefusal::PasswordNeeded => {}
-            LoginRefusal::Incorrect | LoginRefusal::Banned | LoginRefusal::TooMany | LoginRefusal::Unavailable => {
-                self.logins.at((LoginMethod::Password, Verdict::Failure)).inc();
-                self.login_failures.at(why).inc();
-                if why == LoginFault::QueueFull {
-                    self.limits_hit.at(Limit::PasswordJobs).inc();
-                }
-            }
         }
     }
 
@@ -337,16 +327,6 @@ impl Table {
         self.transfer_duration.at(direction).observe(took.as_secs_f64());
         if result == TransferResult::Stalled {
             self.limits_hit.at(Limit::StallTimeout).inc();
-        }
-    }
-
-    fn transfer_manners(&self, direction: Direction, result: TransferResult, proven: bool, end: StreamEnd) {
-        let complete = result == TransferResult::Complete;
-        if complete && !proven {
-            self.data_unproven.inc();
-        }
-        if complete && direction == Direction::Upload && end == StreamEnd::Fin {
-            self.unclean_ends.inc();
         }
     }
 
@@ -369,15 +349,6 @@ fn unix_seconds() -> i64 {
     i64::try_from(age.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// A resumed handshake takes half a millisecond, one over a bad line a second.
-const HANDSHAKE_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
-/// 1 ms to 10 s.
-const COMMAND_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// 0.1 s to 1 h.
-const TRANSFER_SECONDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
-/// One second (a script) to six days (`limits.session_max`).
-const SESSION_SECONDS: &[f64] = &[1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0, 518_400.0];
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
@@ -390,7 +361,6 @@ mod tests {
     use ftps_proto::verbs::Verb;
 
     use super::*;
-    use crate::observe::event::RefuseReason;
     use crate::observe::id::TransferId;
 
     fn fresh() -> Metrics {
@@ -495,8 +465,18 @@ mod tests {
         let (id, direction, path) = (TransferId::now(), Direction::Upload, b"/a".as_slice());
         say(&metrics, Event::TransferStarted { id, direction, path });
         assert_eq!(value(&metrics, "ftps_gateway_transfers_active{direction=\"upload\"}"), 1.0);
-        let ended =
-            |result, proven, end| Event::TransferEnded { id, direction, path, result, bytes: 10, took: Duration::from_secs(2), ascii: false, proven, end };
+        let ended = |result, proven, end| Event::TransferEnded {
+            id,
+            direction,
+            path,
+            result,
+            bytes: 10,
+            took: Duration::from_secs(2),
+            ascii: false,
+            proven,
+            end,
+            digest: None,
+        };
         say(&metrics, ended(TransferResult::Complete, false, StreamEnd::Fin));
         assert_eq!(value(&metrics, "ftps_gateway_transfers_active{direction=\"upload\"}"), 0.0);
         assert_eq!(value(&metrics, "ftps_gateway_transfers_total{direction=\"upload\",result=\"complete\"}"), 1.0);
@@ -512,7 +492,21 @@ mod tests {
         let metrics = fresh();
         let (id, direction, path) = (TransferId::now(), Direction::Download, b"/a".as_slice());
         let result = TransferResult::Stalled;
-        say(&metrics, Event::TransferEnded { id, direction, path, result, bytes: 0, took: Duration::ZERO, ascii: false, proven: true, end: StreamEnd::Open });
+        say(
+            &metrics,
+            Event::TransferEnded {
+                id,
+                direction,
+                path,
+                result,
+                bytes: 0,
+                took: Duration::ZERO,
+                ascii: false,
+                proven: true,
+                end: StreamEnd::Open,
+                digest: None,
+            },
+        );
         say(&metrics, Event::DataRefused { refusal: DataRefusal::Timeout });
         say(&metrics, Event::DataRefused { refusal: DataRefusal::Handshake });
         say(&metrics, Event::LoginRefused { refusal: LoginRefusal::Unavailable, why: LoginFault::QueueFull });

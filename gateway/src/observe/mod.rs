@@ -3,9 +3,12 @@
 //! Gets: events, from every room, synchronously. Gives: `/metrics` text, log lines, transfer records.
 //! Never: blocks the caller, loses an event under load, or turns client text into a label.
 
+mod bans;
 mod causes;
 pub mod event;
 mod family;
+pub mod feed;
+pub mod history;
 pub mod id;
 pub mod labels;
 mod line;
@@ -17,6 +20,8 @@ pub mod peers;
 mod process;
 pub mod ready;
 mod sets;
+pub mod sidecar;
+pub mod stores;
 mod trace;
 pub mod transfer_log;
 pub mod utc;
@@ -25,12 +30,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use event::{Event, Subject};
+pub use feed::Feed;
+pub use history::History;
 pub use labels::Label;
 pub use log::LogHandle;
 pub use log_sink::LogSink;
 pub use metrics::Metrics;
 pub use peers::PeerEvent;
 pub use ready::Readiness;
+pub use sidecar::SidecarEvent;
 pub use transfer_log::TransferLog;
 
 /// `log:`
@@ -62,6 +70,17 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
+}
+
+impl LogLevel {
+    /// All levels, with their words.
+    pub const WORDS: [(&'static str, Self); 6] =
+        [("off", Self::Off), ("error", Self::Error), ("warn", Self::Warn), ("info", Self::Info), ("debug", Self::Debug), ("trace", Self::Trace)];
+
+    /// The level of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, level)| *level)
+    }
 }
 
 /// Takes events, at once and on the caller's thread. Implementations must not block.

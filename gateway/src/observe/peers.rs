@@ -123,8 +123,12 @@ pub enum PeerRefusal {
     Timeout,
     /// There were too many of them.
     TooMany,
-    /// It brought a data connection whose header is not ours.
-    Header,
+    /// It brought a data connection whose header was sealed by none of our secrets, altered, or meant for another connection.
+    HeaderForged,
+    /// That header is longer than any.
+    HeaderSize,
+    /// That header opens and says nothing that we know.
+    HeaderMalformed,
 }
 
 /// The members of a cluster, for its gauges.
@@ -162,7 +166,9 @@ closed_set!(PeerRefusal {
     Closed = "closed",
     Timeout = "timeout",
     TooMany = "too_many",
-    Header = "header",
+    HeaderForged = "header_forged",
+    HeaderSize = "header_size",
+    HeaderMalformed = "header_malformed",
 });
 
 impl PeerEvent<'_> {

@@ -111,7 +111,7 @@ impl Report {
 }
 
 /// What an operator is told when a balancer hides the clients.
-pub(super) const ADDRESSES_HIDDEN: &str = "all logins come from one or two private addresses: limits and rules by address are suspended; let the balancer keep the clients' addresses, or send them (PROXY protocol)";
+pub(super) const ADDRESSES_HIDDEN: &str = "all logins come from one or two private addresses: limits and rules by address are suspended, data connections have to resume their TLS session unless tls_reuse is prefer or off; let the balancer keep the clients' addresses, or send them (PROXY protocol)";
 
 #[cfg(test)]
 mod tests {

@@ -25,6 +25,7 @@ nested_set!(Admission {
     [Refused(RefuseReason::NotAllowed)] = "not_allowed",
     [Refused(RefuseReason::Limit)] = "limit",
     [Refused(RefuseReason::Draining)] = "draining",
+    [Refused(RefuseReason::Banned)] = "banned",
 });
 impl Size for Admission {
     const SIZE: usize = 3 + RefuseReason::SIZE;
@@ -39,6 +40,15 @@ pub(super) enum NodeState {
 }
 
 closed_set!(NodeState { Live = "live", Draining = "draining", Unreachable = "unreachable" });
+
+/// Which way carried bytes go: `relay_bytes_total{direction}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RelayWay {
+    ToOwner,
+    ToClient,
+}
+
+closed_set!(RelayWay { ToOwner = "to_owner", ToClient = "to_client" });
 
 /// A command as a label: a known verb, or `other`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,27 +97,29 @@ pub(super) enum Work {
     Auth,
     List,
     Transfer,
+    Digest,
     File,
     Other,
 }
 
-closed_set!(Work { Auth = "auth", List = "list", Transfer = "transfer", File = "file", Other = "other" });
+closed_set!(Work { Auth = "auth", List = "list", Transfer = "transfer", Digest = "digest", File = "file", Other = "other" });
 
 impl Work {
     /// Of a verb.
     pub(super) fn of(verb: Option<Verb>) -> Self {
         use Verb::{
-            Abor, Acct, Allo, Appe, Auth, Avbl, Ccc, Cdup, Clnt, Csid, Cwd, Dele, Eprt, Epsv, Feat, Help, Host, Lang, List, Mdtm, Mff, Mfmt, Mkd, Mlsd, Mlst,
-            Mode, Nlst, Noop, Opts, Pass, Pasv, Pbsz, Port, Prot, Pwd, Quit, Rein, Rest, Retr, Rmd, Rnfr, Rnto, Site, Size, Stat, Stor, Stou, Stru, Syst, Type,
-            User,
+            Abor, Acct, Allo, Appe, Auth, Avbl, Ccc, Cdup, Clnt, Csid, Cwd, Dele, Eprt, Epsv, Feat, Hash, Help, Host, Lang, List, Md5, Mdtm, Mff, Mfmt, Mkd,
+            Mlsd, Mlst, Mode, Nlst, Noop, Opts, Pass, Pasv, Pbsz, Port, Prot, Pwd, Quit, Rang, Rein, Rest, Retr, Rmd, Rnfr, Rnto, Site, Size, Stat, Stor, Stou,
+            Stru, Syst, Type, User, Xcrc, Xmd5, Xsha, Xsha1, Xsha256, Xsha512,
         };
         let Some(verb) = verb else { return Self::Other };
         match verb {
             Acct | Auth | Ccc | Host | Pass | Pbsz | Prot | Rein | User => Self::Auth,
             List | Mlsd | Mlst | Nlst | Stat => Self::List,
             Appe | Retr | Stor | Stou => Self::Transfer,
+            Hash | Md5 | Xcrc | Xmd5 | Xsha | Xsha1 | Xsha256 | Xsha512 => Self::Digest,
             Avbl | Cdup | Cwd | Dele | Mdtm | Mff | Mfmt | Mkd | Rmd | Rnfr | Rnto | Site | Size => Self::File,
-            Abor | Allo | Clnt | Csid | Eprt | Epsv | Feat | Help | Lang | Mode | Noop | Opts | Pasv | Port | Pwd | Quit | Rest | Stru | Syst | Type => {
+            Abor | Allo | Clnt | Csid | Eprt | Epsv | Feat | Help | Lang | Mode | Noop | Opts | Pasv | Port | Pwd | Quit | Rang | Rest | Stru | Syst | Type => {
                 Self::Other
             }
         }
@@ -247,6 +259,7 @@ mod tests {
     #[test]
     fn every_value_has_its_own_place_and_word() {
         sound::<Admission>();
+        sound::<RelayWay>();
         sound::<Command>();
         sound::<ReplyClass>();
         sound::<Work>();

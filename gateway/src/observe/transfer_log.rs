@@ -192,7 +192,18 @@ mod tests {
 
     fn ended(path: &[u8], direction: Direction, result: TransferResult) -> Event<'_> {
         let (took, end) = (Duration::from_millis(1500), StreamEnd::CloseNotify);
-        Event::TransferEnded { id: TransferId::now(), direction, path, result, bytes: 1024, took, ascii: direction == Direction::Download, proven: true, end }
+        Event::TransferEnded {
+            id: TransferId::now(),
+            direction,
+            path,
+            result,
+            bytes: 1024,
+            took,
+            ascii: direction == Direction::Download,
+            proven: true,
+            end,
+            digest: None,
+        }
     }
 
     #[test]

@@ -21,6 +21,19 @@ impl fmt::Display for Utc {
 }
 
 impl Utc {
+    /// From `2026-03-01T09:30:00Z`, with or without a fraction, from 1970 on.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+        let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
+        let numbers =
+            |text: &str, by: char| text.split(by).map(|part| if part.len() <= 4 { part.parse::<u64>().ok() } else { None }).collect::<Option<Vec<_>>>();
+        let ([year, month, day], [hour, minute, second]) = (<[u64; 3]>::try_from(numbers(date, '-')?).ok()?, <[u64; 3]>::try_from(numbers(clock, ':')?).ok()?);
+        let possible = year >= 1970 && (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
+        let millis = format!("{:0<3}", fraction.get(..fraction.len().min(3))?).parse::<u64>().ok()?;
+        let days = possible.then(|| days(year, month, day))?;
+        UNIX_EPOCH.checked_add(Duration::from_millis(((days * 24 + hour) * 60 + minute) * 60_000 + second * 1000 + millis)).map(Self)
+    }
+
     /// As ctime(3) writes it, without the line feed: `Thu Apr  8 15:45:02 2004`.
     pub(super) fn in_words(self) -> String {
         let seconds = self.0.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
@@ -45,11 +58,31 @@ fn date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
+/// The days from 1970-01-01 to a date: the way back of [`date`].
+fn days(year: u64, month: u64, day: u64) -> u64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
 const DAY: u64 = 86_400;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_is_read() {
+        for millis in [0, 951_782_400_000, 1_709_251_199_999, 4_107_542_400_000, 68_169_599_000, 68_169_600_000] {
+            let time = Utc(UNIX_EPOCH + Duration::from_millis(millis));
+            assert_eq!(Utc::parse(&time.to_string()), Some(time));
+        }
+        assert_eq!(Utc::parse("1970-01-02T00:00:00Z"), Some(Utc(UNIX_EPOCH + Duration::from_secs(DAY))));
+        for text in ["", "1970-01-01", "1969-12-31T23:59:59Z", "1970-13-01T00:00:00Z", "1970-01-01T00:00Z", "1970-01-01T00:00:00", "x-01-01T00:00:00Z"] {
+            assert_eq!(Utc::parse(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn known_points_in_time() {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ftps_proto::command::SetFact;
 use ftps_proto::machine::io::{FileError, Job, Outcome};
+use ftps_proto::path::VirtualPath;
 use ftps_proto::verbs::Verb;
 
 use super::login::Admittance;
@@ -19,10 +20,16 @@ use crate::storage::{self, Tree};
 pub(super) fn start(job: Job, carried: &Carried, account: Option<&Admittance>) -> Work {
     let Some(account) = account else { return refused() };
     let (tree, user) = (account.tree.clone(), account.user.clone());
-    let (observer, subject) = (carried.house.observer.clone(), carried.subject());
+    let (observer, subject, digests) = (carried.house.observer.clone(), carried.subject(), carried.house.digests.clone());
     Work::Job(Box::pin(async move {
         let outcome = storage::blocking(move || {
+            let before = same_bytes(&job).and_then(|(path, _)| tree.identity(path));
             let outcome = perform(&tree, job.clone())?;
+            if let (Some(before), Some((_, path))) = (before, same_bytes(&job))
+                && let Some(after) = tree.identity(path)
+            {
+                digests.carry(&tree, path, &before, &after);
+            }
             // Said where it is done: the session may be gone by then.
             if let Some(event) = change(&job) {
                 observer.event(Subject { user: Some(user.name.as_str()), ..subject }, &event);
@@ -54,7 +61,19 @@ fn perform(tree: &Arc<Tree>, job: Job) -> Result<Outcome, FileError> {
         Job::Available(path) => tree.available(&path).map(Outcome::Size),
         Job::ListOnControl(path) => listing::on_control(tree, &path).map(Outcome::Lines),
         // These never come here: the loop keeps them.
-        Job::Login { .. } | Job::CheckHost(_) | Job::Who | Job::Passive { .. } | Job::Active(_) | Job::Transfer(_) => Err(FileError::Denied),
+        Job::Login { .. } | Job::CheckHost(_) | Job::Who | Job::Passive { .. } | Job::Active(_) | Job::Digest { .. } | Job::Transfer(_) => {
+            Err(FileError::Denied)
+        }
+    }
+}
+
+/// A job that gives a file another name or other attributes and leaves its bytes: where it is before and afterwards. Whoever writes to it in the microseconds
+/// between the look before and the change goes unseen only when the time of the last write is set.
+fn same_bytes(job: &Job) -> Option<(&VirtualPath, &VirtualPath)> {
+    match job {
+        Job::Rename { from, to } => Some((from, to)),
+        Job::SetModified { path, .. } | Job::SetFacts { path, .. } => Some((path, path)),
+        _ => None,
     }
 }
 
@@ -68,7 +87,7 @@ fn change(job: &Job) -> Option<Event<'_>> {
         Job::SetModified { path, .. } => (Verb::Mfmt, path, None),
         Job::SetFacts { path, .. } => (Verb::Mff, path, None),
         Job::CheckDirectory(_) | Job::CheckExists(_) | Job::Stat(_) | Job::AsciiSize(_) | Job::Available(_) | Job::ListOnControl(_) => return None,
-        Job::Login { .. } | Job::CheckHost(_) | Job::Who | Job::Passive { .. } | Job::Active(_) | Job::Transfer(_) => return None,
+        Job::Login { .. } | Job::CheckHost(_) | Job::Who | Job::Passive { .. } | Job::Active(_) | Job::Digest { .. } | Job::Transfer(_) => return None,
     };
     Some(Event::FileChanged { verb, path: path.as_bytes(), to })
 }

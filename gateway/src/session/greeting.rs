@@ -9,12 +9,15 @@ use std::time::Duration;
 use ftps_proto::machine::io::{Action, CloseCause, EndReason, Input};
 use ftps_proto::machine::{Machine, Mode, Rules};
 use ftps_proto::proxy;
+use ftps_proto::reply::{Reply, Words};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::control::{Control, Turn};
 use super::{Carried, Ended, Session};
 use crate::auth::CertificateIdentity;
+use crate::bans;
+use crate::digest::Who;
 use crate::live::Message;
 use crate::observe::Event;
 use crate::observe::event::{Channel, CloseReason, HandshakeFailure, Limit, Listener, ProxyTrouble};
@@ -26,21 +29,24 @@ pub struct Greeting {
     stream: TcpStream,
     machine: Machine,
     carried: Carried,
+    /// All that this client is told, behind the handshake.
+    banned: Option<Words>,
 }
 
 impl Greeting {
     /// A connection that was admitted.
-    pub fn new(stream: TcpStream, carried: Carried) -> Self {
+    pub fn new(stream: TcpStream, carried: Carried, banned: Option<Words>) -> Self {
         let mode = if carried.identity.listener == Listener::Implicit { Mode::Implicit } else { Mode::Explicit };
         let rules = Rules {
             line_before_login: (carried.settings.limits.line / 2).min(LINE_BEFORE_LOGIN),
             line: carried.settings.limits.line,
             active: carried.settings.active,
             certificate_login: carried.keys.asks_for_certificate(),
+            offer: carried.house.digests.offer(Who::default()),
             ..Rules::new(carried.identity.peer.ip())
         };
         let machine = Machine::new(rules, mode);
-        Self { stream, machine, carried }
+        Self { stream, machine, carried, banned }
     }
 
     /// Greets until `AUTH TLS` (on an implicit listener: at once), then shakes hands.
@@ -62,8 +68,17 @@ impl Greeting {
             first_byte(control.io(), &self.carried).await?;
         }
         let Secured { stream, fingerprint, certificate, server_name, .. } = handshake(control.into_inner(), &mut self.carried).await?;
+        if let Some(words) = self.banned {
+            let mut control = Control::new(stream);
+            control.queue(&Reply::Banned(words));
+            control.close(self.carried.settings.limits.write_timeout).await;
+            return Err(CloseReason::Machine(CloseCause::Ended(EndReason::Banned)));
+        }
         self.machine.input(Input::Secured);
         self.carried.certificate = certificate.map(identity);
+        if let Some(CertificateIdentity { common_name, alt_names, sha256 }) = self.carried.certificate.as_deref() {
+            self.carried.membership.set_certificates(bans::certificate_names(common_name.as_deref(), alt_names, sha256));
+        }
         self.carried.server_name = server_name;
         Ok(Box::new(Session::new(Control::new(stream), self.machine, self.carried, fingerprint)))
     }
@@ -92,6 +107,7 @@ async fn greet(control: &mut Control<TcpStream>, machine: &mut Machine, carried:
             }
             Happened::Turn(Turn::Flushed) => {}
             Happened::Turn(Turn::Failed) => return Err(if heard { CloseReason::ConnectionLost } else { CloseReason::Probe }),
+            Happened::Message(Message::End(EndReason::Banned)) => machine.input(carried.banned()),
             Happened::Message(Message::End(reason) | Message::EndWhenIdle(reason) | Message::LastOrders(reason)) => machine.input(Input::End(reason)),
             // Nobody can have a reason to bring a data connection here; it is closed by being dropped.
             Happened::Message(Message::Data(_)) => {}
@@ -114,10 +130,10 @@ async fn obey(control: &mut Control<TcpStream>, machine: &mut Machine, carried: 
     while let Some(action) = control.next(machine) {
         match action {
             Action::Reply(reply) => {
-                super::replies::note(carried, &reply);
+                super::said::note(carried, &reply);
                 control.queue(&reply);
             }
-            Action::Answered { verb, code } => super::replies::answered(carried, None, verb, code, Duration::ZERO),
+            Action::Answered { verb, code } => super::said::answered(carried, None, verb, code, Duration::ZERO),
             Action::StartTls => {
                 // RFC 4217 has the client wait for 234. Bytes that are here already were sent before it, in clear, perhaps by somebody in between.
                 if control.io().try_read(&mut [0_u8; 1]).is_ok() {
@@ -128,7 +144,7 @@ async fn obey(control: &mut Control<TcpStream>, machine: &mut Machine, carried: 
             }
             Action::Close(cause) => return Err(CloseReason::Machine(cause)),
             // Nothing of this exists before TLS; the machine's tests hold it.
-            Action::Run(_) | Action::AbortTransfer | Action::DropDataPort | Action::LoggedOut => {}
+            Action::Run(_) | Action::AbortTransfer | Action::AbortDigest | Action::DropDataPort | Action::LoggedOut => {}
         }
     }
     Ok(false)
@@ -164,6 +180,7 @@ async fn handshake(stream: TcpStream, carried: &mut Carried) -> Result<Secured<T
     let event = match &secured {
         Ok(secured) => {
             let tls::Facts { version, resumed, .. } = secured.facts;
+            carried.membership.set_tls(version, resumed);
             Event::Handshake { channel: Channel::Control, version, resumed, took: began.elapsed() }
         }
         Err(error) => Event::HandshakeFailed { channel: Channel::Control, reason: error.failure, detail: &error.detail },

@@ -3,6 +3,7 @@
 //! Gets: a name and a password. Gives: an outcome for the machine and, if all is well, what the session then holds.
 //! Never: says more to the client than the machine's one text; the log learns the rest.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,10 @@ use ftps_proto::command::{HostName, Password, UserName};
 use ftps_proto::machine::io::{Account, FileError, LoginRefusal, Outcome};
 
 use super::Carried;
+use super::digest::who;
 use super::work::{Brought, Done, Work};
-use crate::auth::{Admitted, Attempt, User};
+use crate::auth::{Admitted, Attempt, CertificateIdentity, User};
+use crate::bans::{self, Found, Who};
 use crate::limits::{Own, UserPermit};
 use crate::observe::event::{LoginFault, LoginMethod};
 use crate::observe::{Event, Subject};
@@ -32,9 +35,15 @@ pub struct Admittance {
 pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password>) -> Work {
     let house = carried.house.clone();
     let subject = carried.subject();
-    let (ip, certificate) = (carried.identity.peer.ip(), carried.certificate.clone());
+    let (ip, certificate, keys) = (carried.identity.peer.ip(), carried.certificate.clone(), carried.keys.clone());
     Work::Job(Box::pin(async move {
         let began = Instant::now();
+        let named = Subject { user: Some(user.as_str()), ..subject };
+        // Before the password: the answer is the same for a right and a wrong one, and costs no hash.
+        if let Some(found) = banned(&house, &user, certificate.as_deref(), ip) {
+            house.observer.event(named, &Event::LoginRefused { refusal: LoginRefusal::Banned, why: LoginFault::Banned });
+            return Outcome::Banned(found.words).into();
+        }
         // What a certificate shows costs nothing to check; passwords are counted.
         let allowed = if password.is_some() { house.limits.login_attempt(ip, Instant::now()) } else { Ok(()) };
         let answer = match allowed {
@@ -42,21 +51,31 @@ pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password
             // The limit has counted itself.
             Err(_limit) => Err((LoginRefusal::TooMany, LoginFault::Limit)),
         };
-        let subject = Subject { user: Some(user.as_str()), ..subject };
         match answer {
             Ok((admittance, method)) => {
+                // The client may go on at another node from now on.
+                keys.is_shared().await;
                 let class = admittance.user.class.as_deref();
                 house.limits.logged_in(ip, admittance.user.name.as_str(), Instant::now());
-                house.observer.event(subject, &Event::LoggedIn { method, class, took: began.elapsed() });
-                let account = Account { user: admittance.user.name.clone(), permissions: admittance.user.permissions };
+                house.observer.event(named, &Event::LoggedIn { method, class, took: began.elapsed() });
+                let account =
+                    Account { user: admittance.user.name.clone(), permissions: admittance.user.permissions, offer: house.digests.offer(who(&admittance.user)) };
                 Done { outcome: Outcome::Login(Ok(account)), brought: Brought::Admittance(Box::new(admittance)) }
             }
             Err((refusal, why)) => {
-                house.observer.event(subject, &Event::LoginRefused { refusal, why });
+                house.observer.event(named, &Event::LoginRefused { refusal, why });
                 Outcome::Login(Err(refusal)).into()
             }
         }
     }))
+}
+
+fn banned(house: &super::House, user: &UserName, certificate: Option<&CertificateIdentity>, ip: IpAddr) -> Option<Found> {
+    let users = house.login.users();
+    let classes: Vec<&str> = users.find(user.as_str()).and_then(|user| user.class.as_deref()).into_iter().collect();
+    let names = |shown: &CertificateIdentity| bans::certificate_names(shown.common_name.as_deref(), &shown.alt_names, &shown.sha256);
+    let certificates = certificate.map(names).unwrap_or_default();
+    house.bans.at_login(&Who { ip: Some(ip), user: Some(user.as_str()), classes: &classes, certificates: &certificates })
 }
 
 /// HOST: a name that a certificate of ours covers, and not another one than SNI asked for: whoever proved to be one host must not answer as the other.

@@ -4,6 +4,7 @@
 //! Never: shares itself. One task owns a session; others post to its inbox or read its entry in `live`.
 
 mod control;
+mod digest;
 mod files;
 mod greeting;
 mod listing;
@@ -11,24 +12,28 @@ mod login;
 mod paced;
 mod parting;
 mod record;
-mod replies;
 mod run;
+mod said;
 mod transfer;
 mod work;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use ftps_proto::machine::io::{EndReason, Input};
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
 use crate::auth::{CertificateIdentity, Login};
+use crate::bans::Bans;
 use crate::cluster::Cluster;
 use crate::data::Spenders;
 use crate::data::announce::Announcer;
-use crate::data::channel::{Channel, Setup};
+use crate::data::channel::{Channel, Hides, Setup};
+use crate::data::peers::Peers;
 use crate::data::waits::Waits;
+use crate::digest::Digests;
 use crate::limits::{self, Limits, Permit};
 use crate::live::{Inbox, Live, Membership};
 use crate::observe::event::{CloseReason, Listener};
@@ -44,7 +49,9 @@ pub use run::Session;
 #[derive(Debug)]
 pub struct House {
     /// What the configuration says about sessions; swapped whole on reload, acts for new sessions.
-    pub settings: ArcSwap<Settings>,
+    pub settings: Arc<ArcSwap<Settings>>,
+    /// Who may not come.
+    pub bans: Bans,
     /// Limits and their counts.
     pub limits: Limits,
     /// Who is here.
@@ -55,6 +62,8 @@ pub struct House {
     pub login: Login,
     /// Files.
     pub storage: Storage,
+    /// Digests of files.
+    pub digests: Digests,
     /// Certificates, tickets, sessions.
     pub tls: Tls,
     /// What data connections share.
@@ -72,6 +81,8 @@ pub struct Data {
     pub spenders: Spenders,
     /// What PASV says.
     pub announcer: Announcer,
+    /// The way to sessions of other nodes; `None` without any.
+    pub peers: Option<Peers>,
 }
 
 /// What the configuration says about sessions.
@@ -149,12 +160,33 @@ impl Carried {
                 house.tls.for_data(&keys, &siblings)
             }),
             check: Box::new(move |connection| checking.0.tls.check_data(&checking.1, connection)),
+            hides: self.hides(),
             waits: self.house.data.waits.clone(),
             keepsake: self.keys.clone(),
             data_timeout: self.settings.limits.data_timeout,
             spenders: self.house.data.spenders.clone(),
             observer: self.house.observer.clone(),
         })
+    }
+
+    /// What the machine is told when this session is ended by a ban.
+    fn banned(&self) -> Input<'static> {
+        match self.house.bans.of_session(self.membership.entry()) {
+            Some(found) => Input::Banned(found.words),
+            // Removed meanwhile.
+            None => Input::End(EndReason::Banned),
+        }
+    }
+
+    /// The address that tells the session's client from others: all hidden ones are one.
+    fn address(&self) -> IpAddr {
+        let ip = self.identity.peer.ip();
+        if self.house.limits.hides(ip) { Ipv6Addr::UNSPECIFIED.into() } else { ip }
+    }
+
+    fn hides(&self) -> Hides {
+        let limits = self.house.limits.clone();
+        Box::new(move |ip| limits.hides(ip))
     }
 
     /// What is left of `limits.login_timeout`.

@@ -3,11 +3,12 @@
 //! Gets: what is wanted, then what happens. Gives: the two events of a transfer, with one id.
 //! Never: outlives its transfer.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use ftps_proto::command::TransferType;
+use ftps_proto::digest::Algorithm;
 use ftps_proto::machine::io::{Transfer, TransferEnd};
 
 use crate::observe::Event;
@@ -35,6 +36,7 @@ pub(super) struct Progress {
     pub(super) bytes: AtomicU64,
     end: AtomicU8,
     committing: AtomicBool,
+    digest: OnceLock<(Algorithm, Vec<u8>)>,
 }
 
 impl Record {
@@ -56,6 +58,11 @@ impl Record {
         if let Some(chosen) = unique {
             self.path = chosen.to_vec();
         }
+    }
+
+    /// The virtual path; of STOU, the one that was chosen.
+    pub(super) fn path(&self) -> &[u8] {
+        &self.path
     }
 
     /// The event of its beginning.
@@ -83,6 +90,7 @@ impl Record {
             ascii: self.ascii,
             proven: self.proven,
             end: self.progress.end(),
+            digest: self.progress.digest.get().map(|(algorithm, value)| (*algorithm, value.as_slice())),
         })
     }
 }
@@ -91,6 +99,11 @@ impl Progress {
     /// All bytes are there and taken: the file gets its name.
     pub(super) fn set_committing(&self) {
         self.committing.store(true, Ordering::Relaxed);
+    }
+
+    /// What was computed of all bytes of the file while they moved.
+    pub(super) fn set_digest(&self, algorithm: Algorithm, value: &[u8]) {
+        let _ = self.digest.set((algorithm, value.to_vec()));
     }
 
     /// Whether it is too late to stop the upload.

@@ -15,12 +15,14 @@ use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
 
 use super::control::{Control, Turn};
+use super::digest::Tap;
 use super::login::Admittance;
 use super::paced::Speed;
 use super::record::Record;
+use super::said::{answered, note};
 use super::transfer::{Opened, Terms};
 use super::work::{Brought, Done, Step, Work};
-use super::{Carried, Ended, files, listing, login, parting, replies, transfer};
+use super::{Carried, Ended, digest, files, listing, login, parting, transfer};
 use crate::data::channel::Channel;
 use crate::data::clients::Client;
 use crate::data::stream::DataStream;
@@ -126,16 +128,17 @@ impl Session {
         while let Some(action) = self.control.next(&mut self.machine) {
             match action {
                 Action::Reply(reply) => {
-                    replies::note(&self.carried, &reply);
+                    note(&self.carried, &reply);
                     self.control.queue(&reply);
                 }
                 Action::Answered { verb, code } => {
                     verb.into_iter().for_each(|verb| self.channel.note_command(verb));
                     let user = self.account.as_ref().map(|account| account.user.name.as_str());
-                    replies::answered(&self.carried, user, verb, code, self.asked.elapsed());
+                    answered(&self.carried, user, verb, code, self.asked.elapsed());
                 }
                 Action::Run(job) => self.begin(job),
                 Action::AbortTransfer => self.abort(),
+                Action::AbortDigest => self.machine.input(digest::stop(&mut self.work)),
                 Action::DropDataPort => self.channel.close(),
                 Action::LoggedOut => self.log_out(),
                 Action::Close(cause) => return Some(cause),
@@ -170,6 +173,7 @@ impl Session {
             }
             Happened::Turn(Turn::Flushed) => {}
             Happened::Turn(Turn::Failed) => return Some(CloseReason::ConnectionLost),
+            Happened::Message(Message::End(EndReason::Banned)) => self.machine.input(self.carried.banned()),
             Happened::Message(Message::End(reason)) => self.machine.input(Input::End(reason)),
             // A draining node says it again each second.
             Happened::Message(Message::EndWhenIdle(EndReason::Shutdown))
@@ -194,6 +198,7 @@ impl Session {
             }
             Job::Who => listing::who(&self.carried, self.account.as_deref()),
             Job::Transfer(wanted) => self.open(wanted),
+            Job::Digest { path, algorithm, range } => digest::start(&self.carried, self.account.as_deref(), path, algorithm, range),
             job => files::start(job, &self.carried, self.account.as_deref()),
         };
     }
@@ -257,7 +262,8 @@ impl Session {
         let policy = account.user.upload_end.unwrap_or(self.carried.settings.upload_end);
         let terms = Terms { policy, ended_cleanly_before: self.channel.has_ended_cleanly(), spoken: self.spoken.clone() };
         let speed = Speed::new(&self.carried, account.permit.pace());
-        self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms, speed);
+        let tap = opened.moves().and_then(|moves| Tap::of(&self.carried, account, record.path(), moves, &record.progress));
+        self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms, (speed, tap));
     }
 
     /// The file of a transfer is open: `150` is out.
@@ -280,6 +286,7 @@ impl Session {
     fn close_record(&mut self, end: TransferEnd) {
         self.carried.membership.set_transferring(false);
         let Some(record) = self.record.take() else { return };
+        self.carried.membership.moved(record.progress.bytes.load(Ordering::Relaxed));
         if let Some(event) = record.ended(end) {
             self.event(&event);
         }
@@ -302,19 +309,17 @@ impl Session {
 
     fn log_in(&mut self, admittance: Box<Admittance>) {
         self.carried.permit.logged_in();
-        self.carried.membership.set_user(Some(admittance.user.name.as_str()));
+        self.carried.membership.set_user(Some((admittance.user.name.as_str(), admittance.user.class.as_deref())));
         let policy = admittance.user.tls_reuse.unwrap_or(self.carried.settings.tls_reuse);
-        let client = Client {
-            user: admittance.user.name.to_string(),
-            ip: self.carried.identity.peer.ip(),
-            fingerprint: self.fingerprint,
-            family: self.carried.keys.family(),
-        };
+        let client =
+            Client { user: admittance.user.name.to_string(), ip: self.carried.address(), fingerprint: self.fingerprint, family: self.carried.keys.family() };
         self.channel.log_in(client, policy);
         self.carried.keys.claim();
         // The users may have been replaced since the password was checked; from here on "end those of user …" finds this session.
         if !self.carried.house.login.may_stay(&admittance.user) {
             self.machine.input(Input::End(EndReason::UserChanged));
+        } else if self.carried.house.bans.of_session(self.carried.membership.entry()).is_some() {
+            self.machine.input(self.carried.banned());
         }
         self.account = Some(admittance);
     }

@@ -8,6 +8,7 @@ use std::future::ready;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use ftps_proto::addr::Family;
 use ftps_proto::command::TransferType;
@@ -15,6 +16,7 @@ use ftps_proto::machine::io::{FileError, Opening, Outcome, PassiveError, Transfe
 use ftps_proto::proof::{self, CONTROL_QUIET, UploadEnd, UploadFacts, UploadVerdict};
 
 use super::Carried;
+use super::digest::{Moves, Tap, Tapped};
 use super::listing::{Lines, Wanted};
 use super::login::Admittance;
 use super::paced::{Paced, Speed};
@@ -25,7 +27,7 @@ use crate::data::pump::{self, PumpError, Sink, Source};
 use crate::data::stream::{Cut, DataStream, End, Receiver};
 use crate::observe::Event;
 use crate::observe::event::StreamEnd;
-use crate::storage::{self, Reader, StorePlan, Tree, Writer};
+use crate::storage::{self, Landed, Reader, StorePlan, Tree, Writer};
 
 /// A transfer whose file is open, or may be made.
 #[derive(Debug)]
@@ -57,6 +59,15 @@ impl Opened {
     /// What `150` says.
     pub(super) fn opening(&self) -> Opening {
         self.opening.clone()
+    }
+
+    /// What moves, for those who look at its bytes; `None` for a listing.
+    pub(super) fn moves(&self) -> Option<Moves> {
+        match &self.what {
+            What::Retrieve(reader) => Some(Moves::Down { whole: reader.left() == reader.size() }),
+            What::Store(plan, _) => Some(Moves::Up { whole: plan.kept() == 0 }),
+            What::List(_) => None,
+        }
     }
 }
 
@@ -139,11 +150,23 @@ fn list(tree: &Arc<Tree>, wanted: Wanted) -> Result<Opened, FileError> {
 }
 
 /// Moves the bytes.
-pub(super) fn pump(opened: Opened, stream: DataStream, stall: std::time::Duration, progress: Arc<Progress>, terms: Terms, speed: Speed) -> Work {
+pub(super) fn pump(
+    opened: Opened,
+    stream: DataStream,
+    stall: std::time::Duration,
+    progress: Arc<Progress>,
+    terms: Terms,
+    (speed, tap): (Speed, Option<Tap>),
+) -> Work {
     let kind = opened.kind;
     match opened.what {
         What::Retrieve(reader) => Work::Pumping(Box::pin(async move {
-            let sent = pump::send_file(stream.into_sender(stall), &mut Paced::new(File(reader), speed), kind, &progress.bytes).await;
+            let (seen, opened) = (tap.as_ref().map(|_| reader.seen()), SystemTime::now());
+            let mut file = Paced::new(Tapped::new(File(reader), tap), speed);
+            let sent = pump::send_file(stream.into_sender(stall), &mut file, kind, &progress.bytes).await;
+            if let (Ok(_), Some(tap), Some(seen)) = (&sent, file.inner.tap, seen) {
+                tap.sent(seen, opened).await;
+            }
             sent.map_or_else(end_of, |bytes| TransferEnd::Complete { bytes })
         })),
         What::List(lines) => Work::Pumping(Box::pin(async move {
@@ -152,7 +175,7 @@ pub(super) fn pump(opened: Opened, stream: DataStream, stall: std::time::Duratio
             sent.map_or_else(end_of, |bytes| TransferEnd::Complete { bytes })
         })),
         What::Store(plan, announced) => {
-            let upload = Paced::new(Upload::Planned(Box::new(plan), Vec::new()), speed);
+            let upload = Paced::new(Tapped::new(Upload::Planned(Box::new(plan), Vec::new()), tap), speed);
             Work::Pumping(Box::pin(receive(upload, announced, stream.into_receiver(stall), kind, progress, terms)))
         }
     }
@@ -160,7 +183,7 @@ pub(super) fn pump(opened: Opened, stream: DataStream, stall: std::time::Duratio
 
 /// An upload: all bytes, the verdict on their end, the file under its name, and only then the last bytes to the client.
 async fn receive(
-    mut upload: Paced<Upload>,
+    mut upload: Paced<Tapped<Upload>>,
     announced: Option<u64>,
     mut receiver: Receiver,
     kind: TransferType,
@@ -170,7 +193,7 @@ async fn receive(
     let (bytes, end) = match pump::receive_file(&mut receiver, &mut upload, kind, &progress.bytes).await {
         Ok(received) => received,
         Err(error) => {
-            upload.inner.discard().await;
+            upload.inner.inner.discard().await;
             return end_of(error);
         }
     };
@@ -178,13 +201,15 @@ async fn receive(
         UploadVerdict::Keep => progress.set_end(StreamEnd::CloseNotify),
         UploadVerdict::KeepFin => progress.set_end(StreamEnd::Fin),
         UploadVerdict::Discard => {
-            upload.inner.discard().await;
+            upload.inner.inner.discard().await;
             return TransferEnd::Broken;
         }
     }
     progress.set_committing();
-    match upload.inner.commit().await {
-        Ok(()) => {
+    let Tapped { inner, tap } = upload.inner;
+    match inner.commit().await {
+        Ok(landed) => {
+            tap.into_iter().for_each(|tap| tap.landed(landed));
             receiver.close().await;
             TransferEnd::Complete { bytes }
         }
@@ -291,7 +316,7 @@ impl Upload {
         }
     }
 
-    async fn commit(self) -> Result<(), FileError> {
+    async fn commit(self) -> Result<Landed, FileError> {
         match self {
             Self::Planned(plan, bytes) => plan.upload(bytes).await,
             Self::Writing(writer) => writer.commit().await,

@@ -9,12 +9,14 @@
 
 mod dir;
 mod fault;
+mod id;
 mod medium;
 mod now;
 mod plan;
 mod read;
 mod resolve;
 mod root;
+mod stored;
 mod sweep;
 mod temporary;
 mod tree;
@@ -30,6 +32,7 @@ pub use fault::error_kind;
 pub use plan::StorePlan;
 pub use read::Reader;
 pub use root::{OpenError, Storage};
+pub use stored::{Found, Identity, Landed, Seen, Stored};
 pub use sweep::Sweep;
 pub use tree::Tree;
 pub use write::Writer;
@@ -47,6 +50,10 @@ pub struct Config {
     pub dir_mode: u32,
     /// `storage.symlinks`.
     pub symlinks: Symlinks,
+    /// `storage.id`: `None` is found, or written, below the root.
+    pub id: Option<String>,
+    /// `storage.stable_inodes`: a file has one inode number on every node and for its life.
+    pub stable_inodes: bool,
     /// `storage.sweep_after`: age at which a left-over upload of a dead node is removed.
     pub sweep_after: Duration,
 }

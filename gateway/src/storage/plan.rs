@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::blocking;
 use super::fault::Fault;
 use super::resolve::{Beneath, split};
+use super::stored::Landed;
 use super::temporary::is_hidden;
 use super::tree::{Tree, available, size, visible};
 use super::write::{Landing, Upload, Waiting, Writer};
@@ -55,11 +56,11 @@ pub(super) struct Keep {
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Version {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, u64),
-    changed: (i64, u64),
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) size: u64,
+    pub(super) modified: (i64, u64),
+    pub(super) changed: (i64, u64),
 }
 
 impl Tree {
@@ -139,7 +140,7 @@ impl StorePlan {
     ///
     /// # Errors
     /// What the system says; then nothing has changed.
-    pub async fn upload(self, bytes: Vec<u8>) -> Result<(), FileError> {
+    pub async fn upload(self, bytes: Vec<u8>) -> Result<Landed, FileError> {
         if self.in_memory {
             // Nothing of it waits: the hop would cost more than the work.
             return self.store(&bytes);
@@ -156,7 +157,8 @@ impl StorePlan {
         .await
     }
 
-    fn kept(&self) -> u64 {
+    /// Bytes of the old file that the new one begins with: what the client sends comes behind them.
+    pub fn kept(&self) -> u64 {
         self.keep.as_ref().map_or(0, |keep| keep.length)
     }
 
@@ -165,7 +167,7 @@ impl StorePlan {
         Upload::create(self.tree, directory, name, self.landing, self.keep, self.mode, waiting)
     }
 
-    pub(super) fn store(self, bytes: &[u8]) -> Result<(), FileError> {
+    pub(super) fn store(self, bytes: &[u8]) -> Result<Landed, FileError> {
         let (kept, waiting) = (self.kept(), Waiting::default());
         let upload = self.open(&waiting)?;
         upload.write(bytes, kept)?;

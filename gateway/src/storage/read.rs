@@ -16,6 +16,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::CHUNK;
 use super::medium::Medium;
+use super::plan::Version;
+use super::stored::Seen;
 use super::tree::{Tree, open_regular, size};
 
 /// An open file. A replacement of the file does not touch it: it goes on with the old one.
@@ -23,6 +25,8 @@ pub struct Reader {
     tree: Arc<Tree>,
     file: Arc<OwnedFd>,
     size: u64,
+    /// What it was when it was opened.
+    version: Version,
     /// The first byte not yet given out.
     offset: u64,
     buffer: Vec<u8>,
@@ -66,7 +70,8 @@ impl Tree {
             let mut buffer = vec![0; bounded(INLINE, left)];
             let first = read_at(&file, &mut buffer, offset)?;
             let medium = self.shared.media.of(&file, stat.st_dev).unwrap_or(Medium::Unknown);
-            Ok(Reader { tree: self.clone(), file: Arc::new(file), size, offset, buffer, first, ahead: None, way: Way::of(medium) })
+            let version = Version::of(&stat);
+            Ok(Reader { tree: self.clone(), file: Arc::new(file), size, version, offset, buffer, first, ahead: None, way: Way::of(medium) })
         })
     }
 }
@@ -88,7 +93,9 @@ impl Reader {
         if left > CHUNK as u64 {
             let _ = fadvise(&file, offset, None, Advice::Sequential);
         }
-        let mut reader = Self { tree: tree.clone(), file: Arc::new(file), size, offset, buffer: Vec::new(), first: 0, ahead: None, way: Way::of(medium) };
+        let version = Version::of(stat);
+        let mut reader =
+            Self { tree: tree.clone(), file: Arc::new(file), size, version, offset, buffer: Vec::new(), first: 0, ahead: None, way: Way::of(medium) };
         // What does not come now comes, or fails, at the first read.
         reader.first = reader.read_inline().and_then(Result::ok).unwrap_or(0);
         Some(reader)
@@ -97,6 +104,11 @@ impl Reader {
     /// The file's size when it was opened, in bytes, whatever the offset.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The file as it was opened, to look at it again afterwards.
+    pub fn seen(&self) -> Seen {
+        Seen { tree: self.tree.clone(), file: self.file.clone(), version: self.version }
     }
 
     /// Bytes still to be given out.

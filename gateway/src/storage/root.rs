@@ -78,10 +78,10 @@ impl Storage {
         Ok(Self { shared: Arc::new(ArcSwap::from_pointee(shared)), homes: Arc::default(), round: Arc::default() })
     }
 
-    /// Sessions that log in from now on have these modes, links and syncs; the root and the age of left-overs act at the next start.
+    /// Sessions that log in from now on have these modes, links and syncs; the root, its id and the age of left-overs act at the next start.
     pub fn set(&self, config: &Config) {
         let old = self.shared();
-        let config = Config { root: old.config.root.clone(), sweep_after: old.config.sweep_after, ..config.clone() };
+        let config = Config { root: old.config.root.clone(), id: old.config.id.clone(), sweep_after: old.config.sweep_after, ..config.clone() };
         if config == old.config {
             return;
         }

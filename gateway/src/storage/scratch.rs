@@ -57,6 +57,8 @@ impl Scratch {
             file_mode: 0o640,
             dir_mode: 0o750,
             symlinks: Symlinks::Inside,
+            id: None,
+            stable_inodes: true,
             sweep_after: Duration::from_secs(24 * 3600),
         }
     }

@@ -53,6 +53,14 @@ impl Temporary {
         self.name.as_bytes()
     }
 
+    /// Takes its name away; the file may have another one.
+    pub(super) fn remove(&self) {
+        if self.armed.swap(false, Ordering::Relaxed) {
+            // If even this fails, the name stays hidden and a sweep finds it once this node is dead.
+            let _ = unlinkat(&self.directory, self.name.as_bytes(), AtFlags::empty());
+        }
+    }
+
     /// The name is no longer ours: it was renamed.
     pub(super) fn disarm(&self) {
         self.armed.store(false, Ordering::Relaxed);
@@ -61,10 +69,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if self.armed.load(Ordering::Relaxed) {
-            // If even this fails, the name stays hidden and a sweep finds it once this node is dead.
-            let _ = unlinkat(&self.directory, self.name.as_bytes(), AtFlags::empty());
-        }
+        self.remove();
     }
 }
 
@@ -108,9 +113,10 @@ impl Name {
     }
 }
 
-/// Whether this is the name of an upload under way: such names exist for no client, in any case of letters (SMB and casefolded ext4 would find them).
+/// Whether this is the name of an upload under way, or of the storage's id: such names exist for no client, in any case of letters (SMB and casefolded ext4
+/// would find them).
 pub(super) fn is_hidden(name: &[u8]) -> bool {
-    name.first() == Some(&b'.') && owner(name).is_some()
+    name.first() == Some(&b'.') && (owner(name).is_some() || name.eq_ignore_ascii_case(ID))
 }
 
 /// The node start that made a temporary of this name; `None` if it is not one.
@@ -131,6 +137,8 @@ pub(super) fn owner(name: &[u8]) -> Option<Incarnation> {
     Some(Incarnation(Ulid::from_bytes(value.to_be_bytes())))
 }
 
+/// The file below the root that holds the storage's id.
+pub(super) const ID: &[u8] = b".ftps-gateway.id";
 const PREFIX: &str = ".ftps-gateway.";
 const SUFFIX: &str = ".part";
 /// Digits of a ULID.

@@ -172,6 +172,11 @@ impl Tree {
         })
     }
 
+    /// Where the home is, from the root on.
+    pub(super) fn place(&self) -> &VirtualPath {
+        &self.path
+    }
+
     /// Whether this tree's home is that directory.
     pub(super) fn is_at(&self, identity: (u64, u64)) -> bool {
         self.home.load().identity() == Ok(identity)

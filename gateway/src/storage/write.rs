@@ -19,6 +19,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::fault::Fault;
 use super::plan::{Keep, Version};
 use super::read::read_at;
+use super::stored::Landed;
 use super::temporary::Temporary;
 use super::tree::Tree;
 use super::{CHUNK, Fsync, blocking};
@@ -108,7 +109,7 @@ impl Writer {
     ///
     /// # Errors
     /// What the system says; `Busy` when APPE or REST finds the old file changed; `Exists` for STOU. Then nothing has changed.
-    pub async fn commit(mut self) -> Result<(), FileError> {
+    pub async fn commit(mut self) -> Result<Landed, FileError> {
         self.settle().await?;
         let Some(upload) = self.upload.take() else { return Err(FileError::Io) };
         if self.at_once { upload.commit() } else { blocking(move || upload.commit()).await }
@@ -207,8 +208,10 @@ impl Upload {
     }
 
     /// Gives the file its name.
-    pub(super) fn commit(&self) -> Result<(), FileError> {
-        self.finish().map_err(|fault| self.tree.tell("commit", fault))
+    pub(super) fn commit(&self) -> Result<Landed, FileError> {
+        self.finish().map_err(|fault| self.tree.tell("commit", fault))?;
+        // What it is under its name: a rename changes the time of the last change.
+        Ok(Landed(Version::now(self.temporary.file()).ok().flatten()))
     }
 
     fn finish(&self) -> Result<(), Fault> {
@@ -232,7 +235,11 @@ impl Upload {
                 self.check_unchanged(version)?;
                 self.rename(&stat)?;
             }
-            Landing::New => self.link(&stat)?,
+            Landing::New => {
+                self.link(&stat)?;
+                // Its first name goes at once: that, too, is a change of the file.
+                self.temporary.remove();
+            }
         }
         if let Some(directory) = directory {
             fsync(directory)?;
@@ -271,7 +278,6 @@ impl Upload {
     fn link(&self, stat: &Stat) -> Result<(), Errno> {
         let directory = self.temporary.directory();
         match linkat(directory, self.temporary.name(), directory, &self.name[..], AtFlags::empty()) {
-            // Dropping the temporary removes its first name.
             Ok(()) => return Ok(()),
             // As with rename: a NFS server whose first answer was lost has given the name to our file already.
             Err(Errno::EXIST) if self.is_named(stat) => return Ok(()),
@@ -371,7 +377,7 @@ mod tests {
     }
 
     fn store(tree: &Arc<Tree>, name: &str, mode: StoreMode, bytes: &[u8]) -> Result<(), FileError> {
-        tree.plan_store(&path(name), mode, None)?.store(bytes)
+        tree.plan_store(&path(name), mode, None)?.store(bytes).map(drop)
     }
 
     /// Waits until only these names are in the directory: what a dropped writer leaves is removed on the pool.

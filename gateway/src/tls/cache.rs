@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub(super) session: SessionId,
     /// That session's family.
     pub(super) family: Family,
+    /// The generation of the cluster's cache it belongs to: clearing raises the number.
+    pub(super) generation: u64,
 }
 
 /// The cache. The newest use goes last.
@@ -58,10 +60,10 @@ impl Cache {
         }
     }
 
-    /// The session, if it was made at `not_before` (Unix ms) or later. An older one is forgotten.
-    pub(super) fn find(&self, id: &TlsId, not_before: u64) -> Option<Entry> {
+    /// The session, if it was made at `not_before` (Unix ms) or later and the cache was not cleared since. Any other one is forgotten.
+    pub(super) fn find(&self, id: &TlsId, not_before: u64, generation: u64) -> Option<Entry> {
         let mut inner = self.lock();
-        let entry = inner.remove(id).filter(|entry| entry.issued >= not_before)?;
+        let entry = inner.remove(id).filter(|entry| entry.issued >= not_before && entry.generation >= generation)?;
         inner.insert(*id, entry.clone());
         Some(entry)
     }
@@ -99,7 +101,7 @@ mod tests {
 
     fn entry(issued: u64, size: usize) -> Entry {
         let session = SessionId::now();
-        Entry { tls: vec![0; size], issued, policy: [0; 16], session, family: Family(session.0) }
+        Entry { tls: vec![0; size], issued, policy: [0; 16], session, family: Family(session.0), generation: 0 }
     }
 
     fn sizes(cache: &Cache) -> (usize, usize, usize) {
@@ -113,10 +115,10 @@ mod tests {
         for n in 0..3 {
             cache.put([n; 32], entry(0, 10));
         }
-        assert!(cache.find(&[0; 32], 0).is_some());
+        assert!(cache.find(&[0; 32], 0, 0).is_some());
         cache.put([3; 32], entry(0, 10));
-        assert!(cache.find(&[1; 32], 0).is_none());
-        assert!(cache.find(&[0; 32], 0).is_some());
+        assert!(cache.find(&[1; 32], 0, 0).is_none());
+        assert!(cache.find(&[0; 32], 0, 0).is_some());
         cache.put([4; 32], entry(0, 990));
         assert_eq!(sizes(&cache), (2, 2, 1000));
         cache.put([5; 32], entry(0, 1001));
@@ -127,9 +129,17 @@ mod tests {
     fn the_old_is_a_miss_and_is_forgotten() {
         let cache = Cache::new(3, 1000);
         cache.put([1; 32], entry(500, 10));
-        assert!(cache.find(&[1; 32], 500).is_some());
-        assert!(cache.find(&[1; 32], 501).is_none());
+        assert!(cache.find(&[1; 32], 500, 0).is_some());
+        assert!(cache.find(&[1; 32], 501, 0).is_none());
         assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn what_was_there_before_a_clearing_is_a_miss() {
+        let cache = Cache::new(3, 1000);
+        cache.put([1; 32], Entry { generation: 4, ..entry(0, 10) });
+        assert!(cache.find(&[1; 32], 0, 4).is_some());
+        assert!(cache.find(&[1; 32], 0, 5).is_none());
     }
 
     #[test]
@@ -138,6 +148,6 @@ mod tests {
         cache.put([1; 32], entry(1, 10));
         cache.put([1; 32], entry(2, 20));
         assert_eq!(sizes(&cache), (1, 1, 20));
-        assert_eq!(cache.find(&[1; 32], 0).unwrap().issued, 2);
+        assert_eq!(cache.find(&[1; 32], 0, 0).unwrap().issued, 2);
     }
 }

@@ -139,6 +139,11 @@ fn load_all(files: &[CertificateFiles], provider: &CryptoProvider, now: u64) -> 
 }
 
 fn load_one(pair: &CertificateFiles, provider: &CryptoProvider, now: u64) -> Result<Loaded, TlsError> {
+    finish(load_pair(pair, provider)?, now, false).map_err(|fault| TlsError::File { path: pair.cert.clone(), fault })
+}
+
+/// A certificate and its key, which fit.
+pub(super) fn load_pair(pair: &CertificateFiles, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let of_cert = |fault| TlsError::File { path: pair.cert.clone(), fault };
     let of_key = |fault| TlsError::File { path: pair.key.clone(), fault };
     let chain = chain(&pair.cert).map_err(of_cert)?;
@@ -149,7 +154,7 @@ fn load_one(pair: &CertificateFiles, provider: &CryptoProvider, now: u64) -> Res
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
         Err(_) => return Err(of_cert(mismatch(&certified, &pair.key))),
     }
-    finish(certified, now, false).map_err(of_cert)
+    Ok(certified)
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileFault> {

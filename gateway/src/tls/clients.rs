@@ -178,14 +178,14 @@ impl Shared {
 }
 
 impl ClientCertificate {
-    fn of(leaf: &[u8]) -> Self {
+    pub(super) fn of(leaf: &[u8]) -> Self {
         let names = der::names(leaf).unwrap_or_default();
         Self { common_name: names.common_name, alt_names: names.alt_names, sha256: Sha256::digest(leaf).into() }
     }
 }
 
 /// The authorities of a PEM file, and the bytes that stand for them.
-fn authorities(path: &Path) -> Result<(RootCertStore, Vec<u8>), FileFault> {
+pub(super) fn authorities(path: &Path) -> Result<(RootCertStore, Vec<u8>), FileFault> {
     let text = read(path)?;
     let mut roots = RootCertStore::empty();
     let mut all = Vec::new();

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, StoresServerSessions};
@@ -15,8 +16,10 @@ use rustls::{SignatureAlgorithm, SignatureScheme};
 
 use super::Shared;
 use super::cache::{Entry, TlsId};
+use super::epochs::StateKey;
 use super::sessions::{Family, SessionKeys};
-use super::tickets::{self, RoutePart, State, StateKey, Ticket};
+use super::stored::{self, Place};
+use super::tickets::{self, RoutePart, State, Ticket};
 use crate::observe::id::SessionId;
 
 /// What a handshake did, as far as its callbacks can tell.
@@ -46,6 +49,8 @@ pub(super) struct Control {
     pub(super) attempt: Arc<Attempt>,
     /// The session ID that the hello offers, as looked up before.
     pub(super) found: Option<(TlsId, Entry)>,
+    /// The host that the client asked for.
+    pub(super) server_name: Option<String>,
     /// The hello has extension 35: the client takes a ticket, and its ID need not be kept.
     pub(super) takes_tickets: bool,
 }
@@ -97,7 +102,7 @@ impl Control {
     /// Opens a ticket of any session of the cluster, if it is young enough and was issued under the policy of today.
     fn open(&self, bytes: &[u8]) -> Option<(Origin, Vec<u8>)> {
         let ticket = Ticket::parse(bytes)?;
-        let route = ticket.route(&self.shared.ring)?;
+        let route = ticket.route(&self.shared.ring())?;
         let key = self.shared.epochs.key(ticket.epoch, route.session)?;
         let state = ticket.state(&key)?;
         let terms = self.keys.terms();
@@ -136,9 +141,14 @@ impl StoresServerSessions for Control {
             return false;
         }
         self.keys.add_state(id, state.clone());
-        let shared = &self.shared;
-        let (session, family) = (self.keys.id(), self.keys.family());
-        shared.cache.put(id, Entry { tls: state, issued: shared.now(), policy: self.keys.terms().policy(), session, family });
+        let (shared, terms) = (&self.shared, self.keys.terms());
+        let (session, family, generation) = (self.keys.id(), self.keys.family(), shared.generation());
+        let entry = Entry { tls: state, issued: shared.now(), policy: terms.policy(), session, family, generation };
+        shared.cache.put(id, entry.clone());
+        let (vault, place) = (shared.vault.clone(), Place::new(&id, self.server_name.as_deref(), entry.policy));
+        let life = Duration::from_millis(terms.lifetime);
+        // Not here: a callback must not wait. The session waits for it before it says that a login is done.
+        self.keys.set_putting(tokio::spawn(async move { stored::put(&vault, &place, &entry, life).await }));
         true
     }
 
@@ -200,7 +210,7 @@ impl ProducesTickets for Data {
     fn decrypt(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         self.renewal.ticket_offered();
         let ticket = Ticket::parse(bytes)?;
-        let RoutePart { session, family, .. } = ticket.route(&self.shared.ring)?;
+        let RoutePart { session, family, .. } = ticket.route(&self.shared.ring())?;
         let living = self.accepts.iter().find_map(|keys| keys.key(session, ticket.epoch, &self.shared.epochs));
         let key = living.or_else(|| self.epoch_key(&ticket, session, family))?;
         Some(ticket.state(&key)?.tls)
@@ -216,7 +226,7 @@ impl StoresServerSessions for Data {
     fn get(&self, id: &[u8]) -> Option<Vec<u8>> {
         let living = self.accepts.iter().find_map(|keys| keys.state(id));
         living.or_else(|| {
-            let ended = self.shared.cache.find(&TlsId::try_from(id).ok()?, 0)?;
+            let ended = self.shared.cache.find(&TlsId::try_from(id).ok()?, 0, self.shared.generation())?;
             self.is_kin(ended.session, ended.family).then_some(ended.tls)
         })
     }
@@ -259,7 +269,7 @@ impl Shared {
     fn seal(&self, keys: &SessionKeys, family: Family, plain: &[u8]) -> Option<Vec<u8>> {
         let route = RoutePart { incarnation: self.incarnation, session: keys.id(), family };
         let state = State { issued: self.now(), policy: keys.terms().policy(), tls: plain.to_vec() };
-        tickets::seal(&self.ring, route, &keys.sealing(&self.epochs)?, &state)
+        tickets::seal(&self.ring(), route, &keys.sealing(&self.epochs, state.issued)?, &state)
     }
 }
 

@@ -10,9 +10,12 @@ mod certificates;
 mod clients;
 mod data;
 mod der;
+mod epochs;
 mod error;
 mod handshake;
 mod sessions;
+mod sidecar;
+mod stored;
 mod terms;
 mod tickets;
 
@@ -22,7 +25,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use ftps_proto::hello::ClientHello;
-use ftps_store::seal::{Keyring, Secrets};
+use ftps_store::key::Kind;
+use ftps_store::seal::Keyring;
+use ftps_store::stats::Statistics;
+use ftps_store::tiers::Reach;
+use ftps_store::vault::Vault;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SupportedCipherSuite};
 
@@ -35,13 +42,17 @@ pub use certificates::{CertificateFacts, CertificateInfo, Certificates, certific
 use clients::Distrusted;
 pub use clients::{ClientAuth, ClientAuthMode, ClientCertificate};
 pub use data::data_connection;
+pub use epochs::EpochError;
+use epochs::Epochs;
 pub use error::{FileFault, TlsError};
 use handshake::{Attempt, Control, Data, TicketRenewal};
 use sessions::Registry;
 pub use sessions::{Family, SessionKeys};
+pub use sidecar::{Sidecar, SidecarFiles, client_certificate};
+use stored::Place;
 pub use terms::Renewal;
 use terms::Terms;
-use tickets::{Epochs, Ticket};
+use tickets::Ticket;
 
 /// `tls:`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,9 +135,10 @@ type Finished = (Facts, Option<ClientCertificate>);
 struct Shared {
     incarnation: Incarnation,
     clock: Clock,
-    ring: Keyring,
-    epochs: Arc<Epochs>,
-    cache: Arc<Cache>,
+    /// Sessions and epochs of the cluster, and its keys.
+    vault: Vault,
+    epochs: Epochs,
+    cache: Cache,
     registry: Arc<Registry>,
     certificates: Arc<Certificates>,
     /// For sessions that begin now.
@@ -137,33 +149,23 @@ struct Shared {
 /// Now, in Unix ms.
 pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// What nodes of one cluster have in common, and what this one is told.
-struct Parts {
-    clock: Clock,
-    ring: Keyring,
-    epochs: Arc<Epochs>,
-    cache: Arc<Cache>,
-}
-
 impl Tls {
-    /// From the configuration. Keys of tickets are random and of this process; certificates are read now.
+    /// From the configuration; certificates are read now. Sessions and ticket keys are those of `vault`: call [`Tls::tend`] before the first connection.
     ///
     /// # Errors
     /// What is wrong with the certificates or the cipher suites.
-    pub fn new(config: &Config, incarnation: Incarnation) -> Result<Self, TlsError> {
+    pub fn new(config: &Config, incarnation: Incarnation, vault: Vault) -> Result<Self, TlsError> {
         let clock: Clock = Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
-        let ring = Keyring::new(&Secrets::random().map_err(|_| TlsError::Random)?);
-        let epochs = Epochs::new(config.ticket_rotation, config.session_lifetime, clock()).map_err(|_| TlsError::Random)?;
-        let cache = Arc::new(Cache::new(CACHE_ENTRIES, CACHE_BYTES));
-        Self::with(config, incarnation, Parts { clock, ring, epochs: Arc::new(epochs), cache })
+        Self::with(config, incarnation, vault, clock)
     }
 
-    fn with(config: &Config, incarnation: Incarnation, parts: Parts) -> Result<Self, TlsError> {
-        let Parts { clock, ring, epochs, cache } = parts;
+    fn with(config: &Config, incarnation: Incarnation, vault: Vault, clock: Clock) -> Result<Self, TlsError> {
+        let epochs = Epochs::new(config.ticket_rotation, config.session_lifetime);
+        let cache = Cache::new(CACHE_ENTRIES, CACHE_BYTES);
         let certificates = Arc::new(Certificates::load(&config.certificates, Arc::new(crypto_provider()), clock.clone())?);
         let terms = ArcSwap::from_pointee(Terms::new(config, &certificates)?);
         let (registry, distrusted) = (Arc::default(), Distrusted::default());
-        Ok(Self(Arc::new(Shared { incarnation, clock, ring, epochs, cache, registry, certificates, terms, distrusted })))
+        Ok(Self(Arc::new(Shared { incarnation, clock, vault, epochs, cache, registry, certificates, terms, distrusted })))
     }
 
     /// The keys of a new session, under the terms of today.
@@ -181,25 +183,41 @@ impl Tls {
         &self.0.certificates
     }
 
-    /// TLS 1.2 sessions that can be resumed by their ID.
+    /// TLS 1.2 sessions that can be resumed by their ID, in this node's memory.
     pub fn cached_sessions(&self) -> usize {
         self.0.cache.len()
     }
 
-    /// Rotates ticket keys when `tls.ticket_rotation` has passed and erases those no ticket needs. Call it once a minute.
-    ///
-    /// # Errors
-    /// The system gives no randomness; the old key goes on sealing.
-    pub fn maintain(&self) -> Result<(), TlsError> {
-        self.0.epochs.maintain(self.0.now()).map_err(|_| TlsError::Random)
+    /// What this node asked the cluster's session cache, and what came of it. Its entries are not known; those in memory are [`Tls::cached_sessions`].
+    pub fn session_statistics(&self) -> Statistics {
+        self.0.vault.statistics_of(Kind::Session)
     }
 
-    /// A new ticket key seals from now on. No living session and no ticket in use is hurt.
+    /// Forgets all TLS 1.2 sessions that could be resumed by their ID, on this node at once, on the others within about a second. Living sessions keep what
+    /// proves them. Says how far it reached.
+    pub async fn clear_sessions(&self) -> Reach {
+        self.0.vault.clear(ftps_store::generation::Cache::Sessions).await
+    }
+
+    /// Learns the ticket keys of the cluster, makes the next one when it is due and erases those no ticket needs. Call it every second.
     ///
     /// # Errors
-    /// The system gives no randomness; the old key goes on sealing.
-    pub fn rotate_tickets(&self) -> Result<(), TlsError> {
-        self.0.epochs.rotate(self.0.now()).map_err(|_| TlsError::Random)
+    /// Why the keys are not what they should be; those that are there go on.
+    pub async fn tend(&self) -> Result<(), EpochError> {
+        self.0.epochs.tend(&self.0.vault, self.0.now(), false).await
+    }
+
+    /// A new ticket key, which seals on all nodes within seconds. No living session and no ticket in use is hurt.
+    ///
+    /// # Errors
+    /// Why there is none; the old key goes on sealing.
+    pub async fn rotate_tickets(&self) -> Result<(), EpochError> {
+        self.0.epochs.tend(&self.0.vault, self.0.now(), true).await
+    }
+
+    /// Whether the ticket keys in use follow from the secret, because no other ones could be agreed on.
+    pub fn seals_without_store(&self) -> bool {
+        self.0.epochs.is_derived(self.0.now())
     }
 
     /// The configuration for a control connection with this hello. It looks up what the hello offers first; a failed look-up is a full handshake.
@@ -207,9 +225,10 @@ impl Tls {
         let attempt = Arc::new(Attempt::default());
         keys.set_attempt(attempt.clone());
         let terms = keys.terms();
+        self.learn_epoch(hello).await;
         let found = self.look_up(hello, terms).await;
-        let takes_tickets = hello.ticket.is_some();
-        let answers = Arc::new(Control { shared: self.0.clone(), keys: keys.clone(), attempt, found, takes_tickets });
+        let (server_name, takes_tickets) = (hello.server_name.clone(), hello.ticket.is_some());
+        let answers = Arc::new(Control { shared: self.0.clone(), keys: keys.clone(), attempt, found, server_name, takes_tickets });
         let mut config = terms.base.clone();
         config.ticketer = answers.clone();
         config.session_storage = answers.clone();
@@ -235,13 +254,14 @@ impl Tls {
     /// Whose session the hello offers: PSK identities, then the ticket, then the session ID of a session that lives here. Routing only, no proof.
     pub fn route(&self, hello: &ClientHello) -> Route {
         let shared = &self.0;
-        if let Some(route) = hello.tickets().find_map(|bytes| Ticket::parse(bytes)?.route(&shared.ring)) {
+        let ring = shared.ring();
+        if let Some(route) = hello.tickets().find_map(|bytes| Ticket::parse(bytes)?.route(&ring)) {
             return Route::Owner { incarnation: route.incarnation, session: route.session, family: route.family };
         }
         if let Some(keys) = shared.registry.holder(&hello.session_id) {
             return Route::Owner { incarnation: shared.incarnation, session: keys.id(), family: keys.family() };
         }
-        let cached = TlsId::try_from(hello.session_id.as_slice()).ok().and_then(|id| shared.cache.find(&id, 0));
+        let cached = TlsId::try_from(hello.session_id.as_slice()).ok().and_then(|id| shared.cache.find(&id, 0, shared.generation()));
         cached.map_or(Route::Unknown, |entry| Route::Elsewhere { session: entry.session, family: entry.family })
     }
 
@@ -260,11 +280,31 @@ impl Tls {
         Ok((Facts { version: version(connection), resumed, previous, family: keys.family() }, certificate))
     }
 
-    /// Only the ID of a client that resumes by ID is looked up; a ticket or a PSK goes first (RFC 5077 §3.4, RFC 8446 §4.2.11).
+    /// A ticket of the cluster under an epoch that is not known here is no reason for a full handshake yet.
+    async fn learn_epoch(&self, hello: &ClientHello) {
+        let shared = &self.0;
+        let ring = shared.ring();
+        let unknown = |bytes| Ticket::parse(bytes).filter(|ticket| !shared.epochs.knows(ticket.epoch) && ticket.route(&ring).is_some());
+        if let Some(ticket) = hello.tickets().take(OFFERED).find_map(unknown) {
+            shared.epochs.learn(&shared.vault, ticket.epoch, shared.now()).await;
+        }
+    }
+
+    /// Only the ID of a client that resumes by ID is looked up; a ticket or a PSK goes first (RFC 5077 §3.4, RFC 8446 §4.2.11). Memory first, then the store.
     async fn look_up(&self, hello: &ClientHello, terms: &Terms) -> Option<(TlsId, cache::Entry)> {
+        let shared = &self.0;
         let id = TlsId::try_from(hello.resumable_id()?).ok()?;
-        let entry = self.0.cache.find(&id, self.0.oldest(terms))?;
-        (entry.policy == terms.policy() && !self.0.distrusted.has(entry.family)).then_some((id, entry))
+        let oldest = shared.oldest(terms);
+        let entry = match shared.cache.find(&id, oldest, shared.generation()) {
+            Some(entry) => entry,
+            None => {
+                let place = Place::new(&id, hello.server_name.as_deref(), terms.policy());
+                let entry = stored::find(&shared.vault, &place).await.filter(|entry| entry.issued >= oldest)?;
+                shared.cache.put(id, entry.clone());
+                entry
+            }
+        };
+        (entry.policy == terms.policy() && !shared.distrusted.has(entry.family)).then_some((id, entry))
     }
 }
 
@@ -277,6 +317,16 @@ impl std::fmt::Debug for Tls {
 impl Shared {
     fn now(&self) -> u64 {
         (self.clock)()
+    }
+
+    /// The keys of the cluster, as they are now.
+    fn ring(&self) -> Keyring {
+        self.vault.crypto().keyring()
+    }
+
+    /// Of the cluster's session cache.
+    fn generation(&self) -> u64 {
+        self.vault.generation(Kind::Session)
     }
 
     /// Sessions issued before this are too old for a control connection.
@@ -321,6 +371,8 @@ fn suite_name(suite: &SupportedCipherSuite) -> String {
 
 /// TLS 1.3 tickets of a data connection, for clients that spend each ticket (curl 7.88).
 const DATA_TICKETS: usize = 1;
+/// Tickets of one hello that are looked at before the handshake; clients offer one, seldom two.
+const OFFERED: usize = 4;
 /// Most TLS 1.2 sessions kept for resumption: three for each of `limits.sessions`.
 const CACHE_ENTRIES: usize = 32 * 1024;
 /// Most bytes of them; one has about 100 without a client certificate.

@@ -8,15 +8,18 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
+
 use super::cache::TlsId;
 use super::clients::Chain;
+use super::epochs::{EpochId, Epochs, StateKey};
 use super::handshake::{Attempt, Origin};
 use super::terms::Terms;
-use super::tickets::{EpochId, Epochs, StateKey};
 use crate::observe::id::{SessionId, Ulid};
 
 /// A family: the control connections that resumed one another. Its id is that of the first session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Family(pub Ulid);
 
 /// The TLS keys of one control session. They live as long as the session holds them.
@@ -38,6 +41,8 @@ struct Inner {
     /// TLS 1.2 sessions by their ID.
     states: Vec<(TlsId, Vec<u8>)>,
     attempt: Option<Arc<Attempt>>,
+    /// The session ID on its way into the store.
+    putting: Option<JoinHandle<()>>,
     /// The client's certificate and those above it.
     chain: Option<Chain>,
 }
@@ -45,7 +50,7 @@ struct Inner {
 impl SessionKeys {
     /// A new session, known to `registry` until it is dropped.
     pub(super) fn new(id: SessionId, registry: &Arc<Registry>, terms: Arc<Terms>) -> Arc<Self> {
-        let inner = Inner { family: Family(id.0), own: Vec::new(), previous: None, states: Vec::new(), attempt: None, chain: None };
+        let inner = Inner { family: Family(id.0), own: Vec::new(), previous: None, states: Vec::new(), attempt: None, putting: None, chain: None };
         let keys = Arc::new(Self { id, terms, registry: registry.clone(), claimed: OnceLock::new(), inner: Mutex::new(inner) });
         registry.lock().living.insert(id, Arc::downgrade(&keys));
         keys
@@ -82,8 +87,8 @@ impl SessionKeys {
     }
 
     /// The key to seal a ticket with now; it is remembered for as long as this session lives.
-    pub(super) fn sealing(&self, epochs: &Epochs) -> Option<StateKey> {
-        let key = epochs.sealing(self.id)?;
+    pub(super) fn sealing(&self, epochs: &Epochs, now: u64) -> Option<StateKey> {
+        let key = epochs.sealing(self.id, now)?;
         let mut inner = self.lock();
         if !inner.own.iter().any(|known| known.epoch == key.epoch) {
             if inner.own.len() >= KEYS_MAX {
@@ -132,6 +137,20 @@ impl SessionKeys {
         let mut inner = self.lock();
         inner.family = origin.family;
         inner.previous = Some((origin.session, keys));
+    }
+
+    /// What this session's handshake left for the store is there, or past its deadline. To be awaited before a client can know that its login is done:
+    /// its next connection may come to another node.
+    pub async fn is_shared(&self) {
+        let putting = self.lock().putting.take();
+        if let Some(putting) = putting {
+            // It waits for the store's deadline at most, and a panic in it has been counted.
+            let _ = putting.await;
+        }
+    }
+
+    pub(super) fn set_putting(&self, putting: JoinHandle<()>) {
+        self.lock().putting = Some(putting);
     }
 
     /// Whether a client certificate is asked for.
@@ -230,10 +249,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::tls::tests::kit::vault;
 
     fn keys(registry: &Arc<Registry>) -> Arc<SessionKeys> {
         let config = crate::config::Config::defaults("/".into()).tls;
-        let terms = crate::tls::Tls::new(&config, crate::observe::id::Incarnation::now()).unwrap().0.terms.load_full();
+        let terms = crate::tls::Tls::new(&config, crate::observe::id::Incarnation::now(), vault()).unwrap().0.terms.load_full();
         SessionKeys::new(SessionId::now(), registry, terms)
     }
 
@@ -252,15 +272,16 @@ mod tests {
         assert!(registry.lock().living.is_empty() && registry.lock().ids.is_empty());
     }
 
-    #[test]
-    fn a_session_keeps_its_first_key_and_a_bounded_number_of_others() {
-        let registry = Arc::<Registry>::default();
-        let epochs = Epochs::new(Duration::from_secs(1), Duration::from_secs(1), 0).unwrap();
+    #[tokio::test]
+    async fn a_session_keeps_its_first_key_and_a_bounded_number_of_others() {
+        let (registry, vault) = (Arc::<Registry>::default(), vault());
+        let epochs = Epochs::new(Duration::from_secs(1), Duration::from_secs(1));
+        epochs.tend(&vault, 0, false).await.unwrap();
         let keys = keys(&registry);
-        let first = keys.sealing(&epochs).unwrap().epoch;
+        let first = keys.sealing(&epochs, 0).unwrap().epoch;
         for hour in 1..KEYS_MAX as u64 + 20 {
-            epochs.maintain(hour * 3_600_000).unwrap();
-            keys.sealing(&epochs).unwrap();
+            epochs.tend(&vault, hour * 3_600_000, false).await.unwrap();
+            keys.sealing(&epochs, hour * 3_600_000).unwrap();
         }
         assert_eq!(keys.lock().own.len(), KEYS_MAX);
         assert!(epochs.key(first, keys.id()).is_none(), "the epoch is erased");

@@ -1,29 +1,16 @@
-//! Tickets: what they look like, which keys seal them, when those keys change.
+//! Tickets: what they look like and what is in them.
 //!
 //! A ticket is version 1, sealed route (85 bytes: node, session, family), epoch id 8, sealed state. The state is under a key of that session and epoch alone.
 //! Gets: what rustls wants to remember, the clock. Gives: tickets, and from tickets the route and the state.
-//! Never: takes a ticket of impossible size, keeps an epoch longer than a ticket of it may be used.
+//! Never: takes a ticket of impossible size, knows a key.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-use ftps_store::seal::{self, Keyring, OVERHEAD, Purpose, SealingKey};
+use ftps_store::seal::{Keyring, OVERHEAD, Purpose, SealingKey};
 use ftps_store::wire::{Reader, WireError, Writer};
 use zeroize::Zeroizing;
 
+use super::epochs::{EpochId, StateKey};
 use super::sessions::Family;
 use crate::observe::id::{Incarnation, SessionId, Ulid};
-
-/// Names one epoch.
-pub(super) type EpochId = [u8; 8];
-
-/// K_s: the key of one session in one epoch. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct StateKey {
-    pub(super) epoch: EpochId,
-    key: Arc<Zeroizing<[u8; seal::KEY]>>,
-}
 
 /// Whose a ticket is. It says nothing that opens a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,96 +37,6 @@ pub(super) struct Ticket<'a> {
     head: &'a [u8],
     body: &'a [u8],
     pub(super) epoch: EpochId,
-}
-
-/// The keys of the epochs: the first seals, all open.
-pub(super) struct Epochs {
-    keys: Mutex<Vec<Epoch>>,
-    /// In ms.
-    rotation: AtomicU64,
-    /// In ms.
-    keep: AtomicU64,
-}
-
-struct Epoch {
-    id: EpochId,
-    /// Unix ms at which it began to seal.
-    began: u64,
-    secret: Zeroizing<[u8; seal::KEY]>,
-}
-
-impl Epochs {
-    /// A first epoch that begins now. An epoch seals for `rotation`, then opens until the last ticket of it is older than `lifetime`.
-    pub(super) fn new(rotation: Duration, lifetime: Duration, now: u64) -> Result<Self, seal::SealError> {
-        let epochs = Self { keys: Mutex::default(), rotation: AtomicU64::default(), keep: AtomicU64::default() };
-        epochs.set(rotation, lifetime);
-        epochs.rotate(now)?;
-        Ok(epochs)
-    }
-
-    /// Other times from now on.
-    pub(super) fn set(&self, rotation: Duration, lifetime: Duration) {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.rotation.store(millis(rotation), Ordering::Relaxed);
-        self.keep.store(millis(lifetime).saturating_add(millis(rotation)), Ordering::Relaxed);
-    }
-
-    /// A new epoch seals from now on; epochs that no ticket in use needs are erased.
-    pub(super) fn rotate(&self, now: u64) -> Result<(), seal::SealError> {
-        let secret = seal::random_key()?;
-        let mut id = EpochId::default();
-        // Derived from a random secret: as good as random, and says nothing of it.
-        id.copy_from_slice(&seal::derive(&secret, &[b"epoch id"])[..8]);
-        let mut keys = self.lock();
-        keys.insert(0, Epoch { id, began: now, secret });
-        keys.truncate(EPOCHS_MAX);
-        self.erase(&mut keys, now);
-        Ok(())
-    }
-
-    /// Rotates if it is time, and erases what is over. Cheap: call it often.
-    pub(super) fn maintain(&self, now: u64) -> Result<(), seal::SealError> {
-        let mut keys = self.lock();
-        self.erase(&mut keys, now);
-        let due = keys.first().is_none_or(|first| now.saturating_sub(first.began) >= self.rotation.load(Ordering::Relaxed));
-        drop(keys);
-        if due { self.rotate(now) } else { Ok(()) }
-    }
-
-    /// The key that seals for this session now.
-    pub(super) fn sealing(&self, session: SessionId) -> Option<StateKey> {
-        self.lock().first().map(|epoch| epoch.key(session))
-    }
-
-    /// The key of this session in that epoch, if the epoch is not erased.
-    pub(super) fn key(&self, id: EpochId, session: SessionId) -> Option<StateKey> {
-        self.lock().iter().find(|epoch| epoch.id == id).map(|epoch| epoch.key(session))
-    }
-
-    /// The keys of this session in all epochs that there are.
-    pub(super) fn all(&self, session: SessionId) -> Vec<StateKey> {
-        self.lock().iter().map(|epoch| epoch.key(session)).collect()
-    }
-
-    /// An epoch stopped sealing when its successor, the one before it in the list, began.
-    fn erase(&self, keys: &mut Vec<Epoch>, now: u64) {
-        let mut stopped = u64::MAX;
-        keys.retain(|epoch| {
-            let kept = now.saturating_sub(stopped) <= self.keep.load(Ordering::Relaxed);
-            stopped = epoch.began;
-            kept
-        });
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Epoch>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Epoch {
-    fn key(&self, session: SessionId) -> StateKey {
-        StateKey { epoch: self.id, key: Arc::new(seal::derive(&self.secret, &[b"ticket state", &session.0.to_bytes()])) }
-    }
 }
 
 impl RoutePart {
@@ -213,33 +110,31 @@ const HEAD: usize = 1 + ROUTE + 8;
 const STATE_HEAD: usize = 8 + 16;
 /// Nonce, plain, tag.
 const SEALED_STATE_MAX: usize = 12 + STATE_HEAD + TLS_STATE_MAX + 16;
-/// More than a rotation each minute over the longest useful lifetime; more rotations than that erase the oldest early.
-const EPOCHS_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::time::Duration;
+
     use ftps_store::seal::Secrets;
 
     use super::*;
+    use crate::tls::epochs::Epochs;
+    use crate::tls::tests::kit::vault;
 
-    const HOUR: u64 = 3_600_000;
-
-    fn epochs() -> Epochs {
-        Epochs::new(Duration::from_secs(3600), Duration::from_secs(1800), 0).unwrap()
+    async fn epochs() -> Epochs {
+        let epochs = Epochs::new(Duration::from_secs(3600), Duration::from_secs(1800));
+        epochs.tend(&vault(), 0, false).await.unwrap();
+        epochs
     }
 
-    fn count(epochs: &Epochs) -> usize {
-        epochs.lock().len()
-    }
-
-    #[test]
-    fn a_ticket_gives_back_its_route_and_state_and_nothing_else_does() {
-        let (ring, epochs) = (Keyring::new(&Secrets::new(&[&[3; 32]]).unwrap()), epochs());
+    #[tokio::test]
+    async fn a_ticket_gives_back_its_route_and_state_and_nothing_else_does() {
+        let (ring, epochs) = (Keyring::new(&Secrets::new(&[&[3; 32]]).unwrap()), epochs().await);
         let (session, other) = (SessionId::now(), SessionId::now());
         let route = RoutePart { incarnation: Incarnation::now(), session, family: Family(other.0) };
         let state = State { issued: 86_400_000 * 3, policy: [4; 16], tls: vec![5; 94] };
-        let bytes = seal(&ring, route, &epochs.sealing(session).unwrap(), &state).unwrap();
+        let bytes = seal(&ring, route, &epochs.sealing(session, 0).unwrap(), &state).unwrap();
         let ticket = Ticket::parse(&bytes).unwrap();
         assert_eq!(ticket.route(&ring), Some(route));
         assert!(ticket.state(&epochs.key(ticket.epoch, session).unwrap()) == Some(state.clone()));
@@ -256,40 +151,13 @@ mod tests {
         assert!(Ticket::parse(&vec![VERSION; HEAD + SEALED_STATE_MAX + 1]).is_none());
     }
 
-    #[test]
-    fn a_state_that_is_too_big_gets_no_ticket() {
-        let (ring, epochs) = (Keyring::new(&Secrets::random().unwrap()), epochs());
+    #[tokio::test]
+    async fn a_state_that_is_too_big_gets_no_ticket() {
+        let (ring, epochs) = (Keyring::new(&Secrets::random().unwrap()), epochs().await);
         let session = SessionId::now();
         let route = RoutePart { incarnation: Incarnation::now(), session, family: Family(session.0) };
-        let sized = |size| seal(&ring, route, &epochs.sealing(session).unwrap(), &State { issued: 0, policy: [0; 16], tls: vec![0; size] });
+        let sized = |size| seal(&ring, route, &epochs.sealing(session, 0).unwrap(), &State { issued: 0, policy: [0; 16], tls: vec![0; size] });
         assert!(Ticket::parse(&sized(TLS_STATE_MAX).unwrap()).is_some());
         assert!(sized(TLS_STATE_MAX + 1).is_none());
-    }
-
-    #[test]
-    fn epochs_rotate_on_time_and_are_erased_when_no_ticket_needs_them() {
-        let epochs = epochs();
-        let session = SessionId::now();
-        let first = epochs.sealing(session).unwrap().epoch;
-        epochs.maintain(HOUR - 1).unwrap();
-        assert_eq!(epochs.sealing(session).unwrap().epoch, first);
-        epochs.maintain(HOUR).unwrap();
-        let second = epochs.sealing(session).unwrap().epoch;
-        assert_ne!(second, first);
-        // The first stopped sealing at 1 h; its last ticket may be used until 1 h 30, and it is kept one rotation longer.
-        epochs.maintain(HOUR * 5 / 2).unwrap();
-        assert!(epochs.key(first, session).is_some());
-        epochs.maintain(HOUR * 5 / 2 + 1).unwrap();
-        assert!(epochs.key(first, session).is_none());
-        assert!(epochs.key(second, session).is_some());
-    }
-
-    #[test]
-    fn any_number_of_rotations_is_bounded() {
-        let epochs = epochs();
-        for _ in 0..EPOCHS_MAX + 50 {
-            epochs.rotate(0).unwrap();
-        }
-        assert_eq!(count(&epochs), EPOCHS_MAX);
     }
 }

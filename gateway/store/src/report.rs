@@ -6,6 +6,8 @@
 use std::time::Duration;
 
 use crate::error::{Failure, StoreError};
+use crate::key::Kind;
+use crate::seal::OpenError;
 
 /// The kinds of backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -206,6 +208,8 @@ pub trait Report: Send + Sync {
     fn operation(&self, finished: &Finished);
     /// Something changed.
     fn notice(&self, backend: BackendKind, tier: Tier, notice: &Notice);
+    /// A value was there and does not open: foreign, altered, or of another version.
+    fn rejected(&self, kind: Kind, reason: OpenError);
 }
 
 /// Tells nobody.
@@ -215,4 +219,5 @@ pub struct Silent;
 impl Report for Silent {
     fn operation(&self, _: &Finished) {}
     fn notice(&self, _: BackendKind, _: Tier, _: &Notice) {}
+    fn rejected(&self, _: Kind, _: OpenError) {}
 }

@@ -20,6 +20,8 @@ pub enum Purpose {
     Stored(Kind),
     /// The part of a TLS ticket that says whose it is.
     TicketRoute,
+    /// What one node says of a data connection that it brings to another; the context is 16 bytes of the other's choice.
+    PeerHeader,
 }
 
 /// Why a sealed value does not open: one label each.
@@ -95,6 +97,16 @@ impl Secrets {
         let secret = random_key()?;
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"ftps-gateway");
         Ok(Self(vec![salt.extract(&*secret)]))
+    }
+
+    /// The same secrets, of which the one at `place` seals; the order of the others stays.
+    #[must_use]
+    pub fn sealing_with(&self, place: usize) -> Self {
+        let mut lines = self.0.clone();
+        if place < lines.len() {
+            lines[..=place].rotate_right(1);
+        }
+        Self(lines)
     }
 
     /// One derived key for each secret, the sealing one first. `info` must be unambiguous when joined.
@@ -261,6 +273,7 @@ fn associated(head: &[u8], purpose: Purpose, context: &[u8]) -> Vec<u8> {
 fn purpose_bytes(purpose: Purpose) -> [u8; 2] {
     match purpose {
         Purpose::TicketRoute => [1, 1],
+        Purpose::PeerHeader => [2, 1],
         Purpose::Stored(kind) => [
             match kind {
                 Kind::Session => 16,
@@ -361,7 +374,7 @@ mod tests {
 
     #[test]
     fn purposes_have_numbers_of_their_own() {
-        let all: Vec<_> = Kind::ALL.into_iter().map(Purpose::Stored).chain([Purpose::TicketRoute]).map(purpose_bytes).collect();
+        let all: Vec<_> = Kind::ALL.into_iter().map(Purpose::Stored).chain([Purpose::TicketRoute, Purpose::PeerHeader]).map(purpose_bytes).collect();
         for (place, one) in all.iter().enumerate() {
             assert!(all[place + 1..].iter().all(|other| other[0] != one[0]));
         }

@@ -75,6 +75,11 @@ impl Counters {
         }
     }
 
+    /// Counts a value that was there and could not be used.
+    pub(crate) fn count_error(&self) {
+        add(&self.errors, 1);
+    }
+
     /// Counts the values of a multi-get beyond the one that its outcome counts.
     pub(crate) fn count_more(&self, hits: u64, misses: u64) {
         add(&self.hits, hits);

@@ -152,6 +152,31 @@ impl Tiers {
         self.shared.decide(main, async |fallback| fallback.incr(key, by, ttl).await).await
     }
 
+    /// Reads, lets `change` make the next value, writes it unless somebody else was faster, then tries again. While the store is away: on this host.
+    pub async fn update<F>(&self, key: &str, ttl: Option<Duration>, mut change: F) -> (Option<Vec<u8>>, Reach)
+    where
+        F: FnMut(Option<&[u8]>) -> Option<Vec<u8>> + Send,
+    {
+        let main = self.shared.main.update(key, ttl, &mut change).await;
+        self.shared.decide(main, async |fallback| fallback.update(key, ttl, &mut change).await).await
+    }
+
+    /// Like [`Tiers::update`], decided by the configured store or not at all. The local store gets a copy, for the time when the other one is away.
+    ///
+    /// # Errors
+    /// As every operation; [`Failure::Conflict`] when others were faster 16 times.
+    pub async fn agree<F>(&self, key: &str, ttl: Option<Duration>, change: F) -> Result<Option<Vec<u8>>, StoreError>
+    where
+        F: FnMut(Option<&[u8]>) -> Option<Vec<u8>> + Send,
+    {
+        let agreed = self.shared.main.update(key, ttl, change).await?;
+        if let (Some(value), Some(fallback)) = (&agreed, &self.shared.fallback) {
+            // A copy for worse days; a local store that refuses it has been counted.
+            let _ = fallback.put(key, value, ttl).await;
+        }
+        Ok(agreed)
+    }
+
     /// Listens to channels of the main store.
     ///
     /// # Errors

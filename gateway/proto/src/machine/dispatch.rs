@@ -4,6 +4,7 @@
 //! Never: decides about arguments or permissions; that is next to the command.
 
 use crate::command::Command;
+use crate::digest::{Range, RangeFault, is_digest};
 use crate::parse::ParseFault;
 use crate::path::VirtualPath;
 use crate::reply::{Refusal, Reply, Success};
@@ -19,6 +20,8 @@ struct Prepared {
     restart: u64,
     /// RNFR.
     rename_from: Option<VirtualPath>,
+    /// RANG.
+    octets: Option<Range>,
 }
 
 impl Machine {
@@ -35,6 +38,16 @@ impl Machine {
         if matches!(verb, Verb::Pasv | Verb::Epsv | Verb::Port | Verb::Eprt | Verb::Type | Verb::Mode | Verb::Stru | Verb::Allo) {
             self.settings.restart = prepared.restart;
         }
+        // Between RANG and HASH the algorithm may still be chosen.
+        if matches!(verb, Verb::Opts | Verb::Type) {
+            self.settings.octets = prepared.octets;
+        }
+        if self.range_with_transfer(verb, prepared.octets) {
+            return;
+        }
+        if self.unoffered(verb) {
+            return self.refuse(Refusal::UnknownCommand);
+        }
         self.dispatch(command, prepared);
     }
 
@@ -45,12 +58,15 @@ impl Machine {
         if let Some(refusal) = fault.verb().and_then(|verb| self.too_early(verb)) {
             return self.refuse(refusal);
         }
+        if let Some(verb) = fault.verb().filter(|verb| is_digest(*verb)) {
+            return self.digest_fault(verb, fault);
+        }
         match fault {
             // A browser or mailer that was led here (ALPACA): not one word to it.
             ParseFault::Unknown { foreign: true } => self.close(CloseCause::ForeignProtocol),
             ParseFault::Unknown { foreign: false } => self.unknown(),
             ParseFault::Missing(_) => self.refuse(Refusal::MissingArgument),
-            ParseFault::Syntax(_) => self.refuse(Refusal::BadArgument),
+            ParseFault::Syntax(_) | ParseFault::Words(_) | ParseFault::Range(..) => self.refuse(Refusal::BadArgument),
             ParseFault::ControlBytes(_) => self.refuse(Refusal::ControlBytes),
             ParseFault::Unsupported(_) => self.refuse(Refusal::UnsupportedArgument),
         }
@@ -67,6 +83,20 @@ impl Machine {
         }
     }
 
+    /// In the words of ProFTPD, when digests are on.
+    fn digest_fault(&mut self, verb: Verb, fault: ParseFault) {
+        if self.unoffered(verb) {
+            return self.refuse(Refusal::UnknownCommand);
+        }
+        match fault {
+            ParseFault::Missing(_) | ParseFault::Words(_) => self.refuse(Refusal::ParameterCount),
+            ParseFault::Range(_, RangeFault::Start) => self.answer(Reply::BadStart(verb)),
+            ParseFault::Range(_, RangeFault::End) => self.answer(Reply::BadEnd(verb)),
+            ParseFault::ControlBytes(_) => self.refuse(Refusal::ControlBytes),
+            ParseFault::Unknown { .. } | ParseFault::Syntax(_) | ParseFault::Unsupported(_) => self.refuse(Refusal::BadArgument),
+        }
+    }
+
     fn unknown(&mut self) {
         self.refuse(Refusal::UnknownCommand);
         if !self.is_logged_in() {
@@ -79,7 +109,7 @@ impl Machine {
 
     /// Takes what holds for one command only: whatever that command is, it is the one.
     fn prepared(&mut self) -> Prepared {
-        Prepared { restart: std::mem::take(&mut self.settings.restart), rename_from: self.settings.rename_from.take() }
+        Prepared { restart: std::mem::take(&mut self.settings.restart), rename_from: self.settings.rename_from.take(), octets: self.settings.octets.take() }
     }
 
     /// Why a verb is not served yet. 530 is the one refusal that RFC 959 §5.4 has for every command and RFC 4217 §4.2 leaves to us; 534 and 536 answer
@@ -146,6 +176,10 @@ impl Machine {
             Command::Abor => self.abort_nothing(),
             Command::Avbl(path) => self.available(path.as_ref()),
             Command::Site(site) => self.site(site),
+            Command::Checksum { verb, path, range } => self.checksum(verb, path, range),
+            Command::Md5(name) => self.md5(name),
+            Command::Hash(name) => self.hash(name, prepared.octets),
+            Command::Rang(range) => self.octet_range(range),
         }
     }
 }
@@ -203,6 +237,10 @@ pub(super) fn verb_of(command: &Command) -> Verb {
         Command::Abor => Verb::Abor,
         Command::Avbl(_) => Verb::Avbl,
         Command::Site(_) => Verb::Site,
+        Command::Checksum { verb, .. } => *verb,
+        Command::Md5(_) => Verb::Md5,
+        Command::Hash(_) => Verb::Hash,
+        Command::Rang(_) => Verb::Rang,
     }
 }
 

@@ -7,9 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::addr::Family;
 use crate::command::{HostName, ListArguments, Password, SetFact, TransferType, UserName};
+use crate::digest::{Algorithm, DigestFault, Offer, Range};
 use crate::listing::{Entry, FactSet};
 use crate::path::VirtualPath;
-use crate::reply::Reply;
+use crate::reply::{Reply, Words};
 use crate::time::Timestamp;
 use crate::verbs::Verb;
 
@@ -28,6 +29,8 @@ pub enum Input<'a> {
     Opened(Opening),
     /// The server ends the session: the reply for this reason, then close.
     End(EndReason),
+    /// The client was banned: 421 with these words, then close.
+    Banned(Words),
     /// The server wants the session gone at its next idle point (drain, `limits.session_max`); until then it goes on.
     EndWhenIdle(EndReason),
     /// Last orders: what runs may end, but the next command is answered with the reply for this reason, then close.
@@ -52,6 +55,8 @@ pub enum Action {
     Run(Job),
     /// Stop the running transfer; its [`Outcome::Transfer`] must still be given (with `Aborted` unless it had already ended).
     AbortTransfer,
+    /// Stop the running digest; its [`Outcome::Digest`] must still be given (with `Aborted` unless it had already ended).
+    AbortDigest,
     /// Forget the passive port or active address that is waiting: `REIN`, a failed check, or a new `PASV` replaces it.
     DropDataPort,
     /// The login is over or back to the start (`REIN`): forget the account.
@@ -125,6 +130,15 @@ pub enum Job {
     Active(SocketAddr),
     /// A directory over the control connection (`STAT path`). Answer: [`Outcome::Lines`] or Failed. At most 1,000 entries.
     ListOnControl(VirtualPath),
+    /// Compute, or remember, a digest. Answer: [`Outcome::Digest`].
+    Digest {
+        /// The file.
+        path: VirtualPath,
+        /// Which digest.
+        algorithm: Algorithm,
+        /// Of which bytes; `None`: of all.
+        range: Option<Range>,
+    },
     /// Move data. First [`Input::Opened`] (or a failed [`Outcome::Transfer`]), then [`Outcome::Transfer`].
     Transfer(Transfer),
 }
@@ -207,6 +221,8 @@ pub enum Outcome {
     Failed(FileError),
     /// Login: an account, or why not.
     Login(Result<Account, LoginRefusal>),
+    /// Login: banned. 530 with these words, then close.
+    Banned(Words),
     /// Facts of one path.
     Entry(Entry),
     /// A number of bytes.
@@ -217,6 +233,8 @@ pub enum Outcome {
     Passive(SocketAddr),
     /// No passive port.
     PassiveFailed(PassiveError),
+    /// A digest, and the first byte behind those it is of; or why there is none.
+    Digest(Result<(Vec<u8>, u64), DigestFault>),
     /// How the transfer ended.
     Transfer(TransferEnd),
 }
@@ -228,6 +246,8 @@ pub struct Account {
     pub user: UserName,
     /// What the user may do.
     pub permissions: Permissions,
+    /// Which digests it may ask for.
+    pub offer: Offer,
 }
 
 /// Why a login was refused. The reply is 530 with one text for all but the limits.
@@ -309,10 +329,9 @@ pub enum TransferEnd {
     Broken,
     /// No byte within `limits.stall_timeout`: 426.
     Stalled,
-    /// ABOR: 426 (then the ABOR's own 226).
+    /// ABOR: 426, then its own 226.
     Aborted,
 }
-
 /// Why a data connection was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataRefusal {
@@ -345,8 +364,8 @@ pub enum EndReason {
     UserChanged,
     /// `limits.session_max`: 421.
     SessionMax,
-    /// The client uses each ticket once and has none left, and policy demands proof: a new connection gets new ones. Told before the transfer's outcome, whose
-    /// reply says so; nothing more is written, for curl takes a connection on which something waits to be read for a living one and loses its next file to it.
+    /// The client has no ticket left and policy demands proof: a new connection gets new ones. Told before the transfer's outcome, whose reply says so; nothing
+    /// more is written: curl takes a connection with something to read for a living one, and loses its next file to it.
     TicketsSpent,
     /// A fault of ours: 421.
     Internal,

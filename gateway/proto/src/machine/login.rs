@@ -4,7 +4,7 @@
 //! Never: logs in without TLS, or says which half of user and password was wrong.
 
 use crate::command::{AuthMechanism, HostName, Password, ProtLevel, UserName};
-use crate::reply::{Refusal, Success};
+use crate::reply::{Refusal, Reply, Success};
 
 use super::io::{Account, Action, CloseCause, Job, LoginRefusal};
 use super::outcome::Pending;
@@ -112,7 +112,7 @@ impl Machine {
                     self.close(CloseCause::TooManyLogins);
                 }
             }
-            Err(LoginRefusal::Banned) => self.banned(),
+            Err(LoginRefusal::Banned) => self.banned(Reply::No(Refusal::Banned)),
             Err(LoginRefusal::TooMany) => self.refuse(Refusal::TooManyConnections),
             Err(LoginRefusal::Unavailable) => self.refuse(Refusal::LoginUnavailable),
         }
@@ -122,7 +122,7 @@ impl Machine {
     pub(super) fn certificate_checked(&mut self, name: UserName, result: Result<Account, LoginRefusal>) {
         match result {
             Ok(account) => self.enter(account, true),
-            Err(LoginRefusal::Banned) => self.banned(),
+            Err(LoginRefusal::Banned) => self.banned(Reply::No(Refusal::Banned)),
             Err(LoginRefusal::Incorrect | LoginRefusal::PasswordNeeded | LoginRefusal::TooMany | LoginRefusal::Unavailable) => {
                 self.login = Login::Named(name);
                 self.succeed(Success::PasswordNeeded);
@@ -151,8 +151,8 @@ impl Machine {
         self.succeed(if by_certificate { Success::LoggedInByCertificate } else { Success::LoggedIn });
     }
 
-    fn banned(&mut self) {
-        self.refuse(Refusal::Banned);
+    pub(super) fn banned(&mut self, reply: Reply) {
+        self.answer(reply);
         self.close(CloseCause::Banned);
     }
 }

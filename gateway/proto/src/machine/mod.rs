@@ -3,6 +3,7 @@
 //! Gets: [`Input`] (bytes, outcomes, the server's wishes). Gives: [`Action`]s, polled one by one, and what the session may read of its state.
 //! Never: a socket, a file, a clock. One command runs at a time, and only when all actions before it were polled: who does not poll holds it back.
 
+mod digests;
 mod dispatch;
 mod files;
 mod intake;
@@ -13,6 +14,7 @@ mod permissions;
 #[cfg(test)]
 mod random;
 mod service;
+mod settings;
 #[cfg(test)]
 mod transcripts;
 mod transfer;
@@ -21,8 +23,8 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use crate::addr::Family;
-use crate::command::{Command, HostName, TransferType, UserName};
-use crate::listing::FactSet;
+use crate::command::{Command, UserName};
+use crate::digest::Offer;
 use crate::path::{VirtualPath, WirePath};
 use crate::reply::{Refusal, Reply, Success};
 use crate::verbs::Verb;
@@ -30,6 +32,7 @@ use crate::verbs::Verb;
 use self::intake::{Intake, Queued};
 use self::io::{Account, Action, CloseCause, EndReason, Input, Job};
 use self::outcome::Pending;
+use self::settings::Settings;
 
 /// One session's knowledge and decisions.
 #[derive(Debug)]
@@ -67,6 +70,8 @@ pub struct Rules {
     pub active: bool,
     /// A client certificate may log in without PASS: USER asks [`Job::Login`] without a password.
     pub certificate_login: bool,
+    /// Digests before login; afterwards those of the account.
+    pub offer: Offer,
     /// So many failed logins close the session.
     pub failed_logins: u32,
 }
@@ -74,7 +79,7 @@ pub struct Rules {
 impl Rules {
     /// The defaults of the configuration, for a client at this address.
     pub const fn new(peer: IpAddr) -> Self {
-        Self { peer, line_before_login: 4096, line: 8192, active: false, certificate_login: false, failed_logins: 3 }
+        Self { peer, line_before_login: 4096, line: 8192, active: false, certificate_login: false, offer: Offer::ALL, failed_logins: 3 }
     }
 }
 
@@ -106,26 +111,6 @@ enum Login {
         account: Account,
         by_certificate: bool,
     },
-}
-
-/// What commands have set; all of it is forgotten at AUTH TLS and REIN.
-#[derive(Clone, Debug)]
-struct Settings {
-    cwd: VirtualPath,
-    kind: TransferType,
-    /// REST: for the next transfer.
-    restart: u64,
-    /// RNFR: for the next command, if it is RNTO.
-    rename_from: Option<VirtualPath>,
-    /// ALLO: for the next transfer.
-    announced: Option<u64>,
-    /// PASV, EPSV, PORT or EPRT has got a way for the next transfer.
-    data_port: bool,
-    only_epsv: bool,
-    buffer_size_told: bool,
-    private: bool,
-    facts: FactSet,
-    host: Option<HostName>,
 }
 
 impl Machine {
@@ -178,6 +163,7 @@ impl Machine {
             Input::Done(outcome) => self.finish(outcome),
             Input::Opened(opening) => self.opened(opening),
             Input::End(reason) => self.end_now(reason),
+            Input::Banned(words) => self.end_with(EndReason::Banned, Reply::Banned(words)),
             Input::EndWhenIdle(reason) => {
                 self.end.get_or_insert(reason);
             }
@@ -245,7 +231,7 @@ impl Machine {
             return self.watch_transfer();
         }
         if self.pending.is_some() {
-            return false;
+            return self.watch_digest();
         }
         if let Some(queued) = self.intake.next() {
             self.execute(queued);
@@ -300,12 +286,15 @@ impl Machine {
 
     /// 421 and close. The reply is the final one of the command that runs, if any. Within a handshake nothing can be said.
     fn end_now(&mut self, reason: EndReason) {
+        self.end_with(reason, Reply::End(reason));
+    }
+
+    fn end_with(&mut self, reason: EndReason, reply: Reply) {
         if self.transferring() {
             self.push(Action::AbortTransfer);
         }
         // The reply before has said it. A 421 behind it would be taken for the answer to the client's next command, see `EndReason::TicketsSpent`.
         if self.stage != Stage::Handshake && (self.pending.is_some() || reason != EndReason::TicketsSpent) {
-            let reply = Reply::End(reason);
             if self.pending.is_some() { self.answer(reply) } else { self.push(Action::Reply(reply)) }
         }
         self.close(CloseCause::Ended(reason));
@@ -370,25 +359,6 @@ impl Machine {
     fn drop_data_port(&mut self) {
         if std::mem::take(&mut self.settings.data_port) {
             self.push(Action::DropDataPort);
-        }
-    }
-}
-
-impl Settings {
-    fn new(private: bool) -> Self {
-        Self {
-            cwd: VirtualPath::root(),
-            // RFC 959 §3.1.1.1: ASCII until TYPE says otherwise.
-            kind: TransferType::Ascii,
-            restart: 0,
-            rename_from: None,
-            announced: None,
-            data_port: false,
-            only_epsv: false,
-            buffer_size_told: private,
-            private,
-            facts: FactSet::ALL,
-            host: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::reply::{Reply, Success};
 use crate::time::Timestamp;
 
 use super::Machine;
+use super::digests::Asked;
 use super::io::{Action, FileError, Outcome, PassiveError, fold};
 
 /// The command that waits for a job.
@@ -47,6 +48,8 @@ pub(super) enum Pending {
     Passive { pasv: bool },
     /// PORT, EPRT.
     Active,
+    /// XCRC to HASH.
+    Digest(Asked),
     /// RETR to MLSD. `opened`: 150 is out; `aborted`: the session was told to stop; `ascii`: its size is not known.
     Transfer { opened: bool, aborted: bool, ascii: bool },
 }
@@ -57,6 +60,7 @@ impl Machine {
         match (pending, outcome) {
             (Pending::Password, Outcome::Login(result)) => self.password_checked(result),
             (Pending::Certificate(name), Outcome::Login(result)) => self.certificate_checked(name, result),
+            (Pending::Password | Pending::Certificate(_), Outcome::Banned(words)) => self.banned(Reply::BannedLogin(words)),
             (Pending::Host(name), outcome) => self.host_checked(name, outcome == Outcome::Ok),
             (Pending::Directory(path), Outcome::Ok) => {
                 self.settings.cwd = path;
@@ -81,6 +85,7 @@ impl Machine {
                 self.succeed(Success::ActiveReady);
             }
             (Pending::Transfer { .. }, Outcome::Transfer(end)) => self.transfer_ended(end),
+            (Pending::Digest(asked), outcome) => self.digest_ended(asked, outcome),
             (_, Outcome::Failed(error)) => self.answer(Reply::File(error)),
             // An outcome that does not fit its job is a fault of the session.
             _ => self.answer(Reply::File(FileError::Io)),

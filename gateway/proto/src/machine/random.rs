@@ -13,6 +13,7 @@ use super::io::{
 };
 use super::{Machine, Mode, Rules, intake};
 use crate::command::UserName;
+use crate::digest::{DigestFault, Offer};
 use crate::listing::{Entry, EntryKind};
 use crate::parse::{ParseFault, parse};
 use crate::path::VirtualPath;
@@ -144,6 +145,10 @@ impl Session {
             " 192,0,2,7,200,1",
             " -la",
             " a\x07b",
+            " \"x\"",
+            " x 0 5",
+            " 0 5",
+            " HASH CRC32",
             " 20200102030405 x",
         ]);
         match self.dice.below(20) {
@@ -198,6 +203,7 @@ impl Session {
                 self.running = Some(job);
             }
             Action::AbortTransfer => assert!(matches!(self.running, Some(Job::Transfer(_))), "nothing to abort: {}", self.story()),
+            Action::AbortDigest => assert!(matches!(self.running, Some(Job::Digest { .. })), "no digest to abort: {}", self.story()),
             Action::Close(cause) => {
                 assert!(matches!(cause, CloseCause::TooManyErrors | CloseCause::Banned | CloseCause::Ended(_)), "closed by {cause:?}: {}", self.story());
                 assert!(self.machine.poll().is_none(), "something after Close: {}", self.story());
@@ -268,7 +274,7 @@ fn outcome(job: &Job, dice: &mut Dice) -> Outcome {
         }
         Job::Login { .. } => {
             let permissions = dice.pick(&[Permissions::ALL, Permissions::ALL, Permissions::READ_ONLY]);
-            Outcome::Login(Ok(Account { user: UserName::new(b"demo").unwrap(), permissions }))
+            Outcome::Login(Ok(Account { user: UserName::new(b"demo").unwrap(), permissions, offer: dice.pick(&[Offer::ALL, Offer::default()]) }))
         }
         Job::Stat(_) => Outcome::Entry(Entry {
             name: b"x".to_vec(),
@@ -290,6 +296,9 @@ fn outcome(job: &Job, dice: &mut Dice) -> Outcome {
             TransferEnd::NoConnection(DataRefusal::Timeout),
             TransferEnd::Failed(FileError::NotFound),
         ])),
+        Job::Digest { algorithm, .. } => {
+            Outcome::Digest(dice.pick(&[Ok((vec![7; algorithm.length()], 5)), Err(DigestFault::Changed), Err(DigestFault::Aborted)]))
+        }
         Job::CheckDirectory(_)
         | Job::MakeDirectory(_)
         | Job::RemoveDirectory(_)

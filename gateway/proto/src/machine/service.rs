@@ -14,7 +14,7 @@ use super::outcome::Pending;
 
 impl Machine {
     pub(super) fn features(&mut self) {
-        let features = Features { active: self.rules.active, facts: self.settings.facts };
+        let features = Features { active: self.rules.active, facts: self.settings.facts, digests: self.offer().algorithms, hash: self.hash_algorithm() };
         self.answer(Reply::Features(features));
     }
 
@@ -26,6 +26,7 @@ impl Machine {
                 self.settings.facts = set;
                 self.answer(Reply::FactsChosen(set));
             }
+            Opts::Hash | Opts::ChooseHash(_) | Opts::UnknownHash | Opts::HashWords => self.hash_options(&options),
             Opts::Unknown => self.refuse(Refusal::UnknownOption),
         }
     }

@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::digest::Offer;
+
 use super::io::{Action, Input, Opening};
 use super::{Machine, Mode, Rules};
 
@@ -196,6 +198,7 @@ impl Run {
         let name = match &got {
             Some(Action::StartTls) => "start-tls".to_owned(),
             Some(Action::AbortTransfer) => "abort-transfer".to_owned(),
+            Some(Action::AbortDigest) => "abort-digest".to_owned(),
             Some(Action::DropDataPort) => "drop-data-port".to_owned(),
             Some(Action::LoggedOut) => "logged-out".to_owned(),
             Some(Action::Close(cause)) => format!("close {cause:?}"),
@@ -232,6 +235,9 @@ fn machine(words: &[&str]) -> Machine {
     rules.certificate_login = words.contains(&"certificate");
     if words.contains(&"ipv6") {
         rules.peer = "2001:db8::7".parse().unwrap();
+    }
+    if words.contains(&"no-digests") {
+        rules.offer = Offer::default();
     }
     Machine::new(rules, if words.contains(&"implicit") { Mode::Implicit } else { Mode::Explicit })
 }

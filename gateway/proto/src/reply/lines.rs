@@ -4,6 +4,7 @@
 //! Never: lets a line with control bytes out.
 
 use crate::command::{SetFact, TransferType, UserName};
+use crate::digest::{Algorithm, Algorithms};
 use crate::listing::{FactSet, write_number};
 use crate::path::VirtualPath;
 use crate::verbs::Verb;
@@ -15,6 +16,10 @@ pub struct Features {
     pub active: bool,
     /// The facts of MLST that are on: they carry a star (RFC 3659 §7.8).
     pub facts: FactSet,
+    /// Digests that may be asked for.
+    pub digests: Algorithms,
+    /// What HASH uses now: it carries a star.
+    pub hash: Option<Algorithm>,
 }
 
 impl Features {
@@ -26,10 +31,25 @@ impl Features {
         if self.active {
             line(out, "EPRT");
         }
+        self.write_digests(out);
         put(out, " ");
         self.facts.write_feature(out);
         put(out, "\r\n");
         close(code, "End", out);
+    }
+
+    /// `HASH CRC32;SHA-256*;` (draft-bryan-ftpext-hash §3.1), and a line for each verb.
+    fn write_digests(self, out: &mut Vec<u8>) {
+        let Some(hash) = self.hash else { return };
+        put(out, " HASH ");
+        for algorithm in self.digests.iter() {
+            put(out, algorithm.name());
+            put(out, if algorithm == hash { "*;" } else { ";" });
+        }
+        put(out, "\r\n");
+        for verb in DIGESTS.into_iter().filter(|verb| Algorithm::of(*verb).is_some_and(|algorithm| self.digests.contains(algorithm))) {
+            line(out, verb.name());
+        }
     }
 }
 
@@ -154,4 +174,5 @@ const FEATURES: [&str; 18] = [
     "SITE CHMOD",
     "SITE UTIME",
 ];
+const DIGESTS: [Verb; 7] = [Verb::Md5, Verb::Xcrc, Verb::Xmd5, Verb::Xsha, Verb::Xsha1, Verb::Xsha256, Verb::Xsha512];
 pub(super) const SITE_HELP: [&str; 4] = [" CHMOD <sp> mode <sp> pathname", " UTIME <sp> YYYYMMDDhhmm[ss] <sp> pathname", " WHO", " HELP"];

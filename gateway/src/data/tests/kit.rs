@@ -126,6 +126,7 @@ impl Kit {
             fingerprint,
             config: Box::new(move || config.clone()),
             check: Box::new(|_| Ok(())),
+            hides: Box::new(|_| false),
             waits: self.waits.clone(),
             keepsake: Arc::new(()),
             data_timeout,

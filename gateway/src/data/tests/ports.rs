@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream as Plain};
 use std::sync::Arc;
 
+use ftps_proto::hello::ClientHello;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,10 +15,11 @@ use tokio_util::task::TaskTracker;
 use super::kit::{Client, Kit, LIMIT, TLS13, someone};
 use crate::data::PortSet;
 use crate::data::ports::{Door, Ports, PortsError};
-use crate::data::route::Router;
+use crate::data::route::{Router, Shown};
 use crate::data::waits::Waits;
 use crate::live::{Live, Message};
 use crate::net::origin::Balancers;
+use crate::observe::event::RefuseReason;
 use crate::observe::id::SessionId;
 use crate::tls::Family;
 
@@ -133,10 +135,13 @@ async fn open_ports() -> (Kit, Live, SessionId, Vec<u16>, CancellationToken, Tas
     kit.waits = Waits::new(numbers.clone());
     let live = Live::default();
     let session = SessionId::now();
-    let router =
-        Router::new(kit.waits.clone(), live.clone(), Arc::new(move |hello| hello.tickets().next().map(|_| (session, Family(session.0)))), kit.observer());
+    let shows = move |hello: &ClientHello| hello.tickets().next().map_or(Shown::Nothing, |_| Shown::Here { session, family: Family(session.0) });
+    let router = Router::new(kit.waits.clone(), live.clone(), Arc::new(shows), kit.observer(), None);
     let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-    let door = Door { balancers: Balancers::new(vec!["127.0.0.8/32".parse().unwrap()]), allowed: Box::new(|ip| ip != Ipv4Addr::new(127, 0, 0, 9)) };
+    let door = Door {
+        balancers: Balancers::new(vec!["127.0.0.8/32".parse().unwrap()]),
+        allowed: Box::new(|ip| if ip == Ipv4Addr::new(127, 0, 0, 9) { Err(Some(RefuseReason::NotAllowed)) } else { Ok(()) }),
+    };
     ports.serve(&router, door, &kit.observer(), &stop, &tracker);
     (kit, live, session, numbers, stop, tracker)
 }

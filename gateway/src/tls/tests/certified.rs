@@ -58,6 +58,23 @@ async fn a_certificate_that_has_expired_is_not_good_by_resumption() {
     }
 }
 
+#[tokio::test]
+async fn a_certificate_is_looked_at_again_on_another_node() {
+    for mode in MODES {
+        let cluster = Cluster::new();
+        let (_directory, client_auth, client) = place(mode);
+        let config = Config { client_auth, ..config() };
+        let (node, other) = (cluster.node_with(&config, "off"), cluster.node_with(&config, "off"));
+        let first = connect(&node, &client).await;
+        let second = connect(&other, &client).await;
+        assert_ne!(second.facts.resumed, Resumed::Full, "{mode:?}");
+        assert_eq!(second.certificate, first.certificate, "{mode:?}");
+        cluster.pass(Duration::from_secs(120));
+        let refused = try_connect(&other, &client).await.map(drop).unwrap_err();
+        assert_eq!(refused.failure, HandshakeFailure::ClientCertificate, "{mode:?}: {refused}");
+    }
+}
+
 /// A directory of its own, removed afterwards.
 struct Directory(std::path::PathBuf);
 

@@ -107,6 +107,20 @@ async fn an_id_is_kept_only_for_clients_that_take_no_ticket() {
 }
 
 #[tokio::test]
+async fn a_cleared_cache_resumes_nothing_anywhere_and_fills_again() {
+    let cluster = Cluster::new();
+    let (node, other) = (cluster.node(), cluster.node());
+    let client = Client::new(Mode::Id12);
+    connect(&node, &client).await;
+    assert_eq!(connect(&other, &client).await.facts.resumed, Resumed::SessionId);
+    assert_eq!((node.session_statistics().stores, other.session_statistics().hits), (1, 1));
+    node.clear_sessions().await;
+    other.0.vault.refresh().await;
+    assert_eq!(connect(&other, &client).await.facts.resumed, Resumed::Full);
+    assert_eq!(connect(&node, &client).await.facts.resumed, Resumed::SessionId, "the new one");
+}
+
+#[tokio::test]
 async fn the_owner_of_a_hello_is_found_while_it_lives() {
     for mode in MODES {
         let cluster = Cluster::new();
@@ -117,8 +131,9 @@ async fn the_owner_of_a_hello_is_found_while_it_lives() {
         let (id, family) = (session.keys.id(), session.keys.family());
         let owner = Route::Owner { incarnation: node.0.incarnation, session: id, family };
         assert_eq!(route(&node, &client), owner, "{mode:?}");
+        let unknown = if mode == Mode::Id12 { Route::Unknown } else { owner };
+        assert_eq!(route(&other, &client), unknown, "{mode:?}: an ID says nothing where its session never was; the peers know");
         let elsewhere = if mode == Mode::Id12 { Route::Elsewhere { session: id, family } } else { owner };
-        assert_eq!(route(&other, &client), elsewhere, "{mode:?}");
         assert!(node.living(id).is_some());
         drop(session);
         assert!(node.living(id).is_none());
@@ -150,9 +165,9 @@ async fn versions_and_suites_are_those_of_the_configuration() {
     assert_eq!(session.stream.get_ref().1.negotiated_cipher_suite().unwrap().suite(), rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
 
     let only12 = Config { min_version: MinVersion::Tls13, cipher_suites: vec!["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".to_owned()], ..config() };
-    assert!(matches!(Tls::new(&only12, Incarnation::now()), Err(TlsError::NoCipherSuite)));
+    assert!(matches!(Tls::new(&only12, Incarnation::now(), vault()), Err(TlsError::NoCipherSuite)));
     let unknown = Config { cipher_suites: vec!["TLS_RSA_WITH_RC4_128_MD5".to_owned()], ..config() };
-    let error = Tls::new(&unknown, Incarnation::now()).err().unwrap().to_string();
+    let error = Tls::new(&unknown, Incarnation::now(), vault()).err().unwrap().to_string();
     assert!(error.contains("RC4") && error.contains("TLS_AES_128_GCM_SHA256"), "{error}");
 }
 

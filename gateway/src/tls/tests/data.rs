@@ -115,9 +115,9 @@ async fn neither_rotation_nor_age_breaks_a_living_session() {
         steady.memory.freeze();
         for _ in 0..60 {
             cluster.pass(Duration::from_secs(3600));
-            node.maintain().unwrap();
+            node.tend().await.unwrap();
         }
-        node.rotate_tickets().unwrap();
+        node.rotate_tickets().await.unwrap();
         for _ in 0..2 {
             assert_eq!(data_handshake(node.for_data(&session.keys, &[]), &steady), Ok(Resumed), "{mode:?}: the control connection's session");
             assert_eq!(data_handshake(node.for_data(&session.keys, &[]), &client), Ok(Resumed), "{mode:?}: the newest session");
@@ -130,7 +130,8 @@ async fn neither_rotation_nor_age_breaks_a_living_session() {
 
 #[tokio::test]
 async fn a_control_connection_gives_two_tickets_and_a_data_connection_one() {
-    let node = Tls::new(&config(), Incarnation::now()).unwrap();
+    let node = Tls::new(&config(), Incarnation::now(), vault()).unwrap();
+    node.tend().await.unwrap();
     let client = Client::new(Mode::Tls13);
     let session = connect(&node, &client).await;
     assert_eq!(client.memory.learned(), 2);

@@ -1,12 +1,19 @@
 //! A node and a client in memory. The client's session cache does what the test says, not what a well-behaved client would.
 //! Nodes made here share what nodes of a cluster share, and nothing else. Never: a socket.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ftps_proto::hello;
-use ftps_store::seal::{Keyring, Secrets};
+use ftps_store::location::Location;
+use ftps_store::report::{Report, Silent, Tier};
+use ftps_store::seal::{self, Secrets};
+use ftps_store::store::{Options, Store, TlsFiles};
+use ftps_store::tiers::Tiers;
+use ftps_store::vault::{Crypto, Vault};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientSessionStore, ResolvesClientCert, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -37,24 +44,30 @@ pub(super) fn config() -> Config {
     }
 }
 
-/// Nodes of one cluster, and its clock.
+/// A vault in memory that only those who are handed it share.
+pub(in crate::tls) fn vault() -> Vault {
+    vault_with(&[&*seal::random_key().unwrap()])
+}
+
+/// The same, under these secrets.
+pub(in crate::tls) fn vault_with(lines: &[&[u8]]) -> Vault {
+    let report: Arc<dyn Report> = Arc::new(Silent);
+    let options = Options { timeout: Duration::from_secs(1), state_dir: PathBuf::new(), tls: TlsFiles::default(), report: report.clone(), tier: Tier::Main };
+    let store = Store::open(&Location::Memory { size: 1 << 22 }, &options).unwrap();
+    let crypto = Crypto::new("test", &Secrets::new(lines).unwrap()).unwrap();
+    Vault::new(Arc::new(Tiers::new(store, None, report.clone())), crypto, report)
+}
+
+/// Nodes of one cluster, its clock and what they share.
 pub(super) struct Cluster {
     pub(super) now: Arc<AtomicU64>,
-    ring: Keyring,
-    epochs: Arc<Epochs>,
-    cache: Arc<Cache>,
+    pub(super) vault: Vault,
 }
 
 impl Cluster {
     pub(super) fn new() -> Self {
         let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
-        let config = config();
-        Self {
-            now: Arc::new(AtomicU64::new(start)),
-            ring: Keyring::new(&Secrets::random().unwrap()),
-            epochs: Arc::new(Epochs::new(config.ticket_rotation, config.session_lifetime, start).unwrap()),
-            cache: Arc::new(Cache::new(100, 100_000)),
-        }
+        Self { now: Arc::new(AtomicU64::new(start)), vault: vault() }
     }
 
     pub(super) fn node(&self) -> Tls {
@@ -64,8 +77,12 @@ impl Cluster {
     pub(super) fn node_with(&self, config: &Config, policy: &str) -> Tls {
         let now = self.now.clone();
         let clock: Clock = Arc::new(move || now.load(Ordering::Relaxed));
-        let (ring, epochs, cache) = (self.ring.clone(), self.epochs.clone(), self.cache.clone());
-        let tls = Tls::with(config, Incarnation::now(), Parts { clock, ring, epochs, cache }).unwrap();
+        // The same store; what was cleared and counted is each node's own knowledge.
+        let vault = Vault::new(self.vault.tiers().clone(), self.vault.crypto().clone(), Arc::new(Silent));
+        let tls = Tls::with(config, Incarnation::now(), vault, clock).unwrap();
+        // Memory never waits.
+        let tended = std::pin::pin!(tls.tend()).as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(tended, Poll::Ready(Ok(()))));
         let built = tls.0.terms.load_full();
         let (lifetime, mut base) = (built.lifetime, built.base.clone());
         // Enough for a client that offers old ones for long.
@@ -254,6 +271,7 @@ pub(super) async fn try_connect(node: &Tls, client: &Client) -> Result<Connected
     let Secured { mut stream, facts, fingerprint, certificate, .. } = secured?;
     stream.write_all(b"220").await.unwrap();
     stream.flush().await.unwrap();
+    keys.is_shared().await;
     assert_eq!(&other_end.await.unwrap().unwrap(), b"220");
     Ok(Connected { keys, facts, fingerprint, certificate, stream })
 }

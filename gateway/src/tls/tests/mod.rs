@@ -5,4 +5,4 @@
 mod certified;
 mod control;
 mod data;
-mod kit;
+pub(super) mod kit;

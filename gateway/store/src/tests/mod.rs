@@ -10,6 +10,7 @@ mod redis;
 mod servers;
 mod shm;
 mod tiers;
+mod vault;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -20,8 +21,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::error::Failure;
+use crate::key::Kind;
 use crate::location::Location;
 use crate::report::{BackendKind, Finished, Notice, Report, Tier};
+use crate::seal::OpenError;
 use crate::store::{Options, Store, TlsFiles};
 
 /// The deadline of operations in tests of deadlines.
@@ -55,6 +58,7 @@ impl Drop for Dir {
 pub struct Heard {
     notices: Mutex<Vec<(BackendKind, Tier, Notice)>>,
     finished: Mutex<Vec<Finished>>,
+    rejected: Mutex<Vec<(Kind, OpenError)>>,
 }
 
 impl Heard {
@@ -65,6 +69,10 @@ impl Heard {
     pub fn downs(&self) -> Vec<Failure> {
         let failure = |notice| if let Notice::Down { error, .. } = notice { Some(error.failure) } else { None };
         self.notices().into_iter().filter_map(failure).collect()
+    }
+
+    pub fn rejected(&self) -> Vec<(Kind, OpenError)> {
+        self.rejected.lock().unwrap().clone()
     }
 
     pub fn finished(&self) -> Vec<Finished> {
@@ -79,6 +87,10 @@ impl Report for Heard {
 
     fn notice(&self, backend: BackendKind, tier: Tier, notice: &Notice) {
         self.notices.lock().unwrap().push((backend, tier, notice.clone()));
+    }
+
+    fn rejected(&self, kind: Kind, reason: OpenError) {
+        self.rejected.lock().unwrap().push((kind, reason));
     }
 }
 

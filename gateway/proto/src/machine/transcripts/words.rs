@@ -4,6 +4,7 @@
 //! Never: guesses; unknown words are `None`.
 
 use crate::command::{TransferType, UserName};
+use crate::digest::{Algorithm, DigestFault, Offer, Range};
 use crate::listing::{Entry, EntryKind};
 use crate::machine::io::{
     Account, DataRefusal, EndReason, FileError, Job, ListForm, LoginRefusal, Outcome, PassiveError, Permissions, StoreMode, Transfer, TransferEnd,
@@ -36,6 +37,10 @@ pub(super) fn describe(job: &Job) -> String {
         }
         Job::Active(address) => format!("active {address}"),
         Job::ListOnControl(path) => format!("stat-list {}", text(path)),
+        Job::Digest { path, algorithm, range } => {
+            let range = range.map(|Range { start, end }| format!(" {start} {end}")).unwrap_or_default();
+            format!("digest {} {}{range}", algorithm.word(), text(path))
+        }
         Job::Transfer(transfer) => describe_transfer(transfer),
     }
 }
@@ -79,7 +84,7 @@ pub(super) fn outcome(text: &str) -> Option<Outcome> {
     Some(match name {
         "ok" => Outcome::Ok,
         "failed" => Outcome::Failed(file_error(rest)?),
-        "login" => Outcome::Login(Ok(Account { user: UserName::new(b"demo")?, permissions: permissions(rest)? })),
+        "login" => Outcome::Login(Ok(Account { user: UserName::new(b"demo")?, permissions: permissions(rest)?, offer: Offer::ALL })),
         "refused" => Outcome::Login(Err(match rest {
             "Incorrect" => LoginRefusal::Incorrect,
             "PasswordNeeded" => LoginRefusal::PasswordNeeded,
@@ -98,8 +103,35 @@ pub(super) fn outcome(text: &str) -> Option<Outcome> {
             "Family" => PassiveError::Family,
             _ => return None,
         }),
+        "digest" => digest(rest)?,
         "transfer" => Outcome::Transfer(transfer_end(rest)?),
         _ => return None,
+    })
+}
+
+/// `crc32 12`: a digest of zeros up to there; `no Changed`.
+fn digest(text: &str) -> Option<Outcome> {
+    Some(Outcome::Digest(match text.split_once(' ')? {
+        ("no", fault) => Err(digest_fault(fault)?),
+        (word, end) => {
+            let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.word() == word)?;
+            Ok((vec![0xab; algorithm.length()], end.parse().ok()?))
+        }
+    }))
+}
+
+fn digest_fault(text: &str) -> Option<DigestFault> {
+    let (name, rest) = text.split_once(' ').unwrap_or((text, ""));
+    Some(match name {
+        "NotPermitted" => DigestFault::NotPermitted,
+        "Off" => DigestFault::Off,
+        "EndBeyond" => DigestFault::EndBeyond,
+        "Order" => DigestFault::Order(rest.split_once(' ').and_then(|(start, end)| Some(Range { start: start.parse().ok()?, end: end.parse().ok()? }))?),
+        "Changed" => DigestFault::Changed,
+        "Shrunk" => DigestFault::Shrunk,
+        "Busy" => DigestFault::Busy,
+        "Aborted" => DigestFault::Aborted,
+        error => DigestFault::File(file_error(error)?),
     })
 }
 

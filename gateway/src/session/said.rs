@@ -1,7 +1,6 @@
-//! What replies tell of a session: events for metrics and log.
+//! Events of what a session answered.
 //!
-//! Gets: replies on their way out. Gives: one event for each answered command, and one for a limit that a reply is about.
-//! Never: changes a reply.
+//! Gets: replies of the machine. Gives: one event for each command, and one where a reply tells of a limit. Never: words a reply.
 
 use std::time::Duration;
 

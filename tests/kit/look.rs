@@ -1,0 +1,179 @@
+//! What a store holds, seen from outside: its keys, values and lifetimes, by its own protocol.
+//!
+//! Gets: a running [`Server`]. Gives: items, and ways to spoil them. Never: a library of ours, which could hide what is there.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::Server;
+
+/// One value.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub key: String,
+    pub value: Vec<u8>,
+    /// Seconds that it still lives; `None`: without end.
+    pub ttl: Option<u64>,
+}
+
+/// What clients of a Redis do, line by line, as long as it stands.
+pub struct Monitor(Arc<Mutex<Vec<String>>>);
+
+impl Server {
+    /// All items.
+    pub fn items(&self) -> Vec<Item> {
+        if self.scheme() == "redis" { self.redis_items() } else { self.memcached_items() }
+    }
+
+    /// Those of one kind.
+    pub fn items_of(&self, kind: &str) -> Vec<Item> {
+        let part = format!(":{kind}:");
+        self.items().into_iter().filter(|item| item.key.contains(&part)).collect()
+    }
+
+    /// Writes a value, to live for ten minutes.
+    pub fn set(&self, key: &str, value: &[u8]) {
+        if self.scheme() == "redis" {
+            assert_eq!(self.ask(&[b"SET", key.as_bytes(), value, b"EX", b"600"]), [b"OK"]);
+            return;
+        }
+        let mut reader = self.dial();
+        let mut bytes = format!("set {key} 0 600 {}\r\n", value.len()).into_bytes();
+        bytes.extend_from_slice(value);
+        bytes.extend_from_slice(b"\r\n");
+        reader.get_mut().write_all(&bytes).expect("memcached takes it");
+        assert_eq!(line(&mut reader), "STORED");
+    }
+
+    /// One command to Redis; gives the bulk strings, numbers and words of the answer, whatever their order in lists.
+    pub fn ask(&self, words: &[&[u8]]) -> Vec<Vec<u8>> {
+        let mut reader = self.dial();
+        send(&mut reader, words);
+        let mut all = Vec::new();
+        answer(&mut reader, &mut all);
+        all
+    }
+
+    /// The same in words.
+    pub fn cli(&self, words: &[&str]) -> Vec<String> {
+        let bytes: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        self.ask(&bytes).into_iter().map(|part| String::from_utf8_lossy(&part).into_owned()).collect()
+    }
+
+    /// Ends all other connections of a Redis that asks for this password now.
+    pub fn kick(&self, password: &str) {
+        let mut reader = self.dial();
+        for words in [&[&b"AUTH"[..], password.as_bytes()][..], &[b"CLIENT", b"KILL", b"TYPE", b"normal"]] {
+            send(&mut reader, words);
+            let mut all = Vec::new();
+            answer(&mut reader, &mut all);
+            assert!(!all[0].starts_with(b"ERR"), "{}", String::from_utf8_lossy(&all[0]));
+        }
+    }
+
+    /// Listens to all commands.
+    pub fn monitor(&self) -> Monitor {
+        let mut reader = self.dial();
+        send(&mut reader, &[b"MONITOR"]);
+        assert_eq!(line(&mut reader), "+OK");
+        reader.get_ref().set_read_timeout(None).expect("no deadline: it ends with the server");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = lines.clone();
+        std::thread::spawn(move || {
+            for line in reader.lines().map_while(Result::ok) {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        Monitor(lines)
+    }
+
+    fn redis_items(&self) -> Vec<Item> {
+        let keys = self.cli(&["KEYS", "*"]);
+        let item = |key: String| {
+            let value = self.ask(&[b"GET", key.as_bytes()]).pop()?;
+            let ttl = self.cli(&["TTL", &key]).pop()?.parse::<i64>().ok()?;
+            Some(Item { key, value, ttl: u64::try_from(ttl).ok() })
+        };
+        keys.into_iter().filter_map(item).collect()
+    }
+
+    fn memcached_items(&self) -> Vec<Item> {
+        let mut reader = self.dial();
+        reader.get_mut().write_all(b"lru_crawler metadump all\r\n").expect("memcached takes it");
+        let mut found = Vec::new();
+        loop {
+            let line = line(&mut reader);
+            if line == "END" {
+                break;
+            }
+            let part = |name: &str| line.split(' ').find_map(|part| part.strip_prefix(name)).map(str::to_owned);
+            let key = part("key=").expect("a key").replace("%3A", ":");
+            found.push((key, part("exp=").and_then(|exp| exp.parse::<i64>().ok()).unwrap_or(-1)));
+        }
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+        let mut items = Vec::new();
+        for (key, ends) in found {
+            reader.get_mut().write_all(format!("get {key}\r\n").as_bytes()).expect("memcached takes it");
+            let head = line(&mut reader);
+            if head == "END" {
+                continue;
+            }
+            let size: usize = head.rsplit(' ').next().and_then(|size| size.parse().ok()).unwrap_or_else(|| panic!("{head}"));
+            let mut value = vec![0; size + 2];
+            reader.read_exact(&mut value).expect("a value");
+            value.truncate(size);
+            assert_eq!(line(&mut reader), "END");
+            items.push(Item { key, value, ttl: u64::try_from(ends).ok().map(|ends| ends.saturating_sub(now)) });
+        }
+        items
+    }
+
+    fn dial(&self) -> BufReader<TcpStream> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port())).expect("the server");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a deadline");
+        BufReader::new(stream)
+    }
+}
+
+impl Monitor {
+    /// What was seen so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn send(reader: &mut BufReader<TcpStream>, words: &[&[u8]]) {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        bytes.extend_from_slice(word);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    reader.get_mut().write_all(&bytes).expect("redis takes it");
+}
+
+/// Adds the parts of one answer (RESP 2).
+fn answer(reader: &mut BufReader<TcpStream>, all: &mut Vec<Vec<u8>>) {
+    let head = line(reader);
+    let (kind, rest) = head.split_at(1);
+    match kind {
+        "*" => (0..rest.parse::<i64>().expect("a number")).for_each(|_| answer(reader, all)),
+        "$" => {
+            if let Ok(size) = rest.parse::<usize>() {
+                let mut value = vec![0; size + 2];
+                reader.read_exact(&mut value).expect("a value");
+                value.truncate(size);
+                all.push(value);
+            }
+        }
+        _ => all.push(rest.as_bytes().to_vec()),
+    }
+}
+
+fn line(reader: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    reader.read_line(&mut line).expect("a line");
+    line.trim_end().to_owned()
+}
