@@ -62,6 +62,17 @@ impl Server {
         self.ask(&bytes).into_iter().map(|part| String::from_utf8_lossy(&part).into_owned()).collect()
     }
 
+    /// What part a Redis plays: `master`, `slave`, or nothing while it does not answer. It ends all connections when its part changes.
+    pub fn role(&self) -> String {
+        let asked = TcpStream::connect(("127.0.0.1", self.port())).and_then(|mut stream| {
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            stream.write_all(b"ROLE\r\n")?;
+            // The head of the list, the length of its first word, the word.
+            BufReader::new(stream).lines().nth(2).transpose()
+        });
+        asked.ok().flatten().unwrap_or_default()
+    }
+
     /// Ends all other connections of a Redis that asks for this password now.
     pub fn kick(&self, password: &str) {
         let mut reader = self.dial();
