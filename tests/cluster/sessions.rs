@@ -266,12 +266,16 @@ fn a_session_id_costs_one_read_and_one_write_and_a_ticket_nothing() {
         let cluster = Cluster::with(over(&server, 2));
         let monitor = server.monitor();
         // What nodes do anyway: they look at the generations.
-        std::thread::sleep(Duration::from_secs(4));
-        let idle: std::collections::BTreeSet<String> = sessions_in(&monitor.lines()).into_iter().map(|(key, _)| key).collect();
+        let nodes_do = || -> std::collections::BTreeSet<String> {
+            let before = monitor.lines().len();
+            std::thread::sleep(Duration::from_secs(4));
+            sessions_in(&monitor.lines().split_off(before)).into_iter().map(|(key, _)| key).collect()
+        };
+        let idle = std::cell::RefCell::new(nodes_do());
         let done = |before: usize| -> Vec<String> {
             std::thread::sleep(Duration::from_secs(1));
             let lines = monitor.lines().split_off(before);
-            sessions_in(&lines).into_iter().filter(|(key, _)| !idle.contains(key)).map(|(_, command)| command).collect()
+            sessions_in(&lines).into_iter().filter(|(key, _)| !idle.borrow().contains(key)).map(|(_, command)| command).collect()
         };
         for version in [Version::Tls12, Version::Tls13] {
             let (tls, before) = (Tls::new(version), monitor.lines().len());
@@ -289,6 +293,38 @@ fn a_session_id_costs_one_read_and_one_write_and_a_ticket_nothing() {
         let before = monitor.lines().len();
         assert!(Client::session(cluster.node(1), &tls).resumed());
         assert!(done(before).is_empty(), "memory knows it now: {:?}", done(before));
+        // While two lines of the secret live, one question asks for the names of both.
+        let (old, new) = (Tls::session_ids(), Tls::session_ids());
+        drop(Client::session(cluster.node(0), &old));
+        change_secret(&cluster);
+        *idle.borrow_mut() = nodes_do();
+        let before = monitor.lines().len();
+        assert!(Client::session(cluster.node(1), &old).resumed(), "sealed under the old line");
+        assert_eq!(done(before), ["MGET"], "two live lines");
+        let before = monitor.lines().len();
+        drop(Client::session(cluster.node(0), &new));
+        assert!(Client::session(cluster.node(1), &new).resumed(), "sealed under the new line");
+        assert_eq!(done(before), ["SET", "MGET"], "two live lines");
+    });
+}
+
+#[test]
+fn lftp_resumes_whatever_node_takes_its_data_connections() {
+    need!("lftp");
+    kit::test(120, || {
+        let Some(server) = Server::redis() else { return };
+        let cluster = Cluster::with(over(&server, 3).key("data", "tls_reuse", "require"));
+        let local = kit::Tree::new();
+        (0..20).for_each(|number| drop(local.write_random(&format!("many/{number}.bin"), 50_000)));
+        for version in ["1.2", "1.3"] {
+            let work = format!("set ssl:priority NORMAL:-VERS-ALL:+VERS-TLS{version}; mirror -R many many-{version}; mirror many-{version} back-{version}; quit");
+            kit::lftp(&cluster, false, &work).at(local.path()).run().ok();
+            assert_eq!(kit::contents(&local.join("many")), kit::contents(&local.join(&format!("back-{version}"))), "TLS {version}");
+        }
+        let data = |resumed: &str| cluster.metric("ftps_gateway_tls_handshakes_total", &["channel=\"data\"", resumed]);
+        assert_eq!(data("resumed=\"full\""), 0.0);
+        assert!(data("") >= 80.0, "{}", data(""));
+        assert!(cluster.metric("ftps_gateway_data_connections_total", &["outcome=\"relayed\""]) > 0.0, "some came to another node");
     });
 }
 

@@ -2,7 +2,6 @@
 //!
 //! Gets: the configuration. Gives: a vault for each function, and what stands in for what. Never: waits for a store: one that is away is a miss.
 
-use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -41,7 +40,7 @@ pub(super) struct Stores {
 
 /// Opens all of them; equal URLs share one.
 pub(super) fn open(config: &config::Stores, crypto: &Crypto, report: &Arc<dyn Report>) -> Result<Stores, Error> {
-    let mut opener = Opener { config, report, tls: tls_files(&config.tls)?, opened: HashMap::new(), instead: None };
+    let mut opener = Opener { config, report, tls: tls_files(&config.tls)?, opened: Vec::new(), instead: None };
     let mut vault = |key, own: &Option<Location>| {
         let tiers = opener.tiers(key, own.as_ref().unwrap_or(&config.url))?;
         Ok::<_, Error>(Vault::new(tiers, crypto.clone(), report.clone()))
@@ -99,20 +98,20 @@ struct Opener<'a> {
     config: &'a config::Stores,
     report: &'a Arc<dyn Report>,
     tls: TlsFiles,
-    opened: HashMap<String, Arc<Tiers>>,
+    /// By their whole URL: two that differ in the password alone are two.
+    opened: Vec<(Location, Arc<Tiers>)>,
     instead: Option<Arc<str>>,
 }
 
 impl Opener<'_> {
     fn tiers(&mut self, key: &'static str, location: &Location) -> Result<Arc<Tiers>, Error> {
-        let name = format!("{location:?}");
-        if let Some(tiers) = self.opened.get(&name) {
+        if let Some((_, tiers)) = self.opened.iter().find(|(known, _)| known == location) {
             return Ok(tiers.clone());
         }
         let main = self.store(key, location, Tier::Main)?;
         let fallback = main.capabilities().networked.then(|| self.store("store.fallback", &self.config.fallback, Tier::Fallback)).transpose()?;
         let tiers = Arc::new(Tiers::new(main, fallback, self.report.clone()));
-        self.opened.insert(name, tiers.clone());
+        self.opened.push((location.clone(), tiers.clone()));
         Ok(tiers)
     }
 
@@ -264,3 +263,32 @@ const KEY_FILE: &str = "key";
 const KEY_MOST: u64 = 1024;
 /// Processes of one node name on a host.
 const NAMES_MOST: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use ftps_store::report::Silent;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn equal_urls_share_a_store_and_two_passwords_are_two() {
+        let at = |url: &str| Location::parse(url).unwrap();
+        let config = config::Stores {
+            state_dir: PathBuf::from("/nonexistent"),
+            url: at("redis://:one@127.0.0.1:1"),
+            tls: config::StoreTls::default(),
+            sessions: None,
+            staples: Some(at("redis://:one@127.0.0.1:1")),
+            bans: Some(at("redis://:other@127.0.0.1:1")),
+            digests: None,
+            fallback: at("memory:?size=1MiB"),
+            timeout: Duration::from_millis(10),
+        };
+        let report: Arc<dyn Report> = Arc::new(Silent);
+        let mut opener = Opener { config: &config, report: &report, tls: tls_files(&config.tls).unwrap(), opened: Vec::new(), instead: None };
+        let mut open = |location: &Option<Location>| opener.tiers("store.url", location.as_ref().unwrap_or(&config.url)).unwrap();
+        let (main, same, other) = (open(&None), open(&config.staples), open(&config.bans));
+        assert!(Arc::ptr_eq(&main, &same) && !Arc::ptr_eq(&main, &other));
+    }
+}
