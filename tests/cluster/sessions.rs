@@ -317,7 +317,8 @@ fn lftp_resumes_whatever_node_takes_its_data_connections() {
         let local = kit::Tree::new();
         (0..20).for_each(|number| drop(local.write_random(&format!("many/{number}.bin"), 50_000)));
         for version in ["1.2", "1.3"] {
-            let work = format!("set ssl:priority NORMAL:-VERS-ALL:+VERS-TLS{version}; mirror -R many many-{version}; mirror many-{version} back-{version}; quit");
+            let work =
+                format!("set ssl:priority NORMAL:-VERS-ALL:+VERS-TLS{version}; mirror -R many many-{version}; mirror many-{version} back-{version}; quit");
             kit::lftp(&cluster, false, &work).at(local.path()).run().ok();
             assert_eq!(kit::contents(&local.join("many")), kit::contents(&local.join(&format!("back-{version}"))), "TLS {version}");
         }
