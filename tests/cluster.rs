@@ -11,6 +11,7 @@ mod cluster {
     mod balancer;
     mod bans;
     mod digests;
+    mod homes;
     mod members;
     mod nodes;
     mod outages;

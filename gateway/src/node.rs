@@ -246,7 +246,7 @@ async fn keep_ticket_keys(tls: &crate::tls::Tls) {
     }
 }
 
-/// What has to be done now and then: ticket keys, names to announce, left-over uploads.
+/// What has to be done now and then: ticket keys, names to announce, left-over uploads, the homes of clients.
 async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, readiness: Readiness, stop: CancellationToken) {
     let announcer = house.data.announcer.clone();
     let sweeper = house.clone();
@@ -270,7 +270,12 @@ async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, 
         }
     };
     let bans = house.bans.clone();
-    let all = async { tokio::join!(announcer.keep_resolved(), sweep, seen, keep_ticket_keys(&house.tls), bans.run()) };
+    let homes = async {
+        if let Some(homes) = &house.data.homes {
+            homes.run().await;
+        }
+    };
+    let all = async { tokio::join!(announcer.keep_resolved(), sweep, seen, keep_ticket_keys(&house.tls), bans.run(), homes) };
     stop.run_until_cancelled(all).await;
 }
 

@@ -3,7 +3,7 @@
 //! Gets: trees with names of all kinds. Gives: the same trees on both sides, and nothing left to do in a second run.
 //! Never: a setting that makes the gateway easier to talk to.
 
-use crate::kit::{self, Node, PASSWORD, Run, Tree, USER, contents, curl, lftp, random_bytes};
+use crate::kit::{self, Node, PASSWORD, Run, Tree, USER, contents, curl, lftp, random_bytes, rclone};
 use crate::need;
 
 #[test]
@@ -115,16 +115,6 @@ fn rclone_round_trip(implicit: bool) {
     assert!(node.root.join("tree/moved space.txt").is_file());
     run(&["purge", ":ftp:/tree"]);
     assert!(contents(&node.root).is_empty(), "{:?}", contents(&node.root));
-}
-
-pub(super) fn rclone(node: &Node, implicit: bool, arguments: &[&str]) -> Run {
-    let password = Run::new("rclone", ["obscure", PASSWORD]).run().ok().text();
-    let (kind, port) = if implicit { ("--ftp-tls", node.implicit.port()) } else { ("--ftp-explicit-tls", node.explicit.port()) };
-    let port = port.to_string();
-    let told =
-        [kind, "--ftp-host", "localhost", "--ftp-port", &port, "--ftp-user", USER, "--ftp-pass", password.trim(), "--retries", "1", "--low-level-retries", "1"];
-    // rclone takes an authority from the environment of Go.
-    Run::new("rclone", told.into_iter().chain(arguments.iter().copied())).env("SSL_CERT_FILE", &node.pki.ca.display().to_string()).seconds(150)
 }
 
 fn wget(implicit: bool, arguments: &[&str]) {

@@ -3,8 +3,7 @@
 //! Gets: curl and rclone with many small files, `auto` and `require`. Gives: every file, but one that an unknown client loses to `require`, with a clear 425.
 //! Never: part of a file, whatever is refused.
 
-use super::mirrors::rclone;
-use crate::kit::{self, Node, Options, Output, Tree, contents, curl};
+use crate::kit::{self, Node, Options, Output, Tree, contents, curl, rclone};
 use crate::need;
 
 #[test]

@@ -11,6 +11,7 @@ mod cluster;
 mod data;
 mod look;
 mod node;
+pub mod parallel;
 mod secure;
 mod servers;
 mod tools;
@@ -33,7 +34,7 @@ pub use look::{Item, Monitor};
 pub use node::{Entrance, Http, Node, Options, PASSWORD, USER, binary, users_file};
 pub use secure::{Pki, Tls, Version};
 pub use servers::Server;
-pub use tools::{Output, Run, curl, have, lftp, python};
+pub use tools::{Output, Run, curl, have, lftp, python, rclone};
 pub use tree::{Tree, contents, entries, random_bytes, same, same_file, sha256};
 
 /// Runs the body of a test under a deadline: when it passes, the test's processes are killed and the test fails.

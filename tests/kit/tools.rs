@@ -142,6 +142,17 @@ pub fn lftp(node: &impl Entrance, implicit: bool, script: &str) -> Run {
     Run::new("lftp", ["--norc", "-c", &settings])
 }
 
+/// rclone, trusting the tests' authority, logged in, trying nothing twice.
+pub fn rclone(node: &impl Entrance, implicit: bool, arguments: &[&str]) -> Run {
+    let password = Run::new("rclone", ["obscure", PASSWORD]).run().ok().text();
+    let (kind, address) = if implicit { ("--ftp-tls", node.implicit()) } else { ("--ftp-explicit-tls", node.explicit()) };
+    let (host, port) = (node.host(), address.port().to_string());
+    let told =
+        [kind, "--ftp-host", &host, "--ftp-port", &port, "--ftp-user", USER, "--ftp-pass", password.trim(), "--retries", "1", "--low-level-retries", "1"];
+    // rclone takes an authority from the environment of Go.
+    Run::new("rclone", told.into_iter().chain(arguments.iter().copied())).env("SSL_CERT_FILE", &node.ca().display().to_string()).seconds(150)
+}
+
 /// A Python script of `tests/kit` with what it needs to log in: host, port, CA, user, password, then these arguments.
 pub fn python(node: &Node, script: &str, arguments: &[&str]) -> Run {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/kit").join(script);

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use ftps_proto::hello::ClientHello;
 use ftps_proto::machine::io::{DataRefusal, PassiveError};
 use ftps_proto::proof::{self, ReusePolicy};
 use ftps_proto::verbs::Verb;
@@ -20,10 +21,11 @@ use rustls::{ServerConfig, ServerConnection};
 
 use super::active;
 use super::clients::Client;
+use super::homes::desk::Desk;
 use super::reception::Reception;
 use super::spenders::{ClientId, Next, Spenders};
 use super::stream::{DataStream, Past};
-use super::waits::{Keepsake, Member, Wait, Waits};
+use super::waits::{Member, Wait, Waits};
 use crate::net::Arrival;
 use crate::observe::event::DataOutcome;
 use crate::observe::id::SessionId;
@@ -40,16 +42,16 @@ pub struct Setup {
     /// SHA-256 of the fingerprint of the control connection's ClientHello.
     pub fingerprint: [u8; 32],
     /// A TLS configuration for one data connection (`Tls::for_data`): tickets and session IDs of this session, and of the one it resumed from, open in it and no
-    /// others, and a full handshake leaves the client with nothing that could prove it later.
-    pub config: Box<dyn Fn() -> Arc<ServerConfig> + Send + Sync>,
+    /// others, and a full handshake leaves the client with nothing that could prove it later. What the hello shows of a sibling on another node is fetched first.
+    pub config: Configure,
     /// Whether a connection may be taken after its handshake, as far as the client's certificate goes; else why not.
     pub check: Check,
     /// Whether an address is that of a balancer that hides its clients.
     pub hides: Hides,
     /// Who waits where, on this node.
     pub waits: Waits,
-    /// What proves this session, for its client's other sessions when it has ended.
-    pub keepsake: Keepsake,
+    /// And on the others; `None`: a cluster of one.
+    pub homes: Option<Desk>,
     /// `limits.data_timeout`.
     pub data_timeout: Duration,
     /// Clients that spend each ticket, across sessions.
@@ -57,6 +59,9 @@ pub struct Setup {
     /// Is told of handshakes and refusals.
     pub observer: Observer,
 }
+
+/// The TLS configuration for a connection with this hello.
+pub type Configure = Box<dyn for<'hello> Fn(&'hello ClientHello) -> Pin<Box<dyn Future<Output = Arc<ServerConfig>> + Send + 'hello>> + Send + Sync>;
 
 /// Looks at a finished handshake; else why it does not do.
 pub type Check = Box<dyn Fn(&ServerConnection) -> Result<(), String> + Send + Sync>;
@@ -91,11 +96,11 @@ impl Channel {
         Self { setup: Arc::new(setup), past: Arc::default(), policy: ReusePolicy::default(), client: ClientId::default(), member: None, state: State::Closed }
     }
 
-    /// The session logs in, before the reply to PASS. `policy`: the user's own, or `data.tls_reuse`.
-    pub fn log_in(&mut self, client: Client, policy: ReusePolicy) {
+    /// The session has logged in and joined `member`, before the reply to PASS. `policy`: the user's own, or `data.tls_reuse`.
+    pub fn log_in(&mut self, client: &Client, member: Member, policy: ReusePolicy) {
         self.policy = policy;
-        self.client = ClientId::from(&client);
-        self.member = Some(self.setup.waits.join(self.setup.session, client, self.setup.keepsake.clone()));
+        self.client = ClientId::from(client);
+        self.member = Some(member);
     }
 
     /// Back to the start (REIN), or the end.
@@ -110,7 +115,12 @@ impl Channel {
         let setup = self.setup.clone();
         // A sibling may log in, and use up what they share, while this one waits.
         let lease = proof::wants_lease(self.policy, self.past.shown(true, true), setup.hidden());
-        async move { setup.waits.open(setup.session, setup.peer.ip(), lease).await }
+        async move {
+            match &setup.homes {
+                Some(homes) => homes.open(setup.session, setup.peer.ip(), lease).await,
+                None => setup.waits.open(setup.session, setup.peer.ip(), lease).await,
+            }
+        }
     }
 
     /// Waits on that port from now on, for `limits.data_timeout`. Returns the port, for the reply. Needs a tokio runtime.

@@ -37,7 +37,8 @@ impl Router {
         let port = question.port;
         let of_session = |session, family| {
             let living = self.waits.living(session, family);
-            Answer { alive: living.is_some(), owner: living.and_then(|living| self.waits.owner_for(port, living)), lease: false }
+            let stand_in = if living.is_none() { self.stand_in(session) } else { None };
+            Answer { alive: living.is_some(), owner: living.and_then(|living| self.waits.owner_for(port, living)), lease: false, stand_in }
         };
         match &question.by {
             By::Session { session, family } => of_session(*session, *family),
@@ -47,9 +48,9 @@ impl Router {
             },
             By::Address { ip } => {
                 let unproven = self.waits.unproven_owner(*ip, port);
-                Answer { alive: false, owner: unproven.map(|one| one.session), lease: unproven.is_some_and(|one| one.lease) }
+                Answer { owner: unproven.map(|one| one.session), lease: unproven.is_some_and(|one| one.lease), ..Answer::default() }
             }
-            By::Client { client } => Answer { alive: false, owner: self.waits.owner_of_client(port, client), lease: false },
+            By::Client { client } => Answer { owner: self.waits.owner_of_client(port, client), ..Answer::default() },
         }
     }
 

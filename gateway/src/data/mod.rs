@@ -11,6 +11,7 @@ pub mod channel;
 pub mod clients;
 mod handshake;
 mod header;
+pub mod homes;
 pub mod inbound;
 mod link;
 pub mod peers;

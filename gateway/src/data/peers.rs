@@ -78,6 +78,9 @@ pub(super) struct Answer {
     pub(super) owner: Option<SessionId>,
     /// It holds the lease.
     pub(super) lease: bool,
+    /// What is shown has ended; this session of the same client lives.
+    #[serde(default)]
+    pub(super) stand_in: Option<(Incarnation, SessionId)>,
 }
 
 /// What all peers say.

@@ -283,7 +283,8 @@ async fn candidate(setup: Arc<Setup>, arrival: Arrival) -> Done {
     };
     let looks_alike = Sha256::digest(&hello.fingerprint)[..] == setup.fingerprint;
     let ticket = hello.tickets().next().and_then(|ticket| Sha256::digest(ticket).first_chunk().copied()).map(u64::from_be_bytes);
-    let result = handshake::run(arrival, &hello, (setup.config)()).await.and_then(|finished| handshake::check(finished, &setup.check));
+    let config = (setup.config)(&hello).await;
+    let result = handshake::run(arrival, &hello, config).await.and_then(|finished| handshake::check(finished, &setup.check));
     Done { ip, looks_alike, ticket, took: since.elapsed(), result }
 }
 

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::header::Header;
+use super::homes::desk::Desk;
 use super::peers::{By, Offer, Peers, Relay};
 use super::waits::{Unproven, Waits};
 use crate::cluster::Member;
@@ -34,6 +35,7 @@ pub struct Router {
     pub(super) observer: Observer,
     /// `None`: a cluster of one.
     pub(super) peers: Option<Peers>,
+    pub(super) homes: Option<Desk>,
 }
 
 /// Whose session a ClientHello's tickets or session ID name, by the cluster's own seal. Not a proof yet: anybody can copy a ClientHello.
@@ -71,8 +73,8 @@ enum Way {
 
 impl Router {
     /// Routes by `shown` first, then by the waits of `waits`, to the sessions of `live`, or of `peers`.
-    pub fn new(waits: Waits, live: Live, shown: Shows, observer: Observer, peers: Option<Peers>) -> Self {
-        Self { waits, live, shown, observer, peers }
+    pub fn new(waits: Waits, live: Live, shown: Shows, observer: Observer, peers: Option<Peers>, homes: Option<Desk>) -> Self {
+        Self { waits, live, shown, observer, peers, homes }
     }
 
     /// Takes one connection to its session, some 10 s at most. `port`: the data port it came to; `peer`: its true address. What is to be carried to another
@@ -186,9 +188,25 @@ impl Router {
         if let Some(living) = self.waits.living(session, family) {
             return self.by_living(living, port).await;
         }
+        if let Some((incarnation, living)) = self.stand_in(session) {
+            return self.by_stand_in(incarnation, living, port).await;
+        }
         match self.asked(port, By::Session { session, family }).await {
             Some(way) => way,
             None => self.by_address(ip, port).await,
+        }
+    }
+
+    /// What this home knows of an ended session: a living one of its client.
+    pub(super) fn stand_in(&self, ended: SessionId) -> Option<(Incarnation, SessionId)> {
+        self.homes.as_ref().and_then(|homes| homes.stand_in(ended))
+    }
+
+    async fn by_stand_in(&self, incarnation: Incarnation, living: SessionId, port: u16) -> Way {
+        let member = self.peers.as_ref().and_then(|peers| peers.member(incarnation));
+        match member {
+            Some(member) if Some(incarnation) != self.peers.as_ref().map(Peers::incarnation) => over(member, living),
+            _ => self.by_living(living, port).await,
         }
     }
 
@@ -207,7 +225,10 @@ impl Router {
         match (owners.next(), owners.next()) {
             (Some((member, session)), None) => Some(over(member.clone(), session)),
             (Some(_), Some(_)) => Some(Way::Nowhere(DataOutcome::Unsure)),
-            (None, _) => answers.iter().any(|(_, answer)| answer.alive).then_some(Way::Nowhere(DataOutcome::NotWaiting)),
+            (None, _) => match answers.iter().find_map(|(_, answer)| answer.stand_in) {
+                Some((incarnation, living)) => Some(self.by_stand_in(incarnation, living, port).await),
+                None => answers.iter().any(|(_, answer)| answer.alive).then_some(Way::Nowhere(DataOutcome::NotWaiting)),
+            },
         }
     }
 

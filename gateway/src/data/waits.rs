@@ -4,8 +4,11 @@
 //! Two sessions of one client never wait on the same port at once: the TLS session proves the client, the port chooses the session.
 //! Never: chooses among several; an unsure answer is none.
 
+mod granted;
+
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,6 +55,7 @@ pub type Keepsake = Arc<dyn Any + Send + Sync>;
 pub struct Member {
     waits: Waits,
     session: SessionId,
+    parting: Then<bool>,
 }
 
 /// One announced port. Released when dropped: with the proof, a new PASV or EPSV, `limits.data_timeout`, the session's end.
@@ -62,7 +66,11 @@ pub struct Wait {
     serial: u64,
     port: u16,
     lease: bool,
+    ended: Then<()>,
 }
+
+/// What is done at the end of a wait or of a member.
+struct Then<T>(Option<Box<dyn FnOnce(T) + Send + Sync>>);
 
 #[derive(Debug, Default)]
 struct Table {
@@ -87,14 +95,17 @@ struct Place {
     who: Client,
     keepsake: Keepsake,
     wait: Option<Open>,
+    /// Others of its client live, here or on other nodes: it asks the home for each port.
+    company: bool,
 }
 
+/// A wait, as the homes are told of it.
 #[derive(Clone, Copy, Debug)]
-struct Open {
-    serial: u64,
-    port: u16,
-    ip: IpAddr,
-    lease: bool,
+pub(super) struct Open {
+    pub(super) serial: u64,
+    pub(super) port: u16,
+    pub(super) ip: IpAddr,
+    pub(super) lease: bool,
 }
 
 impl ClientKey {
@@ -123,9 +134,9 @@ impl Waits {
     pub fn join(&self, session: SessionId, who: Client, keepsake: Keepsake) -> Member {
         let mut table = self.table();
         let client = table.clients.join(session, &who);
-        table.members.insert(session, Place { client, who, keepsake, wait: None });
+        table.members.insert(session, Place { client, who, keepsake, wait: None, company: false });
         table.of_client.entry(client).or_default().push(session);
-        Member { waits: self.clone(), session }
+        Member { waits: self.clone(), session, parting: Then(None) }
     }
 
     /// The other sessions of the same client: those that live, and those whose keepsake is held.
@@ -137,11 +148,11 @@ impl Waits {
         living.filter(|id| **id != session).take(SIBLINGS).chain(departed).copied().collect()
     }
 
-    /// Whether the client has other living sessions.
+    /// Whether the client has other living sessions, here or on other nodes.
     pub fn has_siblings(&self, session: SessionId) -> bool {
         let table = self.table();
-        let client = table.members.get(&session).map(|place| place.client);
-        client.and_then(|client| table.of_client.get(&client)).is_some_and(|all| all.len() > 1)
+        let Some(place) = table.members.get(&session) else { return false };
+        place.company || table.of_client.get(&place.client).is_some_and(|all| all.len() > 1)
     }
 
     /// Takes a port for `session`, whose control connection comes from `ip`; an earlier wait of it is given up. With `lease`, connections from `ip` to that
@@ -157,7 +168,7 @@ impl Waits {
             // Registered before the look, so that a release between look and wait is not missed.
             freed.as_mut().enable();
             if let Some((serial, port)) = self.table().take(session, ip, lease) {
-                return Ok(Wait { waits: self.clone(), session, serial, port, lease });
+                return Ok(Wait { waits: self.clone(), session, serial, port, lease, ended: Then(None) });
             }
             if timeout_at(deadline, freed).await.is_err() {
                 return Err(PassiveError::Busy);
@@ -234,6 +245,7 @@ impl Wait {
 impl Drop for Wait {
     fn drop(&mut self) {
         self.waits.release(self.session, Some(self.serial));
+        self.ended.call(());
     }
 }
 
@@ -247,9 +259,25 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.waits.release(self.session, None);
+        let company = self.waits.has_company(self.session);
         // What is kept no longer is dropped when the table is free again: it may be much.
         let gone = self.waits.table().leave(self.session);
         drop(gone);
+        self.parting.call(company);
+    }
+}
+
+impl<T> Then<T> {
+    fn call(&mut self, with: T) {
+        if let Some(then) = self.0.take() {
+            then(with);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Then<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Then")
     }
 }
 
@@ -290,11 +318,16 @@ impl Table {
         let port = self.ports[(start + place) % count];
         self.next = (start + place + 1) % count;
         self.serial += 1;
-        let open = Open { serial: self.serial, port, ip, lease };
-        self.reserved.insert((client, port), session);
-        self.by_address.entry((ip, port)).or_default().push(session);
-        self.members.get_mut(&session)?.wait = Some(open);
-        Some((open.serial, port))
+        self.open(session, Open { serial: self.serial, port, ip, lease })?;
+        Some((self.serial, port))
+    }
+
+    fn open(&mut self, session: SessionId, open: Open) -> Option<()> {
+        let place = self.members.get_mut(&session)?;
+        place.wait = Some(open);
+        self.reserved.insert((place.client, open.port), session);
+        self.by_address.entry((open.ip, open.port)).or_default().push(session);
+        Some(())
     }
 
     fn is_free(&self, port: u16, client: ClientKey, ip: IpAddr, lease: bool) -> bool {

@@ -21,6 +21,7 @@ use crate::cluster::{self, Cluster, Handlers};
 use crate::config::{Config, Drain};
 use crate::conn::Admission;
 use crate::data::announce::Announcer;
+use crate::data::homes::desk::Desk;
 use crate::data::ports::{Ports, PortsError};
 use crate::data::route::{Router, shown_by};
 use crate::data::waits::Waits;
@@ -119,11 +120,18 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     scrape(&metrics, &house, &log, &transfers);
     (!plan.hash.is_empty()).then(|| note_self_signed(&house.tls, &readiness));
     let door = Arc::new(door(config, &house));
-    let router =
-        Router::new(house.data.waits.clone(), house.live.clone(), shown_by(house.tls.clone(), incarnation), observer.clone(), house.data.peers.clone());
+    let router = Router::new(
+        house.data.waits.clone(),
+        house.live.clone(),
+        shown_by(house.tls.clone(), incarnation),
+        observer.clone(),
+        house.data.peers.clone(),
+        house.data.homes.clone(),
+    );
     if let Some(peers) = &mut peers {
         house.bans.answer(&mut peers.handlers);
         inbound::register(&router, &mut peers.handlers);
+        house.data.homes.iter().for_each(|homes| homes.answer(&mut peers.handlers));
     }
     let fingerprint = house.tls.certificates().infos().first().map(|info| info.fingerprint.clone()).unwrap_or_default();
     let ready = Ready {
@@ -216,6 +224,8 @@ fn house(
     };
     let reached = config.cluster.secret_file.is_some();
     let peers = reached.then(|| data::peers::Peers::new(cluster.clone(), common.crypto.clone(), idle, observer.clone()));
+    let waits = Waits::new(data_ports);
+    let homes = reached.then(|| Desk::new(waits.clone(), cluster.clone(), tls.clone()));
     let live = Live::default();
     let limits = Limits::new(&config.limits, observer.clone());
     Ok(House {
@@ -228,12 +238,7 @@ fn house(
         storage,
         digests,
         tls,
-        data: Data {
-            waits: Waits::new(data_ports),
-            spenders: Spenders::default(),
-            announcer: Announcer::new(&config.data.public_address, public.as_deref()),
-            peers,
-        },
+        data: Data { waits, spenders: Spenders::default(), announcer: Announcer::new(&config.data.public_address, public.as_deref()), peers, homes },
         observer: observer.clone(),
     })
 }

@@ -15,6 +15,7 @@ use super::digest::who;
 use super::work::{Brought, Done, Work};
 use crate::auth::{Admitted, Attempt, CertificateIdentity, User};
 use crate::bans::{self, Found, Who};
+use crate::data::clients::Client;
 use crate::limits::{Own, UserPermit};
 use crate::observe::event::{LoginFault, LoginMethod};
 use crate::observe::{Event, Subject};
@@ -32,10 +33,11 @@ pub struct Admittance {
 }
 
 /// Starts the check.
-pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password>) -> Work {
+pub(super) fn start(carried: &Carried, fingerprint: [u8; 32], user: UserName, password: Option<Password>) -> Work {
     let house = carried.house.clone();
     let subject = carried.subject();
-    let (ip, certificate, keys) = (carried.identity.peer.ip(), carried.certificate.clone(), carried.keys.clone());
+    let (id, ip, certificate, keys) = (carried.identity.id, carried.identity.peer.ip(), carried.certificate.clone(), carried.keys.clone());
+    let address = carried.address();
     Work::Job(Box::pin(async move {
         let began = Instant::now();
         let named = Subject { user: Some(user.as_str()), ..subject };
@@ -55,12 +57,14 @@ pub(super) fn start(carried: &Carried, user: UserName, password: Option<Password
             Ok((admittance, method)) => {
                 // The client may go on at another node from now on.
                 keys.is_shared().await;
+                let client = Client { user: admittance.user.name.to_string(), ip: address, fingerprint, family: keys.family() };
+                let member = house.data.enter(id, &client, keys).await;
                 let class = admittance.user.class.as_deref();
                 house.limits.logged_in(ip, admittance.user.name.as_str(), Instant::now());
                 house.observer.event(named, &Event::LoggedIn { method, class, took: began.elapsed() });
                 let account =
                     Account { user: admittance.user.name.clone(), permissions: admittance.user.permissions, offer: house.digests.offer(who(&admittance.user)) };
-                Done { outcome: Outcome::Login(Ok(account)), brought: Brought::Admittance(Box::new(admittance)) }
+                Done { outcome: Outcome::Login(Ok(account)), brought: Brought::Admittance(Box::new(admittance), Box::new(client), member) }
             }
             Err((refusal, why)) => {
                 house.observer.event(named, &Event::LoginRefused { refusal, why });

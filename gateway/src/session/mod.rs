@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use ftps_proto::hello::ClientHello;
 use ftps_proto::machine::io::{EndReason, Input};
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 
@@ -31,8 +32,10 @@ use crate::cluster::Cluster;
 use crate::data::Spenders;
 use crate::data::announce::Announcer;
 use crate::data::channel::{Channel, Hides, Setup};
+use crate::data::clients::Client;
+use crate::data::homes::desk::Desk;
 use crate::data::peers::Peers;
-use crate::data::waits::Waits;
+use crate::data::waits::{Member, Waits};
 use crate::digest::Digests;
 use crate::limits::{self, Limits, Permit};
 use crate::live::{Inbox, Live, Membership};
@@ -41,6 +44,7 @@ use crate::observe::id::SessionId;
 use crate::observe::{Observer, Subject};
 use crate::storage::Storage;
 use crate::tls::{SessionKeys, Tls};
+use rustls::ServerConfig;
 
 pub use greeting::Greeting;
 pub use run::Session;
@@ -83,6 +87,19 @@ pub struct Data {
     pub announcer: Announcer,
     /// The way to sessions of other nodes; `None` without any.
     pub peers: Option<Peers>,
+    /// The homes of clients among the nodes; `None` in a cluster of one.
+    pub homes: Option<Desk>,
+}
+
+impl Data {
+    /// A session has logged in: it may wait for data from now on, and its client's home knows. `keys` prove it, also for siblings when it has ended.
+    pub async fn enter(&self, session: SessionId, client: &Client, keys: Arc<SessionKeys>) -> Member {
+        let mut member = self.waits.join(session, client.clone(), keys.clone());
+        if let Some(homes) = &self.homes {
+            homes.enter(&mut member, session, client, keys).await;
+        }
+        member
+    }
 }
 
 /// What the configuration says about sessions.
@@ -155,14 +172,14 @@ impl Carried {
             peer: self.identity.peer,
             local: self.identity.local,
             fingerprint,
-            config: Box::new(move || {
-                let siblings: Vec<_> = house.data.waits.siblings(id).into_iter().filter_map(|sibling| house.tls.living(sibling)).collect();
-                house.tls.for_data(&keys, &siblings)
+            config: Box::new(move |hello| {
+                let (house, keys) = (house.clone(), keys.clone());
+                Box::pin(async move { data_config(&house, id, &keys, hello).await })
             }),
             check: Box::new(move |connection| checking.0.tls.check_data(&checking.1, connection)),
             hides: self.hides(),
             waits: self.house.data.waits.clone(),
-            keepsake: self.keys.clone(),
+            homes: self.house.data.homes.clone(),
             data_timeout: self.settings.limits.data_timeout,
             spenders: self.house.data.spenders.clone(),
             observer: self.house.observer.clone(),
@@ -193,6 +210,19 @@ impl Carried {
     pub fn until_login(&self) -> Duration {
         self.settings.limits.login_timeout.saturating_sub(self.identity.since.elapsed())
     }
+}
+
+/// What a data connection with this hello may resume: this session, and others of its client. Of one on another node that the hello shows, the proof is fetched.
+async fn data_config(house: &House, id: SessionId, keys: &Arc<SessionKeys>, hello: &ClientHello) -> Arc<ServerConfig> {
+    let siblings = || house.data.waits.siblings(id).into_iter().filter_map(|sibling| house.tls.living(sibling)).collect::<Vec<_>>();
+    let mut known = siblings();
+    if let Some(homes) = &house.data.homes
+        && let Some(token) = house.tls.unproven(hello, keys, &known)
+    {
+        homes.borrow(id, token).await;
+        known = siblings();
+    }
+    house.tls.for_data(keys, &known)
 }
 
 /// A stage ended the connection.

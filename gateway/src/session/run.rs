@@ -26,6 +26,7 @@ use super::{Carried, Ended, digest, files, listing, login, parting, transfer};
 use crate::data::channel::Channel;
 use crate::data::clients::Client;
 use crate::data::stream::DataStream;
+use crate::data::waits::Member;
 use crate::live::Message;
 use crate::observe::event::{CloseReason, Limit};
 use crate::observe::{Event, Subject};
@@ -189,7 +190,7 @@ impl Session {
 
     fn begin(&mut self, job: Job) {
         self.work = match job {
-            Job::Login { user, password, host: _ } => login::start(&self.carried, user, password),
+            Job::Login { user, password, host: _ } => login::start(&self.carried, self.fingerprint, user, password),
             Job::CheckHost(name) => login::host(&self.carried, &name),
             Job::Passive { family, pasv } => transfer::passive(&mut self.channel, &self.carried, family, pasv),
             Job::Active(address) => {
@@ -250,7 +251,7 @@ impl Session {
     fn bring(&mut self, done: Done) -> Outcome {
         match done.brought {
             Brought::Nothing => {}
-            Brought::Admittance(admittance) => self.log_in(admittance),
+            Brought::Admittance(admittance, client, member) => self.log_in(admittance, &client, member),
             Brought::Wait(ip, wait) => return Outcome::Passive(SocketAddr::new(ip, self.channel.wait_on(wait))),
         }
         done.outcome
@@ -307,13 +308,11 @@ impl Session {
         self.close_record(TransferEnd::Broken);
     }
 
-    fn log_in(&mut self, admittance: Box<Admittance>) {
+    fn log_in(&mut self, admittance: Box<Admittance>, client: &Client, member: Member) {
         self.carried.permit.logged_in();
         self.carried.membership.set_user(Some((admittance.user.name.as_str(), admittance.user.class.as_deref())));
         let policy = admittance.user.tls_reuse.unwrap_or(self.carried.settings.tls_reuse);
-        let client =
-            Client { user: admittance.user.name.to_string(), ip: self.carried.address(), fingerprint: self.fingerprint, family: self.carried.keys.family() };
-        self.channel.log_in(client, policy);
+        self.channel.log_in(client, member, policy);
         self.carried.keys.claim();
         // The users may have been replaced since the password was checked; from here on "end those of user …" finds this session.
         if !self.carried.house.login.may_stay(&admittance.user) {

@@ -12,8 +12,9 @@ use ftps_proto::machine::io::{DataRefusal, FileError, Outcome, TransferEnd};
 use super::login::Admittance;
 use super::transfer::Opened;
 use crate::data::channel::Channel;
+use crate::data::clients::Client;
 use crate::data::stream::DataStream;
-use crate::data::waits::Wait;
+use crate::data::waits::{Member, Wait};
 
 /// A future that owns what it works on.
 pub(super) type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -60,8 +61,8 @@ pub(super) struct Done {
 pub(super) enum Brought {
     /// Nothing.
     Nothing,
-    /// A login.
-    Admittance(Box<Admittance>),
+    /// A login: who it is, and the place among the sessions that may wait for data.
+    Admittance(Box<Admittance>, Box<Client>, Member),
     /// PASV or EPSV: a port, and the address to announce with it. The session makes the outcome.
     Wait(IpAddr, Wait),
 }

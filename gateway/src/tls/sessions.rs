@@ -14,6 +14,7 @@ use super::cache::TlsId;
 use super::clients::Chain;
 use super::epochs::{EpochId, Epochs, StateKey};
 use super::handshake::{Attempt, Origin};
+use super::lent::Proof;
 use super::terms::Terms;
 use crate::observe::id::{SessionId, Ulid};
 
@@ -54,6 +55,26 @@ impl SessionKeys {
         let keys = Arc::new(Self { id, terms, registry: registry.clone(), claimed: OnceLock::new(), inner: Mutex::new(inner) });
         registry.lock().living.insert(id, Arc::downgrade(&keys));
         keys
+    }
+
+    /// Those of a session that lives, or lived, on another node: they prove it here for as long as they are held.
+    pub(super) fn borrowed(proof: Proof, registry: &Arc<Registry>, terms: Arc<Terms>) -> Arc<Self> {
+        let keys = Self::new(proof.session, registry, terms);
+        let mut inner = keys.lock();
+        (inner.family, inner.own, inner.previous) = (proof.family, proof.own, proof.previous);
+        drop(inner);
+        proof.states.into_iter().for_each(|(id, state)| keys.add_state(id, state));
+        keys
+    }
+
+    /// What proves this session, on any node.
+    pub(super) fn proof(&self, epochs: &Epochs) -> Proof {
+        let inner = self.lock();
+        let mut own = inner.own.clone();
+        let missing = epochs.all(self.id).into_iter().filter(|key| !inner.own.iter().any(|known| known.epoch == key.epoch));
+        own.extend(missing.take(KEYS_MAX.saturating_sub(inner.own.len())));
+        let previous = inner.previous.clone().map(|(session, keys)| (session, keys.into_iter().take(KEYS_MAX).collect()));
+        Proof { session: self.id, family: inner.family, own, previous, states: inner.states.clone() }
     }
 
     /// The session.
@@ -184,7 +205,10 @@ impl Drop for SessionKeys {
     fn drop(&mut self) {
         let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut registry = self.registry.lock();
-        registry.living.remove(&self.id);
+        // Keys that were borrowed twice at once have the same name.
+        if registry.living.get(&self.id).is_some_and(|known| known.strong_count() == 0) {
+            registry.living.remove(&self.id);
+        }
         for (id, _) in &inner.states {
             let Some(holders) = registry.ids.get_mut(id) else { continue };
             holders.retain(|holder| *holder != self.id);
@@ -236,9 +260,9 @@ impl Registry {
 }
 
 /// Epochs whose keys a session keeps: more than `limits.session_max` (6 days) has at the default rotation (1 hour).
-const KEYS_MAX: usize = 256;
+pub(super) const KEYS_MAX: usize = 256;
 /// TLS 1.2 sessions of one session: its own, or the one it resumed.
-const STATES_MAX: usize = 4;
+pub(super) const STATES_MAX: usize = 4;
 
 /// A data handshake learns the sessions of its client when it begins; one that logs in meanwhile is not among them.
 const SETTLED: Duration = Duration::from_secs(1);

@@ -124,16 +124,20 @@ impl Kit {
             peer: "127.0.0.1:40000".parse().unwrap(),
             local: "127.0.0.1:2121".parse().unwrap(),
             fingerprint,
-            config: Box::new(move || config.clone()),
+            config: Box::new(move |_| {
+                let config = config.clone();
+                Box::pin(async move { config })
+            }),
             check: Box::new(|_| Ok(())),
             hides: Box::new(|_| false),
             waits: self.waits.clone(),
-            keepsake: Arc::new(()),
+            homes: None,
             data_timeout,
             spenders: self.spenders.clone(),
             observer: self.observer(),
         });
-        channel.log_in(someone(session), policy);
+        let client = someone(session);
+        channel.log_in(&client, self.waits.join(session, client.clone(), Arc::new(())), policy);
         channel
     }
 

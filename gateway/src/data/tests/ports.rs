@@ -136,7 +136,7 @@ async fn open_ports() -> (Kit, Live, SessionId, Vec<u16>, CancellationToken, Tas
     let live = Live::default();
     let session = SessionId::now();
     let shows = move |hello: &ClientHello| hello.tickets().next().map_or(Shown::Nothing, |_| Shown::Here { session, family: Family(session.0) });
-    let router = Router::new(kit.waits.clone(), live.clone(), Arc::new(shows), kit.observer(), None);
+    let router = Router::new(kit.waits.clone(), live.clone(), Arc::new(shows), kit.observer(), None, None);
     let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
     let door = Door {
         balancers: Balancers::new(vec!["127.0.0.8/32".parse().unwrap()]),

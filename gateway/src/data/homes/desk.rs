@@ -1,0 +1,467 @@
+//! The desk that every node has with the homes: registers its sessions, asks for ports, borrows proof, and answers where it is a home itself.
+//!
+//! Gets: sessions that log in, PASV, tokens that a ClientHello shows, words of other nodes, changes of the members. Gives: waits that no sibling shares.
+//! Never: makes a login fail; waits longer than 200 ms for one home; goes on with a silent home while another one answers.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ftps_proto::machine::io::PassiveError;
+use futures_util::future::join_all;
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::table::{Claim, Leased, Slot, Table, Told, Untold};
+use super::words::{Answer, Asked, EVERYTHING, EVERYTHING_MAX, Everything, HOME, WORD_MAX, Word, hex, unhex};
+use crate::cluster::{AskError, Cluster, Handlers, Member as Node, Refused};
+use crate::data::clients::Client;
+use crate::data::waits::{Keepsake, Member, Open, Wait, Waits};
+use crate::observe::id::{Incarnation, SessionId};
+use crate::tls::{SessionKeys, Tls, Token};
+
+/// This node's desk. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk(Arc<Shared>);
+
+struct Shared {
+    waits: Waits,
+    cluster: Cluster,
+    tls: Tls,
+    table: Mutex<Table>,
+    /// Something is free at this home.
+    freed: Notify,
+    /// Everything is to be told anew.
+    anew: Notify,
+    /// Homes that did not answer, and until when others stand in for them.
+    suspects: Mutex<HashMap<Incarnation, Instant>>,
+}
+
+/// What a home says to a wish for a port.
+enum Said {
+    Granted(u16, Node),
+    Busy,
+    /// No home answers: this node decides alone, and an arrival that two sessions wait for is given to none.
+    Nobody,
+}
+
+impl Desk {
+    /// A desk for the sessions of `waits`, whose keys are those of `tls`.
+    pub fn new(waits: Waits, cluster: Cluster, tls: Tls) -> Self {
+        let (table, suspects) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { waits, cluster, tls, table, freed: Notify::new(), anew: Notify::new(), suspects }))
+    }
+
+    /// Registers what this node answers.
+    pub fn answer(&self, handlers: &mut Handlers) {
+        let desk = self.clone();
+        handlers.on_json(HOME, WORD_MAX, move |caller, word: Word| {
+            let desk = desk.clone();
+            async move { Ok::<_, Refused>(desk.hear(caller.incarnation, word).await) }
+        });
+        let desk = self.clone();
+        handlers.on_json(EVERYTHING, EVERYTHING_MAX, move |caller, all: Everything| {
+            let desk = desk.clone();
+            async move {
+                desk.hear_all(caller.incarnation, all).await;
+                Ok::<_, Refused>(())
+            }
+        });
+    }
+
+    /// Tells homes of everything again when the members change, or a word did not arrive. Runs until it is dropped.
+    pub async fn run(&self) {
+        let mut members = self.0.cluster.watch();
+        loop {
+            let whole = self.tell_everything().await;
+            let next = Instant::now() + if whole { EVERY } else { AGAIN };
+            let news = async {
+                tokio::select! {
+                    _ = members.changed() => {}
+                    () = self.0.anew.notified() => sleep(DEBOUNCE).await,
+                }
+            };
+            let _ = timeout_at(next, news).await;
+        }
+    }
+
+    /// A session has logged in. Registers it before its client learns so.
+    pub async fn enter(&self, member: &mut Member, session: SessionId, client: &Client, keepsake: Keepsake) {
+        let desk = self.clone();
+        let user = client.user.clone();
+        Waits::at_parting(member, move |company| desk.part(session, user, company.then_some(keepsake)));
+        for _ in 0..HOMES {
+            let Some(home) = self.home(client.user.as_bytes()) else { break };
+            let word = Word::Join { session, client: client.clone() };
+            if let Some(Answer::Joined { company }) = self.say(&home, word, PATIENCE).await {
+                if company {
+                    self.0.waits.meet(session);
+                }
+                return;
+            }
+        }
+        // Others may live; whoever is its home learns of it when there is one.
+        self.0.waits.meet(session);
+        self.0.anew.notify_one();
+    }
+
+    /// A port for `session`, as [`Waits::open`] gives it, that no session of its client on any node waits on, nor with `lease` any other of `ip`.
+    ///
+    /// # Errors
+    /// `Busy` when every port stayed taken for 10 s.
+    pub async fn open(&self, session: SessionId, ip: IpAddr, lease: bool) -> Result<Wait, PassiveError> {
+        let deadline = Instant::now() + self.0.waits.patience();
+        loop {
+            if let Some(wait) = self.try_open(session, ip, lease).await? {
+                return Ok(wait);
+            }
+            if Instant::now() >= deadline {
+                return Err(PassiveError::Busy);
+            }
+        }
+    }
+
+    async fn try_open(&self, session: SessionId, ip: IpAddr, lease: bool) -> Result<Option<Wait>, PassiveError> {
+        let waits = &self.0.waits;
+        let company = waits.has_company(session);
+        let (serial, mut ports) = waits.free(session, ip, lease).ok_or(PassiveError::Busy)?;
+        if ports.is_empty() {
+            waits.freed(POLL).await;
+            return Ok(None);
+        }
+        let mut homes = Vec::new();
+        for slot in [company.then_some(Asked::Client), lease.then_some(Asked::Address(ip))].into_iter().flatten() {
+            // With both to be asked, another port is tried at once.
+            let patience = if company && lease && ports.len() > 1 { Duration::ZERO } else { POLL };
+            match self.reserve(session, serial, slot, &ports, patience).await {
+                Said::Granted(port, home) => {
+                    ports = vec![port];
+                    homes.push(home);
+                }
+                Said::Nobody => ports.truncate(1),
+                Said::Busy => {
+                    self.release(session, serial, homes);
+                    sleep(BREATH).await;
+                    return Ok(None);
+                }
+            }
+        }
+        let (desk, told) = (self.clone(), homes.clone());
+        let ended = Box::new(move |()| desk.release(session, serial, told));
+        let wait = waits.open_granted(session, Open { serial, port: ports[0], ip, lease }, company, ended);
+        if wait.is_none() {
+            self.release(session, serial, homes);
+            sleep(BREATH).await;
+        }
+        Ok(wait)
+    }
+
+    async fn reserve(&self, session: SessionId, serial: u64, slot: Asked, ports: &[u16], patience: Duration) -> Said {
+        let Some(client) = self.0.waits.client(session) else { return Said::Nobody };
+        for _ in 0..=HOMES {
+            let home = match slot {
+                Asked::Client => self.home(client.user.as_bytes()),
+                Asked::Address(ip) => self.home(&address_key(ip)),
+            };
+            let Some(home) = home else { break };
+            let waiting = u16::try_from(patience.as_millis()).unwrap_or(0);
+            let word = Word::Reserve { session, serial, slot, ports: ports.to_vec(), patience: waiting };
+            match self.say(&home, word, PATIENCE + patience).await {
+                Some(Answer::Granted { port }) if ports.contains(&port) => return Said::Granted(port, home),
+                Some(Answer::Busy) => return Said::Busy,
+                // A new home.
+                Some(Answer::Unknown) => drop(self.say(&home, Word::Join { session, client: client.clone() }, PATIENCE).await),
+                _ => {}
+            }
+        }
+        Said::Nobody
+    }
+
+    /// What proves a session that a ClientHello shows to `session` is fetched from the node that has it, and kept for the client of `session`. Without an
+    /// answer within 200 ms it is no proof.
+    pub async fn borrow(&self, session: SessionId, token: Token) {
+        let Some(client) = self.0.waits.client(session) else { return };
+        let members = self.0.cluster.members();
+        let home = self.home(client.user.as_bytes());
+        let mut asked: Vec<Node> = match token {
+            Token::Ticket { incarnation, .. } => members.iter().filter(|member| member.incarnation == incarnation).cloned().collect(),
+            Token::Id(_) => members.to_vec(),
+        };
+        asked.extend(home.filter(|home| !asked.iter().any(|other| other.incarnation == home.incarnation)));
+        let word = Word::Proof { token, client };
+        let answers = join_all(asked.iter().map(|node| self.say(node, word.clone(), PATIENCE))).await;
+        let proofs = answers.into_iter().filter_map(|answer| match answer {
+            Some(Answer::Proof { proof }) => proof,
+            _ => None,
+        });
+        for keys in proofs.filter_map(|proof| self.0.tls.borrow(&unhex(&proof)?)) {
+            self.0.waits.adopt(session, keys.id(), keys);
+        }
+    }
+
+    /// A living session of the client of one that has ended, and its node.
+    pub fn stand_in(&self, ended: SessionId) -> Option<(Incarnation, SessionId)> {
+        self.table().stand_in(ended)
+    }
+
+    /// Says one word to a node, which may be this one. `None`: no answer; another node stands in for it for a while.
+    async fn say(&self, node: &Node, word: Word, within: Duration) -> Option<Answer> {
+        let me = self.0.cluster.incarnation();
+        if node.incarnation == me {
+            // A home that is this node answers at once, but for what it asks others.
+            return Some(Box::pin(self.hear(me, word)).await);
+        }
+        match self.0.cluster.ask_json(node, HOME, &word, within).await {
+            Ok(answer) => Some(answer),
+            Err(AskError::Refused(Refused::Busy)) => Some(Answer::Busy),
+            // It is of an older version, or did not understand: it lives.
+            Err(AskError::Refused(_)) => None,
+            Err(_) => {
+                self.suspects().insert(node.incarnation, Instant::now() + SUSPECT);
+                self.0.anew.notify_one();
+                None
+            }
+        }
+    }
+
+    /// Does not wait: a wait ends in a drop.
+    fn release(&self, session: SessionId, serial: u64, homes: Vec<Node>) {
+        let (desk, Ok(runtime)) = (self.clone(), tokio::runtime::Handle::try_current()) else { return };
+        if homes.is_empty() {
+            return;
+        }
+        runtime.spawn(async move {
+            for home in homes {
+                if desk.say(&home, Word::Release { session, serial }, PATIENCE).await.is_none() {
+                    desk.0.anew.notify_one();
+                }
+            }
+        });
+    }
+
+    /// A session has ended. What proves it goes to its client's home, for siblings.
+    fn part(&self, session: SessionId, user: String, keepsake: Option<Keepsake>) {
+        let (desk, Ok(runtime)) = (self.clone(), tokio::runtime::Handle::try_current()) else { return };
+        runtime.spawn(async move {
+            let Some(home) = desk.home(user.as_bytes()) else { return };
+            let proof = keepsake.as_ref().and_then(|keepsake| desk.lend(keepsake));
+            if desk.say(&home, Word::Leave { session, proof }, PATIENCE).await.is_none() {
+                desk.0.anew.notify_one();
+            }
+        });
+    }
+
+    fn lend(&self, keepsake: &Keepsake) -> Option<String> {
+        let keys = keepsake.clone().downcast::<SessionKeys>().ok()?;
+        self.0.tls.lend(&keys).map(|bytes| hex(&bytes))
+    }
+
+    /// The home of a user or an address, as this node sees the members.
+    fn home(&self, key: &[u8]) -> Option<Node> {
+        self.homes().into_iter().max_by_key(|node| weight(node.incarnation, key))
+    }
+
+    /// Members that may be homes: those that stay and answer, or all when none does.
+    fn homes(&self) -> Vec<Node> {
+        let (members, me, now) = (self.0.cluster.members(), self.0.cluster.incarnation(), Instant::now());
+        let mut suspects = self.suspects();
+        suspects.retain(|_, until| *until > now);
+        let answers = |node: &Node| node.incarnation == me || (node.reachable && !suspects.contains_key(&node.incarnation));
+        let good: Vec<Node> = members.iter().filter(|node| !node.draining && answers(node)).cloned().collect();
+        if good.is_empty() { members.iter().filter(|node| answers(node)).cloned().collect() } else { good }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn suspects(&self) -> MutexGuard<'_, HashMap<Incarnation, Instant>> {
+        self.0.suspects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As a home, and as the node of a session.
+impl Desk {
+    async fn hear(&self, from: Incarnation, word: Word) -> Answer {
+        match word {
+            Word::Join { session, client } => {
+                let (company, untold) = self.table().join(from, session, client, Instant::now());
+                self.introduce(untold).await;
+                Answer::Joined { company }
+            }
+            Word::Leave { session, proof } => {
+                let keepsake = proof.and_then(|proof| self.0.tls.borrow(&unhex(&proof)?)).map(|keys| keys as Keepsake);
+                let gone = self.table().leave(session, keepsake);
+                drop(gone);
+                self.0.freed.notify_waiters();
+                Answer::Done
+            }
+            Word::Reserve { session, serial, slot, ports, patience } => {
+                let claim = Claim { node: from, session, serial };
+                self.grant(claim, slot, &ports, Duration::from_millis(patience.into()).min(POLL)).await
+            }
+            Word::Release { session, serial } => {
+                self.table().let_go(session, Some(serial));
+                self.0.freed.notify_waiters();
+                Answer::Done
+            }
+            Word::Company { session } => match self.0.waits.meet(session) {
+                Some(wait) => Answer::Waits { wait: wait.map(|open| (open.serial, open.port)) },
+                None => Answer::Unknown,
+            },
+            Word::Proof { token, client } => Answer::Proof { proof: self.proof(token, &client) },
+            Word::Left { session, client, proof } => {
+                let keepsake = unhex(&proof).and_then(|bytes| self.0.tls.borrow(&bytes)).map(|keys| keys as Keepsake);
+                let mut table = self.table();
+                let gone = table.find(&client).map(|key| table.keep(key, session, keepsake));
+                drop(table);
+                drop(gone);
+                Answer::Done
+            }
+        }
+    }
+
+    async fn hear_all(&self, from: Incarnation, everything: Everything) {
+        let untold = self.table().replace(from, everything, Instant::now());
+        self.0.freed.notify_waiters();
+        self.introduce(untold).await;
+    }
+
+    /// Tells sessions that they have company, and learns what they wait for.
+    async fn introduce(&self, untold: Untold) {
+        let members = self.0.cluster.members();
+        let told = untold.into_iter().filter_map(|(node, session)| {
+            let node = members.iter().find(|member| member.incarnation == node)?;
+            Some(async move { (session, self.say(node, Word::Company { session }, INTRODUCE).await) })
+        });
+        for (session, answer) in join_all(told).await {
+            if let Some(Answer::Waits { wait: Some((serial, port)) }) = answer {
+                self.table().note(session, serial, port);
+            }
+        }
+    }
+
+    async fn grant(&self, claim: Claim, asked: Asked, ports: &[u16], patience: Duration) -> Answer {
+        let deadline = Instant::now() + patience;
+        loop {
+            let freed = self.0.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            {
+                let (mut table, now) = (self.table(), Instant::now());
+                let slot = match asked {
+                    Asked::Client => table.slot_of(claim.session),
+                    Asked::Address(ip) => Some(Slot::Address(ip)),
+                };
+                let Some(slot) = slot else { return Answer::Unknown };
+                let granted = if table.is_settled(now) { table.reserve(slot, claim, ports, now) } else { None };
+                if let Some(port) = granted {
+                    return Answer::Granted { port };
+                }
+            }
+            if timeout_at(deadline, freed).await.is_err() {
+                return Answer::Busy;
+            }
+        }
+    }
+
+    fn proof(&self, token: Token, client: &Client) -> Option<String> {
+        let session = match token {
+            Token::Ticket { session, .. } => session,
+            Token::Id(id) => self.0.tls.holder(&id)?,
+        };
+        let mine = self.0.waits.keepsake_for(session, client);
+        let keepsake = mine.or_else(|| self.table().left_by(session, client))?;
+        self.lend(&keepsake)
+    }
+
+    /// Everything, to every home. Whether all have heard it.
+    async fn tell_everything(&self) -> bool {
+        let (homes, me) = (self.homes(), self.0.cluster.incarnation());
+        let digest = digest_of(&homes);
+        let members: Vec<Incarnation> = self.0.cluster.members().iter().map(|member| member.incarnation).collect();
+        self.table().set_members(digest, &members, Instant::now());
+        let home_of = |key: &[u8]| homes.iter().map(|node| node.incarnation).max_by_key(|node| weight(*node, key));
+        let (serial, everyone) = self.0.waits.everyone();
+        let nothing = || Everything { digest, serial, sessions: Vec::new(), leases: Vec::new() };
+        let mut all: HashMap<Incarnation, Everything> = homes.iter().map(|home| (home.incarnation, nothing())).collect();
+        for (session, client, company, wait) in everyone {
+            if let Some(Open { serial, port, ip, .. }) = wait.filter(|open| open.lease)
+                && let Some(all) = home_of(&address_key(ip)).and_then(|home| all.get_mut(&home))
+            {
+                all.leases.push(Leased { session, ip, serial, port });
+            }
+            if let Some(all) = home_of(client.user.as_bytes()).and_then(|home| all.get_mut(&home)) {
+                let wait = wait.filter(|_| company).map(|open| (open.serial, open.port));
+                all.sessions.push(Told { session, client, company, wait });
+            }
+        }
+        let tell = homes.iter().filter_map(|home| Some((home, all.remove(&home.incarnation)?))).map(|(home, everything)| async move {
+            if home.incarnation == me {
+                self.hear_all(me, everything).await;
+                return true;
+            }
+            self.0.cluster.ask_json::<()>(home, EVERYTHING, &everything, EVERYTHING_WITHIN).await.is_ok()
+        });
+        let heard = join_all(tell.collect::<Vec<_>>()).await.into_iter().all(|heard| heard);
+        if !homes.iter().any(|home| home.incarnation == me) {
+            self.hand_over().await;
+        }
+        heard
+    }
+
+    /// This node is no home any more: what ended sessions left with it goes to the next ones.
+    async fn hand_over(&self) {
+        let departed = self.table().departed();
+        for (client, session, keepsake) in departed {
+            let (Some(home), Some(proof)) = (self.home(client.user.as_bytes()), self.lend(&keepsake)) else { continue };
+            self.say(&home, Word::Left { session, client, proof }, PATIENCE).await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
+}
+
+/// The highest weight is the home (rendezvous hashing): a member that goes or comes moves only what was or will be its own.
+fn weight(node: Incarnation, key: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(node.0.to_bytes()).chain_update(key).finalize().into()
+}
+
+/// The key of an address, which is no user's name.
+fn address_key(ip: IpAddr) -> Vec<u8> {
+    format!("\0{ip}").into_bytes()
+}
+
+fn digest_of(homes: &[Node]) -> u64 {
+    let mut ids: Vec<_> = homes.iter().map(|node| node.incarnation.0.to_bytes()).collect();
+    ids.sort_unstable();
+    let digest = ids.iter().fold(Sha256::new(), |digest, id| digest.chain_update(id)).finalize();
+    digest.first_chunk().copied().map_or(0, u64::from_be_bytes)
+}
+
+/// For a home to answer.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Homes that are asked when one is silent.
+const HOMES: usize = 2;
+/// That a home waits for a port to be free before it says that none is.
+const POLL: Duration = Duration::from_millis(150);
+/// Between two tries.
+const BREATH: Duration = Duration::from_millis(5);
+/// For the node of a sibling to answer, within the join of another one.
+const INTRODUCE: Duration = Duration::from_millis(120);
+/// A home that was silent is no home for that long; when it is gone, the members say so before.
+const SUSPECT: Duration = Duration::from_secs(5);
+/// For everything to be heard.
+const EVERYTHING_WITHIN: Duration = Duration::from_secs(2);
+/// Everything is told at least that often: what went lost in between is mended.
+const EVERY: Duration = Duration::from_secs(60);
+/// When a home did not hear it.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Several reasons at once are one.
+const DEBOUNCE: Duration = Duration::from_millis(20);
