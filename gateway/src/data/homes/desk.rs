@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::table::{Claim, Leased, Slot, Table, Told, Untold};
+use super::table::Table;
 use super::words::{Answer, Asked, EVERYTHING, EVERYTHING_MAX, Everything, HOME, WORD_MAX, Word, hex, unhex};
 use crate::cluster::{AskError, Cluster, Handlers, Member as Node, Refused};
 use crate::data::clients::Client;
@@ -24,15 +24,15 @@ use crate::tls::{SessionKeys, Tls, Token};
 
 /// This node's desk. Cheap to clone.
 #[derive(Clone)]
-pub struct Desk(Arc<Shared>);
+pub struct Desk(pub(super) Arc<Shared>);
 
-struct Shared {
-    waits: Waits,
-    cluster: Cluster,
-    tls: Tls,
+pub(super) struct Shared {
+    pub(super) waits: Waits,
+    pub(super) cluster: Cluster,
+    pub(super) tls: Tls,
     table: Mutex<Table>,
     /// Something is free at this home.
-    freed: Notify,
+    pub(super) freed: Notify,
     /// Everything is to be told anew.
     anew: Notify,
     /// Homes that did not answer, and until when others stand in for them.
@@ -207,7 +207,7 @@ impl Desk {
     }
 
     /// Says one word to a node, which may be this one. `None`: no answer; another node stands in for it for a while.
-    async fn say(&self, node: &Node, word: Word, within: Duration) -> Option<Answer> {
+    pub(super) async fn say(&self, node: &Node, word: Word, within: Duration) -> Option<Answer> {
         let me = self.0.cluster.incarnation();
         if node.incarnation == me {
             // A home that is this node answers at once, but for what it asks others.
@@ -253,18 +253,18 @@ impl Desk {
         });
     }
 
-    fn lend(&self, keepsake: &Keepsake) -> Option<String> {
+    pub(super) fn lend(&self, keepsake: &Keepsake) -> Option<String> {
         let keys = keepsake.clone().downcast::<SessionKeys>().ok()?;
         self.0.tls.lend(&keys).map(|bytes| hex(&bytes))
     }
 
     /// The home of a user or an address, as this node sees the members.
-    fn home(&self, key: &[u8]) -> Option<Node> {
+    pub(super) fn home(&self, key: &[u8]) -> Option<Node> {
         self.homes().into_iter().max_by_key(|node| weight(node.incarnation, key))
     }
 
     /// Members that may be homes: those that stay and answer, or all when none does.
-    fn homes(&self) -> Vec<Node> {
+    pub(super) fn homes(&self) -> Vec<Node> {
         let (members, me, now) = (self.0.cluster.members(), self.0.cluster.incarnation(), Instant::now());
         let mut suspects = self.suspects();
         suspects.retain(|_, until| *until > now);
@@ -273,152 +273,12 @@ impl Desk {
         if good.is_empty() { members.iter().filter(|node| answers(node)).cloned().collect() } else { good }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn suspects(&self) -> MutexGuard<'_, HashMap<Incarnation, Instant>> {
         self.0.suspects.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// As a home, and as the node of a session.
-impl Desk {
-    async fn hear(&self, from: Incarnation, word: Word) -> Answer {
-        match word {
-            Word::Join { session, client } => {
-                let (company, untold) = self.table().join(from, session, client, Instant::now());
-                self.introduce(untold).await;
-                Answer::Joined { company }
-            }
-            Word::Leave { session, proof } => {
-                let keepsake = proof.and_then(|proof| self.0.tls.borrow(&unhex(&proof)?)).map(|keys| keys as Keepsake);
-                let gone = self.table().leave(session, keepsake);
-                drop(gone);
-                self.0.freed.notify_waiters();
-                Answer::Done
-            }
-            Word::Reserve { session, serial, slot, ports, patience } => {
-                let claim = Claim { node: from, session, serial };
-                self.grant(claim, slot, &ports, Duration::from_millis(patience.into()).min(POLL)).await
-            }
-            Word::Release { session, serial } => {
-                self.table().let_go(session, Some(serial));
-                self.0.freed.notify_waiters();
-                Answer::Done
-            }
-            Word::Company { session } => match self.0.waits.meet(session) {
-                Some(wait) => Answer::Waits { wait: wait.map(|open| (open.serial, open.port)) },
-                None => Answer::Unknown,
-            },
-            Word::Proof { token, client } => Answer::Proof { proof: self.proof(token, &client) },
-            Word::Left { session, client, proof } => {
-                let keepsake = unhex(&proof).and_then(|bytes| self.0.tls.borrow(&bytes)).map(|keys| keys as Keepsake);
-                let mut table = self.table();
-                let gone = table.find(&client).map(|key| table.keep(key, session, keepsake));
-                drop(table);
-                drop(gone);
-                Answer::Done
-            }
-        }
-    }
-
-    async fn hear_all(&self, from: Incarnation, everything: Everything) {
-        let untold = self.table().replace(from, everything, Instant::now());
-        self.0.freed.notify_waiters();
-        self.introduce(untold).await;
-    }
-
-    /// Tells sessions that they have company, and learns what they wait for.
-    async fn introduce(&self, untold: Untold) {
-        let members = self.0.cluster.members();
-        let told = untold.into_iter().filter_map(|(node, session)| {
-            let node = members.iter().find(|member| member.incarnation == node)?;
-            Some(async move { (session, self.say(node, Word::Company { session }, INTRODUCE).await) })
-        });
-        for (session, answer) in join_all(told).await {
-            if let Some(Answer::Waits { wait: Some((serial, port)) }) = answer {
-                self.table().note(session, serial, port);
-            }
-        }
-    }
-
-    async fn grant(&self, claim: Claim, asked: Asked, ports: &[u16], patience: Duration) -> Answer {
-        let deadline = Instant::now() + patience;
-        loop {
-            let freed = self.0.freed.notified();
-            tokio::pin!(freed);
-            freed.as_mut().enable();
-            {
-                let (mut table, now) = (self.table(), Instant::now());
-                let slot = match asked {
-                    Asked::Client => table.slot_of(claim.session),
-                    Asked::Address(ip) => Some(Slot::Address(ip)),
-                };
-                let Some(slot) = slot else { return Answer::Unknown };
-                let granted = if table.is_settled(now) { table.reserve(slot, claim, ports, now) } else { None };
-                if let Some(port) = granted {
-                    return Answer::Granted { port };
-                }
-            }
-            if timeout_at(deadline, freed).await.is_err() {
-                return Answer::Busy;
-            }
-        }
-    }
-
-    fn proof(&self, token: Token, client: &Client) -> Option<String> {
-        let session = match token {
-            Token::Ticket { session, .. } => session,
-            Token::Id(id) => self.0.tls.holder(&id)?,
-        };
-        let mine = self.0.waits.keepsake_for(session, client);
-        let keepsake = mine.or_else(|| self.table().left_by(session, client))?;
-        self.lend(&keepsake)
-    }
-
-    /// Everything, to every home. Whether all have heard it.
-    async fn tell_everything(&self) -> bool {
-        let (homes, me) = (self.homes(), self.0.cluster.incarnation());
-        let digest = digest_of(&homes);
-        let members: Vec<Incarnation> = self.0.cluster.members().iter().map(|member| member.incarnation).collect();
-        self.table().set_members(digest, &members, Instant::now());
-        let home_of = |key: &[u8]| homes.iter().map(|node| node.incarnation).max_by_key(|node| weight(*node, key));
-        let (serial, everyone) = self.0.waits.everyone();
-        let nothing = || Everything { digest, serial, sessions: Vec::new(), leases: Vec::new() };
-        let mut all: HashMap<Incarnation, Everything> = homes.iter().map(|home| (home.incarnation, nothing())).collect();
-        for (session, client, company, wait) in everyone {
-            if let Some(Open { serial, port, ip, .. }) = wait.filter(|open| open.lease)
-                && let Some(all) = home_of(&address_key(ip)).and_then(|home| all.get_mut(&home))
-            {
-                all.leases.push(Leased { session, ip, serial, port });
-            }
-            if let Some(all) = home_of(client.user.as_bytes()).and_then(|home| all.get_mut(&home)) {
-                let wait = wait.filter(|_| company).map(|open| (open.serial, open.port));
-                all.sessions.push(Told { session, client, company, wait });
-            }
-        }
-        let tell = homes.iter().filter_map(|home| Some((home, all.remove(&home.incarnation)?))).map(|(home, everything)| async move {
-            if home.incarnation == me {
-                self.hear_all(me, everything).await;
-                return true;
-            }
-            self.0.cluster.ask_json::<()>(home, EVERYTHING, &everything, EVERYTHING_WITHIN).await.is_ok()
-        });
-        let heard = join_all(tell.collect::<Vec<_>>()).await.into_iter().all(|heard| heard);
-        if !homes.iter().any(|home| home.incarnation == me) {
-            self.hand_over().await;
-        }
-        heard
-    }
-
-    /// This node is no home any more: what ended sessions left with it goes to the next ones.
-    async fn hand_over(&self) {
-        let departed = self.table().departed();
-        for (client, session, keepsake) in departed {
-            let (Some(home), Some(proof)) = (self.home(client.user.as_bytes()), self.lend(&keepsake)) else { continue };
-            self.say(&home, Word::Left { session, client, proof }, PATIENCE).await;
-        }
     }
 }
 
@@ -429,36 +289,25 @@ impl std::fmt::Debug for Desk {
 }
 
 /// The highest weight is the home (rendezvous hashing): a member that goes or comes moves only what was or will be its own.
-fn weight(node: Incarnation, key: &[u8]) -> [u8; 32] {
+pub(super) fn weight(node: Incarnation, key: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(node.0.to_bytes()).chain_update(key).finalize().into()
 }
 
 /// The key of an address, which is no user's name.
-fn address_key(ip: IpAddr) -> Vec<u8> {
+pub(super) fn address_key(ip: IpAddr) -> Vec<u8> {
     format!("\0{ip}").into_bytes()
 }
 
-fn digest_of(homes: &[Node]) -> u64 {
-    let mut ids: Vec<_> = homes.iter().map(|node| node.incarnation.0.to_bytes()).collect();
-    ids.sort_unstable();
-    let digest = ids.iter().fold(Sha256::new(), |digest, id| digest.chain_update(id)).finalize();
-    digest.first_chunk().copied().map_or(0, u64::from_be_bytes)
-}
-
 /// For a home to answer.
-const PATIENCE: Duration = Duration::from_millis(200);
+pub(super) const PATIENCE: Duration = Duration::from_millis(200);
 /// Homes that are asked when one is silent.
 const HOMES: usize = 2;
 /// That a home waits for a port to be free before it says that none is.
-const POLL: Duration = Duration::from_millis(150);
+pub(super) const POLL: Duration = Duration::from_millis(150);
 /// Between two tries.
 const BREATH: Duration = Duration::from_millis(5);
-/// For the node of a sibling to answer, within the join of another one.
-const INTRODUCE: Duration = Duration::from_millis(120);
 /// A home that was silent is no home for that long; when it is gone, the members say so before.
 const SUSPECT: Duration = Duration::from_secs(5);
-/// For everything to be heard.
-const EVERYTHING_WITHIN: Duration = Duration::from_secs(2);
 /// Everything is told at least that often: what went lost in between is mended.
 const EVERY: Duration = Duration::from_secs(60);
 /// When a home did not hear it.

@@ -6,6 +6,8 @@
 //! exactly one node says that it waits there.
 //! Never: costs a cluster of one anything, makes a login wait longer than 200 ms, lends proof to another client.
 
+mod anew;
+mod answers;
 pub mod desk;
 mod table;
 mod words;

@@ -1,4 +1,6 @@
 //! What a home promises, by examples and by thousands of random steps against a model.
+//!
+//! Gets: nothing. Gives: a verdict. Never: time that is not told to the table.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,76 +127,108 @@ fn nothing_is_left_of_a_node_that_is_gone() {
     assert!(table.sessions.is_empty() && table.held.is_empty() && table.holds.is_empty() && table.of_client.is_empty());
 }
 
+/// What the table should know.
+struct World {
+    table: Table,
+    now: Instant,
+    random: u64,
+    nodes: Vec<Incarnation>,
+    living: BTreeMap<SessionId, (Incarnation, usize)>,
+    granted: BTreeMap<SessionId, u16>,
+}
+
+impl World {
+    fn below(&mut self, most: usize) -> usize {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.random >> 33).unwrap() % most
+    }
+
+    fn step(&mut self, step: u64) {
+        self.now += Duration::from_millis(20);
+        let place = self.below(self.living.len().max(1));
+        let picked = self.living.keys().nth(place).copied();
+        match (self.below(10), picked) {
+            (0..=2, _) => self.join(),
+            (3, Some(session)) => {
+                self.table.leave(session, Some(keepsake(1)));
+                self.living.remove(&session);
+                self.granted.remove(&session);
+            }
+            (4..=6, Some(session)) => self.reserve(session, step),
+            (7, Some(session)) => {
+                self.table.let_go(session, None);
+                self.granted.remove(&session);
+            }
+            (8, _) if step.is_multiple_of(7) => self.replace_node(step),
+            (9, _) => self.tell_anew(step),
+            _ => {}
+        }
+    }
+
+    fn join(&mut self) {
+        let (user, place) = (self.below(3), self.below(self.nodes.len()));
+        let (session, node) = (SessionId::now(), self.nodes[place]);
+        self.table.join(node, session, someone(&format!("u{user}"), 1), self.now);
+        self.living.insert(session, (node, user));
+    }
+
+    fn reserve(&mut self, session: SessionId, step: u64) {
+        let (node, user) = self.living[&session];
+        let slot = self.table.slot_of(session).unwrap();
+        self.granted.remove(&session);
+        if let Some(port) = self.table.reserve(slot, Claim { node, session, serial: step }, &[1, 2, 3], self.now) {
+            let clash = self.granted.iter().any(|(other, taken)| *taken == port && self.living[other].1 == user);
+            assert!(!clash, "two sessions of one client have a port");
+            self.granted.insert(session, port);
+        }
+    }
+
+    fn replace_node(&mut self, step: u64) {
+        let place = self.below(self.nodes.len());
+        let dead = std::mem::replace(&mut self.nodes[place], Incarnation::now());
+        self.table.set_members(step, &self.nodes, self.now);
+        self.living.retain(|_, (node, _)| *node != dead);
+        self.granted.retain(|session, _| self.living.contains_key(session));
+    }
+
+    fn tell_anew(&mut self, step: u64) {
+        let place = self.below(self.nodes.len());
+        let node = self.nodes[place];
+        let told = |(session, (_, user)): (&SessionId, &(Incarnation, usize))| Told {
+            session: *session,
+            client: someone(&format!("u{user}"), 1),
+            company: true,
+            wait: self.granted.get(session).map(|port| (step, *port)),
+        };
+        let sessions = self.living.iter().filter(|(_, (of, _))| *of == node).map(told).collect();
+        self.table.replace(node, everything(step, step, sessions), self.now);
+    }
+
+    fn check(&self) {
+        let table = &self.table;
+        assert_eq!(table.sessions.keys().copied().collect::<BTreeSet<_>>(), self.living.keys().copied().collect());
+        assert_eq!(table.held.len(), self.granted.len());
+        assert!(table.held.iter().all(|((_, port), claim)| self.granted.get(&claim.session) == Some(port)));
+        assert_eq!(table.holds.values().map(Vec::len).sum::<usize>(), table.held.len());
+        assert!(table.departed_of.len() <= DEPARTED * 3);
+    }
+}
+
 /// Random joins, leaves, wishes, releases, node deaths and retellings; after each step no port has two holders of one client, every holder lives, and what is
 /// indexed twice agrees.
 #[test]
 fn thousands_of_random_steps_keep_every_promise() {
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut below = |most: usize| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(random >> 33).unwrap() % most
-    };
-    for _ in 0..60 {
-        let (mut table, mut now) = (Table::default(), Instant::now());
-        let mut nodes: Vec<Incarnation> = (0..3).map(|_| Incarnation::now()).collect();
-        let mut living: BTreeMap<SessionId, (Incarnation, usize)> = BTreeMap::new();
-        let mut granted: BTreeMap<SessionId, u16> = BTreeMap::new();
-        table.set_members(0, &nodes, now);
-        for step in 0..400_u64 {
-            now += Duration::from_millis(20);
-            let picked = living.keys().nth(below(living.len().max(1))).copied();
-            match (below(10), picked) {
-                (0..=2, _) => {
-                    let (session, user, node) = (SessionId::now(), below(3), nodes[below(nodes.len())]);
-                    table.join(node, session, someone(&format!("u{user}"), 1), now);
-                    living.insert(session, (node, user));
-                }
-                (3, Some(session)) => {
-                    table.leave(session, Some(keepsake(1)));
-                    living.remove(&session);
-                    granted.remove(&session);
-                }
-                (4..=6, Some(session)) => {
-                    let slot = table.slot_of(session).unwrap();
-                    granted.remove(&session);
-                    if let Some(port) = table.reserve(slot, Claim { node: living[&session].0, session, serial: step }, &[1, 2, 3], now) {
-                        let user = living[&session].1;
-                        let clash = granted.iter().find(|(other, taken)| **taken == port && living[*other].1 == user);
-                        assert!(clash.is_none(), "two sessions of one client have a port");
-                        granted.insert(session, port);
-                    }
-                }
-                (7, Some(session)) => {
-                    table.let_go(session, None);
-                    granted.remove(&session);
-                }
-                (8, _) if step % 37 == 0 => {
-                    let dead = nodes.remove(below(nodes.len()));
-                    nodes.push(Incarnation::now());
-                    table.set_members(step, &nodes, now);
-                    living.retain(|_, (node, _)| *node != dead);
-                    granted.retain(|session, _| living.contains_key(session));
-                }
-                (9, _) => {
-                    let node = nodes[below(nodes.len())];
-                    let told = |(session, (_, user)): (&SessionId, &(Incarnation, usize))| Told {
-                        session: *session,
-                        client: someone(&format!("u{user}"), 1),
-                        company: true,
-                        wait: granted.get(session).map(|port| (step, *port)),
-                    };
-                    let sessions = living.iter().filter(|(_, (of, _))| *of == node).map(told).collect();
-                    table.replace(node, everything(step, step, sessions), now);
-                }
-                _ => {}
-            }
-            assert_eq!(table.sessions.keys().copied().collect::<BTreeSet<_>>(), living.keys().copied().collect());
-            assert_eq!(table.held.len(), granted.len());
-            assert!(table.held.iter().all(|((_, port), claim)| granted.get(&claim.session) == Some(port)));
-            assert_eq!(table.holds.values().map(Vec::len).sum::<usize>(), table.held.len());
-            assert!(table.departed_of.len() <= DEPARTED * 3);
+    for run in 0..60 {
+        let nodes: Vec<Incarnation> = (0..3).map(|_| Incarnation::now()).collect();
+        let (table, living, granted) = (Table::default(), BTreeMap::new(), BTreeMap::new());
+        let mut world = World { table, now: Instant::now(), random: run, nodes, living, granted };
+        world.table.set_members(u64::MAX, &world.nodes, world.now);
+        for step in 0..400 {
+            world.step(step);
+            world.check();
         }
-        living.keys().copied().collect::<Vec<_>>().into_iter().for_each(|session| drop(table.leave(session, None)));
+        let World { mut table, living, .. } = world;
+        living.keys().for_each(|session| drop(table.leave(*session, None)));
         assert!(table.departed.is_empty() && table.departed_of.is_empty() && table.held.is_empty() && table.queues.len() <= 3);
     }
 }

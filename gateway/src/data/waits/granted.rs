@@ -12,6 +12,9 @@ use super::{Keepsake, Member, Open, Then, Wait, Waits};
 use crate::data::clients::Client;
 use crate::observe::id::SessionId;
 
+/// A session, its client, whether it has company, what it waits for.
+pub(in crate::data) type Known = (SessionId, Client, bool, Option<Open>);
+
 impl Waits {
     /// What is done when the session has ended; it learns whether the session had company.
     pub(in crate::data) fn at_parting(member: &mut Member, then: impl FnOnce(bool) + Send + Sync + 'static) {
@@ -32,7 +35,7 @@ impl Waits {
     }
 
     /// The latest number of a wait; every session, whether it has company, what it waits for.
-    pub(in crate::data) fn everyone(&self) -> (u64, Vec<(SessionId, Client, bool, Option<Open>)>) {
+    pub(in crate::data) fn everyone(&self) -> (u64, Vec<Known>) {
         let table = self.table();
         (table.serial, table.members.iter().map(|(id, place)| (*id, place.who.clone(), place.company, place.wait)).collect())
     }
