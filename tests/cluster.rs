@@ -10,6 +10,7 @@ mod cluster {
     mod admin;
     mod balancer;
     mod bans;
+    mod caches;
     mod digests;
     mod homes;
     mod members;

@@ -22,10 +22,10 @@ const TOKENS: [(&str, &str, &str); 5] = [
     ("afar", "[admin]", ", from: [\"192.0.2.0/24\"]"),
 ];
 
-struct Answer {
-    status: u16,
+pub(super) struct Answer {
+    pub(super) status: u16,
     head: String,
-    body: Value,
+    pub(super) body: Value,
 }
 
 /// A request as it stands: whatever is wrong with it is meant so.
@@ -43,7 +43,7 @@ fn raw(address: SocketAddr, request: &str, body: &[u8]) -> Answer {
     Answer { status, head: head.to_lowercase(), body: serde_json::from_str(body).unwrap_or(Value::Null) }
 }
 
-fn ask(node: &Node, method: &str, path: &str, token: &str, body: Option<&Value>) -> Answer {
+pub(super) fn ask(node: &Node, method: &str, path: &str, token: &str, body: Option<&Value>) -> Answer {
     let text = body.map(Value::to_string).unwrap_or_default();
     let kind = if body.is_some() { "Content-Type: application/json\r\n" } else { "" };
     let host = node.admin;
@@ -58,7 +58,7 @@ fn digest(token: &str) -> String {
     ftps_gateway::admin::access::Token::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn tokens(tree: &Tree) -> String {
+pub(super) fn tokens(tree: &Tree) -> String {
     let line = |(name, scopes, more): &(&str, &str, &str)| {
         format!("  - {{ name: {name}, sha256: \"{}\", scopes: {scopes}{more} }}\n", digest(&format!("{name}-token-0123456789")))
     };
@@ -71,7 +71,7 @@ fn cluster(tree: &Tree, nodes: usize) -> Cluster {
 }
 
 /// Waits until every node knows all others.
-fn joined(cluster: &Cluster, nodes: usize) {
+pub(super) fn joined(cluster: &Cluster, nodes: usize) {
     kit::eventually(60, "all nodes are members everywhere", || {
         cluster.nodes().all(|node| ask(node, "GET", "/nodes", "looker", None).body["items"].as_array().map(Vec::len) == Some(nodes))
     });
@@ -200,6 +200,9 @@ fn every_call_of_the_document_answers_as_it_says() {
         assert_eq!(call("POST", "/config/reload", "/config/reload", None)["nodes"].as_array().unwrap().len(), 3);
         call("POST", "/certificates/reload", "/certificates/reload", None);
         call("POST", "/tickets/rotate", "/tickets/rotate", None);
+        for cache in ["/cache/sessions", "/cache/digests"] {
+            assert_eq!(call("DELETE", cache, cache, None)["items"].as_array().unwrap().len(), 3);
+        }
         assert_eq!(call("POST", "/config/validate", "/config/validate", Some(json!({})))["valid"], true);
         let verdict = call("POST", "/config/validate", "/config/validate", Some(json!({ "yaml": "limits:\n  lime: 3\n" })));
         let unknown = verdict["problems"].as_array().unwrap().iter().find(|problem| problem["key"] == "limits.lime").expect("the unknown key");

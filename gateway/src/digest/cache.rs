@@ -28,6 +28,8 @@ struct Inner {
     /// By when they were used last.
     order: BTreeMap<u64, Arc<Key>>,
     turn: u64,
+    /// Of the cluster's caches.
+    generation: u64,
 }
 
 impl Cache {
@@ -73,6 +75,16 @@ impl Cache {
         self.with(|inner| {
             if let Some((turn, _)) = inner.entries.remove(key) {
                 inner.order.remove(&turn);
+            }
+        });
+    }
+
+    /// Forgets all when the generation is another one than the last time: somebody has cleared the caches of the cluster.
+    pub(super) fn renew(&self, generation: u64) {
+        self.with(|inner| {
+            if std::mem::replace(&mut inner.generation, generation) != generation {
+                inner.entries.clear();
+                inner.order.clear();
             }
         });
     }

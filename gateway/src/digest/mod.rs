@@ -30,6 +30,8 @@ use crate::observe::Observer;
 use crate::observe::event::DigestSource;
 use crate::storage::{self, Found, Identity, Tree};
 use cache::{Cache, Remembered};
+use ftps_store::stats::Statistics;
+use ftps_store::tiers::Reach;
 use key::Key;
 use pool::{Ask, Pool};
 
@@ -194,8 +196,33 @@ impl Digests {
         self.0.pool.waiting()
     }
 
+    /// Forgets all digests: this node at once, the others within about a second. Says how far it reached.
+    pub async fn clear(&self) -> Reach {
+        let reach = self.0.shared.clear().await.unwrap_or(Reach::Here);
+        self.renew();
+        reach
+    }
+
+    /// The same after another node has cleared them.
+    pub async fn follow_clearing(&self) -> Reach {
+        let reach = self.0.shared.follow().await.unwrap_or(Reach::Here);
+        self.renew();
+        reach
+    }
+
+    /// What this node asked the cluster's digests, and what the store as a whole has. Nothing without a store.
+    pub async fn statistics(&self) -> (Statistics, Statistics) {
+        self.0.shared.statistics().await.unwrap_or_default()
+    }
+
+    /// What was cleared on another node is forgotten here.
+    fn renew(&self) {
+        self.0.cache.renew(self.0.shared.generation());
+    }
+
     /// Digests that this node remembers.
     pub fn remembered(&self) -> usize {
+        self.renew();
         self.0.cache.len()
     }
 
@@ -225,6 +252,7 @@ impl Digests {
         if self.is_off() {
             return None;
         }
+        self.renew();
         if let Some(found) = self.0.cache.find(key, now) {
             return Some((found.value, DigestSource::Cache));
         }

@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ftps_proto::path::VirtualPath;
 use ftps_store::key::Kind;
+use ftps_store::stats::Statistics;
+use ftps_store::tiers::Reach;
 use ftps_store::vault::Vault;
 use ftps_store::wire::{Reader, Writer};
 use tokio::sync::OnceCell;
@@ -68,6 +70,29 @@ impl Shared {
         if let (Some((vault, id)), Some(body)) = (self.open().await, write(remembered)) {
             vault.put(Kind::Digest, &key.to_bytes(id), &body, Some(ttl)).await;
         }
+    }
+
+    /// Rises when the cluster's digests are cleared, by any node.
+    pub(super) fn generation(&self) -> u64 {
+        self.store.as_ref().map_or(0, |(vault, _)| vault.generation(Kind::Digest))
+    }
+
+    /// Makes the digests of all nodes unreachable. `None`: there is no store.
+    pub(super) async fn clear(&self) -> Option<Reach> {
+        let (vault, _) = self.store.as_ref()?;
+        Some(vault.clear(ftps_store::generation::Cache::Digests).await)
+    }
+
+    /// The same after another node has done so.
+    pub(super) async fn follow(&self) -> Option<Reach> {
+        let (vault, _) = self.store.as_ref()?;
+        Some(vault.follow(ftps_store::generation::Cache::Digests).await)
+    }
+
+    /// What this node asked of the store, and what the store as a whole has.
+    pub(super) async fn statistics(&self) -> Option<(Statistics, Statistics)> {
+        let (vault, _) = self.store.as_ref()?;
+        Some((vault.statistics_of(Kind::Digest), vault.statistics().await.0))
     }
 
     /// The store and the storage's id; without an id nothing can be shared.

@@ -190,15 +190,20 @@ impl Tls {
         self.0.cache.len()
     }
 
-    /// What this node asked the cluster's session cache, and what came of it. Its entries are not known; those in memory are [`Tls::cached_sessions`].
-    pub fn session_statistics(&self) -> Statistics {
-        self.0.vault.statistics_of(Kind::Session)
+    /// What this node asked the cluster's session cache, and what the store as a whole has; entries in memory are [`Tls::cached_sessions`].
+    pub async fn session_statistics(&self) -> (Statistics, Statistics) {
+        (self.0.vault.statistics_of(Kind::Session), self.0.vault.statistics().await.0)
     }
 
     /// Forgets all TLS 1.2 sessions that could be resumed by their ID, on this node at once, on the others within about a second. Living sessions keep what
     /// proves them. Says how far it reached.
     pub async fn clear_sessions(&self) -> Reach {
         self.0.vault.clear(ftps_store::generation::Cache::Sessions).await
+    }
+
+    /// The same after another node has cleared them.
+    pub async fn follow_clearing(&self) -> Reach {
+        self.0.vault.follow(ftps_store::generation::Cache::Sessions).await
     }
 
     /// Learns the ticket keys of the cluster, makes the next one when it is due and erases those no ticket needs. Call it every second.

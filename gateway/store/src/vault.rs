@@ -215,6 +215,15 @@ impl Vault {
         self.generations.clear(cache, &self.tiers, pair.seal()).await
     }
 
+    /// Another node has cleared a cache in the store that all share: learns it at once. Where the store is this host's own, clears that.
+    pub async fn follow(&self, cache: Cache) -> Reach {
+        if !self.capabilities().networked || self.is_degraded() {
+            return self.clear(cache).await;
+        }
+        self.refresh().await;
+        Reach::Everywhere
+    }
+
     /// Learns what other nodes cleared. Call it every second.
     pub async fn refresh(&self) {
         let pair = self.crypto.pair();

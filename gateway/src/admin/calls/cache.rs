@@ -1,20 +1,21 @@
-//! Caches: what they hold.
+//! Caches: what they hold, and forgetting it.
 //!
-//! Gets: questions. Gives: counts of each node. Never: an entry.
+//! Gets: questions. Gives: counts of each node, and how far a clearing reached. Never: an entry.
 
 use std::sync::Arc;
 
+use ftps_store::tiers::Reach;
 use serde::{Deserialize, Serialize};
 
 use super::super::Api;
 use super::super::access::Scope;
 use super::super::call::{Answer, Asked, Call};
-use super::super::everywhere::Question;
+use super::super::everywhere::{Answers, DEADLINE, Question};
 use super::super::problems::Refusal;
 use super::super::shape::Shape;
-use super::super::shapes::{Cache, List};
+use super::super::shapes::{Cache, Cleared, List};
 use super::{CURSOR, LIMIT, Row};
-use crate::observe::sidecar::Group;
+use crate::observe::sidecar::{Group, Method};
 
 const SESSIONS: Row = Row {
     path: "/cache/sessions",
@@ -24,11 +25,25 @@ const SESSIONS: Row = Row {
     about: "TLS 1.2 sessions that can be resumed by their ID. TLS 1.3 and clients with tickets need no cache.",
 };
 
+const CLEAR: Row = Row {
+    path: "/cache/sessions",
+    id: "clearSessionCaches",
+    scope: Scope::Operate,
+    about: "Forgets the TLS 1.2 sessions that can be resumed by their ID, on all nodes and in the store. Sessions that live go on; tickets are not in a cache: rotate them, or replace the secret.",
+    ..SESSIONS
+};
+
 pub(super) const CALLS: &[Call] = &[
     SESSIONS.get(List::<Cache>::schema, |asked| Box::pin(list(asked, Which::Sessions))).with(&[LIMIT, CURSOR]),
+    CLEAR.change(Method::Delete, List::<Cleared>::schema, |asked| Box::pin(clear(asked, Which::Sessions))),
     Row { path: "/cache/digests", id: "listDigestCaches", about: "Digests of files that each node has in memory.", ..SESSIONS }
         .get(List::<Cache>::schema, |asked| Box::pin(list(asked, Which::Digests)))
         .with(&[LIMIT, CURSOR]),
+    Row { path: "/cache/digests", id: "clearDigestCaches", about: "Forgets the digests of files, on all nodes and in the store.", ..CLEAR }.change(
+        Method::Delete,
+        List::<Cleared>::schema,
+        |asked| Box::pin(clear(asked, Which::Digests)),
+    ),
 ];
 
 /// Of which cache.
@@ -44,19 +59,75 @@ pub(in super::super) struct Holds {
     which: Which,
 }
 
+/// A node has made the store forget all of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct Clear {
+    which: Which,
+}
+
 impl Question for Holds {
     const PATH: &'static str = "admin/v1/cache";
     type Answer = Vec<Cache>;
 
     async fn answer(self, api: Arc<Api>) -> Self::Answer {
-        let entries = match self.which {
-            Which::Sessions => api.house.tls.cached_sessions(),
-            Which::Digests => api.house.digests.remembered(),
+        let (entries, (mine, store)) = match self.which {
+            Which::Sessions => (api.house.tls.cached_sessions(), api.house.tls.session_statistics().await),
+            Which::Digests => (api.house.digests.remembered(), api.house.digests.statistics().await),
         };
-        vec![Cache { node: api.node.name.clone(), entries: entries as u64 }]
+        vec![Cache {
+            node: api.node.name.clone(),
+            entries: entries as u64,
+            hits: mine.hits,
+            misses: mine.misses,
+            stores: mine.stores,
+            deletes: mine.deletes,
+            errors: mine.errors,
+            store_entries: store.entries,
+            store_expired: store.expired,
+            store_evicted: store.evicted,
+        }]
+    }
+}
+
+impl Question for Clear {
+    const PATH: &'static str = "admin/v1/cache/clear";
+    type Answer = Vec<Cleared>;
+
+    async fn answer(self, api: Arc<Api>) -> Self::Answer {
+        let reach = match self.which {
+            Which::Sessions => api.house.tls.follow_clearing().await,
+            Which::Digests => api.house.digests.follow_clearing().await,
+        };
+        vec![Cleared { node: api.node.name.clone(), reach: word(reach).to_owned() }]
     }
 }
 
 async fn list(asked: Asked, which: Which) -> Result<Answer, Refusal> {
     Answer::json(&asked.page().list(asked.api.everywhere(Holds { which }).await))
+}
+
+/// Once, here; then every other node learns of it. Several at once would outrun what is put meanwhile.
+async fn clear(asked: Asked, which: Which) -> Result<Answer, Refusal> {
+    let house = &asked.api.house;
+    let reach = match which {
+        Which::Sessions => house.tls.clear_sessions().await,
+        Which::Digests => house.digests.clear().await,
+    };
+    let (cluster, path) = (&house.cluster, <Clear as Question>::PATH);
+    let mut answers = Answers { given: vec![vec![Cleared { node: asked.api.node.name.clone(), reach: word(reach).to_owned() }]], silent: Vec::new() };
+    for (member, answer) in cluster.ask_all_json(path, &Clear { which }, DEADLINE).await {
+        match answer {
+            Ok(answer) => answers.given.push(answer),
+            Err(_) => answers.silent.push(member.name),
+        }
+    }
+    Answer::json(&asked.page().list(answers))
+}
+
+fn word(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Everywhere => "cluster",
+        Reach::Here => "host",
+        Reach::Nowhere => "node",
+    }
 }

@@ -60,6 +60,7 @@ pub(super) fn answer_peers(api: &Arc<Api>, handlers: &mut Handlers) {
     answer::<events::Since>(api, handlers);
     answer::<certificates::Certificates>(api, handlers);
     answer::<cache::Holds>(api, handlers);
+    answer::<cache::Clear>(api, handlers);
     answer::<config::Reload>(api, handlers);
     answer::<log::SetLevels>(api, handlers);
     answer::<audit::Records>(api, handlers);

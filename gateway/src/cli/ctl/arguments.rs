@@ -120,6 +120,9 @@ enum What {
         /// Of which
         #[arg(value_enum, default_value_t = Which::Sessions)]
         which: Which,
+        /// Forget it, on all nodes
+        #[arg(long)]
+        clear: bool,
     },
     /// The configuration in force
     Config {
@@ -321,8 +324,13 @@ impl Ctl {
             What::Certificates { action: None } => Question::get("/certificates", table::CERTIFICATES),
             What::Certificates { action: Some(Reload::Reload) } => Question::act("POST", "/certificates/reload".into()),
             What::Tickets { action: Rotate::Rotate } => Question::act("POST", "/tickets/rotate".into()),
-            What::Cache { which: Which::Sessions } => Question::get("/cache/sessions", table::CACHES),
-            What::Cache { which: Which::Digests } => Question::get("/cache/digests", table::CACHES),
+            What::Cache { which, clear } => {
+                let path = match which {
+                    Which::Sessions => "/cache/sessions",
+                    Which::Digests => "/cache/digests",
+                };
+                if *clear { Question::act("DELETE", path.into()) } else { Question::get(path, table::CACHES) }
+            }
             What::Config { action: None | Some(ConfigAction::Show) } => Question::get("/config", table::SETTINGS),
             What::Config { action: Some(ConfigAction::Reload) } => Question::act("POST", "/config/reload".into()),
             What::Config { action: Some(ConfigAction::Validate { file }) } => validated(file.as_deref())?,
@@ -405,6 +413,7 @@ mod tests {
             ("ctl events logged_in,closed", "GET /events?names=logged_in%2Cclosed"),
             ("ctl tickets rotate", "POST /tickets/rotate"),
             ("ctl cache digests", "GET /cache/digests?limit=1000"),
+            ("ctl cache --clear", "DELETE /cache/sessions"),
             ("ctl config", "GET /config?limit=1000"),
             ("ctl log-level warn --room tls=debug", "PUT /log-level"),
             ("ctl clients forget c_1", "DELETE /clients/c_1"),

@@ -81,7 +81,14 @@ pub(super) const CERTIFICATES: &[Column] = &[
     ("SELF-SIGNED", "/self_signed", Plain),
     ("FINGERPRINT", "/fingerprint", Plain),
 ];
-pub(super) const CACHES: &[Column] = &[("NODE", "/node", Plain), ("ENTRIES", "/entries", Plain)];
+pub(super) const CACHES: &[Column] = &[
+    ("NODE", "/node", Plain),
+    ("ENTRIES", "/entries", Plain),
+    ("HITS", "/hits", Plain),
+    ("MISSES", "/misses", Plain),
+    ("STORES", "/stores", Plain),
+    ("ERRORS", "/errors", Plain),
+];
 pub(super) const SETTINGS: &[Column] = &[("KEY", "/key", Plain), ("VALUE", "/value", Plain), ("WRITTEN", "/written", Plain)];
 pub(super) const AUDIT: &[Column] = &[
     ("TIME", "/time", Time),

@@ -113,7 +113,7 @@ async fn a_cleared_cache_resumes_nothing_anywhere_and_fills_again() {
     let client = Client::new(Mode::Id12);
     connect(&node, &client).await;
     assert_eq!(connect(&other, &client).await.facts.resumed, Resumed::SessionId);
-    assert_eq!((node.session_statistics().stores, other.session_statistics().hits), (1, 1));
+    assert_eq!((node.session_statistics().await.0.stores, other.session_statistics().await.0.hits), (1, 1));
     node.clear_sessions().await;
     other.0.vault.refresh().await;
     assert_eq!(connect(&other, &client).await.facts.resumed, Resumed::Full);
