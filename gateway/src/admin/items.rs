@@ -3,7 +3,7 @@
 //! Gets: the shapes. Gives: their keys. Never: two entries with one key that are not the same.
 
 use super::everywhere::Item;
-use super::shapes::{Audit, Cache, Certificate, Cleared, Client, Node, Session, Transfer};
+use super::shapes::{Audit, Certificate, Client, Node, Session, Transfer};
 
 impl Item for Node {
     fn key(&self) -> String {
@@ -36,18 +36,6 @@ impl Item for Audit {
 impl Item for Certificate {
     fn key(&self) -> String {
         format!("{}/{}", self.node, self.fingerprint)
-    }
-}
-
-impl Item for Cache {
-    fn key(&self) -> String {
-        self.node.clone()
-    }
-}
-
-impl Item for Cleared {
-    fn key(&self) -> String {
-        self.node.clone()
     }
 }
 

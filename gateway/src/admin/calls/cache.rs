@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::super::Api;
 use super::super::access::Scope;
 use super::super::call::{Answer, Asked, Call};
-use super::super::everywhere::{Answers, DEADLINE, Question};
+use super::super::everywhere::{Answers, DEADLINE, Item, Question};
 use super::super::problems::Refusal;
-use super::super::shape::Shape;
-use super::super::shapes::{Cache, Cleared, List};
+use super::super::shape::{Shape, shape};
+use super::super::shapes::List;
 use super::{CURSOR, LIMIT, Row};
 use crate::observe::sidecar::{Group, Method};
 
@@ -45,6 +45,54 @@ pub(super) const CALLS: &[Call] = &[
         |asked| Box::pin(clear(asked, Which::Digests)),
     ),
 ];
+
+shape! {
+    /// What a cache holds on one node, and what the node has asked the cluster's part of it since its start.
+    Cache {
+        /// The node.
+        node: String,
+        /// Entries in the node's memory.
+        entries: u64,
+        /// Questions to the store that found something.
+        hits: u64,
+        /// Those that found nothing.
+        misses: u64,
+        /// Entries written to the store.
+        stores: u64,
+        /// Entries deleted in the store.
+        deletes: u64,
+        /// Operations that failed, and values that could not be used.
+        errors: u64,
+        /// Entries of all kinds in the store; null where it cannot count them.
+        store_entries: Option<u64>,
+        /// Values of all kinds found after their end; null where the store drops them unseen.
+        store_expired: Option<u64>,
+        /// Values of all kinds dropped for want of room; null where the store does not say.
+        store_evicted: Option<u64>,
+    }
+}
+
+shape! {
+    /// A cache was cleared on a node.
+    Cleared {
+        /// The node.
+        node: String,
+        /// `cluster`: the shared store has forgotten; `host`: that store is away or not shared, and what this host has is forgotten; `node`: only this node's memory.
+        reach: String,
+    }
+}
+
+impl Item for Cache {
+    fn key(&self) -> String {
+        self.node.clone()
+    }
+}
+
+impl Item for Cleared {
+    fn key(&self) -> String {
+        self.node.clone()
+    }
+}
 
 /// Of which cache.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
