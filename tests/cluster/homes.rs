@@ -1,6 +1,6 @@
 //! Programs with several control connections, each on whatever node: one TLS cache, one client, and every byte lands where it belongs.
 //!
-//! Gets: three nodes behind a random balancer that hides its clients, eight data ports and one. Gives: files of one size with different contents, by hash.
+//! Gets: three and five nodes behind a random balancer that hides its clients, eight data ports and one. Gives: files of one size with different contents, by hash.
 //! Never: counts on sizes or names: only a hash tells one of these files from another.
 
 use crate::kit::{self, Cluster, Server, Setup, Tree, Version, contents, parallel};
@@ -33,11 +33,11 @@ fn rustls_with_one_cache_and_eight_sessions_over_the_nodes() {
 
 fn matrix(client: Transfers) {
     let Some(server) = Server::redis() else { return };
-    for ports in [8, 1] {
-        let cluster = Cluster::with(Setup { ports, store: Some(server.url()), ..Setup::default() });
+    for (nodes, ports) in [(3, 8), (3, 1), (5, 8), (5, 1)] {
+        let cluster = Cluster::with(Setup { nodes, ports, store: Some(server.url()), ..Setup::default() });
         cluster.settle();
         for version in [Version::Tls12, Version::Tls13] {
-            round(&cluster, client, version, &format!("{version:?}, {ports} ports"));
+            round(&cluster, client, version, &format!("{version:?}, {nodes} nodes, {ports} ports"));
         }
     }
 }
@@ -57,7 +57,7 @@ fn round(cluster: &Cluster, client: Transfers, version: Version, what: &str) {
 
 /// Of each client, version and number of ports.
 fn files() -> usize {
-    if kit::full() { 100 } else { 24 }
+    if kit::full() { 63 } else { 16 }
 }
 
 const SIZE: u64 = 60_000;

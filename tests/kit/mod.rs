@@ -12,6 +12,7 @@ mod data;
 mod look;
 mod node;
 pub mod parallel;
+pub mod programs;
 mod secure;
 mod servers;
 mod tools;
