@@ -13,6 +13,7 @@ mod cluster {
     mod caches;
     mod digests;
     mod homes;
+    mod long;
     mod matrix;
     mod members;
     mod nodes;
