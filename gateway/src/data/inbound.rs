@@ -38,7 +38,9 @@ impl Router {
         let of_session = |session, family| {
             let living = self.waits.living(session, family);
             let stand_in = if living.is_none() { self.stand_in(session) } else { None };
-            Answer { alive: living.is_some(), owner: living.and_then(|living| self.waits.owner_for(port, living)), lease: false, stand_in }
+            let owner = living.and_then(|living| self.waits.owner_for(port, living));
+            let client = living.filter(|_| owner.is_none()).and_then(|living| self.waits.client(living));
+            Answer { alive: living.is_some(), owner, lease: false, client, stand_in }
         };
         match &question.by {
             By::Session { session, family } => of_session(*session, *family),

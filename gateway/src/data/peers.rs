@@ -70,7 +70,7 @@ pub(super) enum By {
 }
 
 /// What it says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answer {
     /// What is shown lives here, whether it waits or not.
     pub(super) alive: bool,
@@ -78,6 +78,9 @@ pub(super) struct Answer {
     pub(super) owner: Option<SessionId>,
     /// It holds the lease.
     pub(super) lease: bool,
+    /// What is shown lives here and does not wait on that port: a sibling on another node may.
+    #[serde(default)]
+    pub(super) client: Option<Client>,
     /// What is shown has ended; this session of the same client lives.
     #[serde(default)]
     pub(super) stand_in: Option<(Incarnation, SessionId)>,

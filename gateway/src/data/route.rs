@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::clients::Client;
 use super::header::Header;
 use super::homes::desk::Desk;
 use super::peers::{By, Offer, Peers, Relay};
@@ -177,10 +178,30 @@ impl Router {
 
     /// The only session of the same client that waits on that port on another node.
     pub(super) async fn sibling(&self, living: SessionId, port: u16) -> Option<(Member, SessionId)> {
-        let (peers, client) = (self.peers.as_ref()?, self.waits.client(living)?);
+        let client = self.waits.client(living)?;
+        self.waits_there(client, port).await.ok()?
+    }
+
+    /// The only session of this client that waits on that port on another node; an error when two do.
+    async fn waits_there(&self, client: Client, port: u16) -> Result<Option<(Member, SessionId)>, DataOutcome> {
+        let Some(peers) = &self.peers else { return Ok(None) };
         let answers = peers.ask(port, By::Client { client }).await;
         let mut owners = answers.by_member.into_iter().filter_map(|(member, answer)| Some((member, answer.owner?)));
-        owners.next().filter(|_| owners.next().is_none())
+        match (owners.next(), owners.next()) {
+            (owner, None) => Ok(owner),
+            (_, Some(_)) => Err(DataOutcome::Unsure),
+        }
+    }
+
+    /// Something is shown that lives on another node and does not wait there: the only one of its client that does, on any node.
+    async fn by_client(&self, client: Client, port: u16) -> Way {
+        let here = self.waits.owner_of_client(port, &client);
+        match (here, self.waits_there(client, port).await) {
+            (Some(owner), Ok(None)) => Way::To(owner, DataOutcome::Local),
+            (None, Ok(Some((member, session)))) => over(member, session),
+            (None, Ok(None)) => Way::Nowhere(DataOutcome::NotWaiting),
+            (_, _) => Way::Nowhere(DataOutcome::Unsure),
+        }
     }
 
     /// A session is shown that does not live where it was: a living one of its family, here or on any node; else the lease.
@@ -225,10 +246,15 @@ impl Router {
         match (owners.next(), owners.next()) {
             (Some((member, session)), None) => Some(over(member.clone(), session)),
             (Some(_), Some(_)) => Some(Way::Nowhere(DataOutcome::Unsure)),
-            (None, _) => match answers.iter().find_map(|(_, answer)| answer.stand_in) {
-                Some((incarnation, living)) => Some(self.by_stand_in(incarnation, living, port).await),
-                None => answers.iter().any(|(_, answer)| answer.alive).then_some(Way::Nowhere(DataOutcome::NotWaiting)),
-            },
+            (None, _) => {
+                if let Some(client) = answers.iter().find_map(|(_, answer)| answer.client.clone()) {
+                    return Some(self.by_client(client, port).await);
+                }
+                match answers.iter().find_map(|(_, answer)| answer.stand_in) {
+                    Some((incarnation, living)) => Some(self.by_stand_in(incarnation, living, port).await),
+                    None => answers.iter().any(|(_, answer)| answer.alive).then_some(Way::Nowhere(DataOutcome::NotWaiting)),
+                }
+            }
         }
     }
 
