@@ -258,9 +258,23 @@ impl Router {
         }
     }
 
-    /// Nothing is shown: the one lease of this address on that port in the whole cluster; without a lease the only one that waits, who can say so to its client.
+    /// Nothing is shown, and a node is silent that may hold the lease: the connection waits until it answers or is no member any more, or is closed.
     async fn by_address(&self, ip: IpAddr, port: u16) -> Way {
+        let until = Instant::now() + SURE;
+        loop {
+            match self.leased(ip, port).await {
+                Way::Nowhere(DataOutcome::Unsure) if Instant::now() < until => sleep(ASK_AGAIN).await,
+                way => return way,
+            }
+        }
+    }
+
+    /// Nothing is shown: the one lease of this address on that port in the whole cluster; without a lease the only one that waits, who can say so to its client.
+    async fn leased(&self, ip: IpAddr, port: u16) -> Way {
         let here = self.waits.unproven_owner(ip, port);
+        if let Some(way) = self.by_lessee(here, ip, port).await {
+            return way;
+        }
         let here_way = |owner: Option<Unproven>| owner.map_or(Way::Nowhere(DataOutcome::NoOwner), |one| Way::To(one.session, DataOutcome::Leased));
         let Some(peers) = &self.peers else { return here_way(here) };
         let answers = peers.ask(port, By::Address { ip }).await;
@@ -280,6 +294,16 @@ impl Router {
             }
         }
         Way::Nowhere(DataOutcome::NoOwner)
+    }
+
+    /// The home of the address knows the lease, whoever else is silent.
+    async fn by_lessee(&self, here: Option<Unproven>, ip: IpAddr, port: u16) -> Option<Way> {
+        let (peers, homes) = (self.peers.as_ref()?, self.homes.as_ref()?);
+        let (incarnation, session) = homes.lessee(ip, port).await?;
+        if incarnation == peers.incarnation() {
+            return here.filter(|one| one.lease && one.session == session).map(|one| Way::To(one.session, DataOutcome::Leased));
+        }
+        peers.member(incarnation).map(|member| over(member, session))
     }
 
     fn to_session(&self, incarnation: Incarnation, session: SessionId) -> Way {
@@ -335,6 +359,10 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// How often, and after what time, a full inbox is tried again.
 const TRIES: usize = 100;
 const AGAIN: Duration = Duration::from_millis(10);
+
+/// How long a lease is asked for, and how often: a silent node is no member after 4 s, and nobody need be asked but those that answer.
+const SURE: Duration = Duration::from_secs(6);
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Room for what nearly every client sends at first: 250 to 1,800 bytes.
 const FIRST_READ: usize = 2048;

@@ -45,6 +45,7 @@ impl Desk {
                 None => Answer::Unknown,
             },
             Word::Proof { token, client } => Answer::Proof { proof: self.proof(token, &client) },
+            Word::Lessee { ip, port } => Answer::Leased { lessee: self.table().lessee(ip, port, Instant::now()) },
             Word::Left { session, client, proof } => {
                 let keepsake = unhex(&proof).and_then(|bytes| self.0.tls.borrow(&bytes)).map(|keys| keys as Keepsake);
                 let mut table = self.table();
@@ -77,7 +78,8 @@ impl Desk {
     }
 
     async fn grant(&self, claim: Claim, asked: Asked, ports: &[u16], patience: Duration) -> Answer {
-        let deadline = Instant::now() + patience;
+        let began = Instant::now();
+        let mut deadline = began + patience;
         loop {
             let freed = self.0.freed.notified();
             tokio::pin!(freed);
@@ -89,9 +91,14 @@ impl Desk {
                     Asked::Address(ip) => Some(Slot::Address(ip)),
                 };
                 let Some(slot) = slot else { return Answer::Unknown };
-                let granted = if table.is_settled(now) { table.reserve(slot, claim, ports, now) } else { None };
+                let settled = table.is_settled(now);
+                let granted = if settled { table.reserve(slot, claim, ports, now) } else { None };
                 if let Some(port) = granted {
                     return Answer::Granted { port };
+                }
+                if !settled {
+                    // Whoever asks has to wait, patient or not.
+                    deadline = began + POLL;
                 }
             }
             if timeout_at(deadline, freed).await.is_err() {

@@ -113,14 +113,17 @@ impl Desk {
     /// `Busy` when every port stayed taken for 10 s.
     pub async fn open(&self, session: SessionId, ip: IpAddr, lease: bool) -> Result<Wait, PassiveError> {
         let deadline = Instant::now() + self.0.waits.patience();
-        loop {
+        for tries in 1.. {
             if let Some(wait) = self.try_open(session, ip, lease).await? {
                 return Ok(wait);
             }
+            // Once around the ports, then a rest.
+            sleep(if tries % AROUND == 0 { REST } else { BREATH }).await;
             if Instant::now() >= deadline {
                 return Err(PassiveError::Busy);
             }
         }
+        Err(PassiveError::Busy)
     }
 
     async fn try_open(&self, session: SessionId, ip: IpAddr, lease: bool) -> Result<Option<Wait>, PassiveError> {
@@ -143,7 +146,6 @@ impl Desk {
                 Said::Nobody => ports.truncate(1),
                 Said::Busy => {
                     self.release(session, serial, homes);
-                    sleep(BREATH).await;
                     return Ok(None);
                 }
             }
@@ -153,7 +155,6 @@ impl Desk {
         let wait = waits.open_granted(session, Open { serial, port: ports[0], ip, lease }, company, ended);
         if wait.is_none() {
             self.release(session, serial, homes);
-            sleep(BREATH).await;
         }
         Ok(wait)
     }
@@ -198,6 +199,15 @@ impl Desk {
         });
         for keys in proofs.filter_map(|proof| self.0.tls.borrow(&unhex(&proof)?)) {
             self.0.waits.adopt(session, keys.id(), keys);
+        }
+    }
+
+    /// Who leases a port for connections without proof from this address, and its node, as the home of the address knows it. `None`: nobody, or it is not sure.
+    pub async fn lessee(&self, ip: IpAddr, port: u16) -> Option<(Incarnation, SessionId)> {
+        let home = self.home(&address_key(ip))?;
+        match self.say(&home, Word::Lessee { ip, port }, PATIENCE).await {
+            Some(Answer::Leased { lessee }) => lessee,
+            _ => None,
         }
     }
 
@@ -306,6 +316,9 @@ const HOMES: usize = 2;
 pub(super) const POLL: Duration = Duration::from_millis(150);
 /// Between two tries.
 const BREATH: Duration = Duration::from_millis(5);
+/// After so many tries, which are other ports each.
+const AROUND: u32 = 8;
+const REST: Duration = Duration::from_millis(100);
 /// A home that was silent is no home for that long; when it is gone, the members say so before.
 const SUSPECT: Duration = Duration::from_secs(5);
 /// Everything is told at least that often: what went lost in between is mended.

@@ -199,6 +199,11 @@ impl Table {
         self.departed.iter().flat_map(of).collect()
     }
 
+    /// Who leases a port for connections without proof from this address; `None` while a member may lease it without having said so.
+    pub(super) fn lessee(&self, ip: IpAddr, port: u16, now: Instant) -> Option<(Incarnation, SessionId)> {
+        self.held.get(&(Slot::Address(ip), port)).filter(|_| self.is_settled(now)).map(|claim| (claim.node, claim.session))
+    }
+
     /// The slot of a session that has joined here.
     pub(super) fn slot_of(&self, session: SessionId) -> Option<Slot> {
         self.sessions.get(&session).map(|entry| Slot::Client(entry.client))

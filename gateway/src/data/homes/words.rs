@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::table::{Leased, Told};
 use crate::data::clients::Client;
-use crate::observe::id::SessionId;
+use crate::observe::id::{Incarnation, SessionId};
 use crate::tls::Token;
 
 /// To a home, or to the node of a session.
@@ -28,6 +28,8 @@ pub(super) enum Word {
     Company { session: SessionId },
     /// To a node that may have what proves a session: for one of this client.
     Proof { token: Token, client: Client },
+    /// To the home of an address: who leases that port?
+    Lessee { ip: IpAddr, port: u16 },
     /// From a home that drains to the next one: an ended session's.
     Left { session: SessionId, client: Client, proof: String },
 }
@@ -58,6 +60,8 @@ pub(super) enum Answer {
     Unknown,
     /// Number and port of the session's wait.
     Waits { wait: Option<(u64, u16)> },
+    /// Node and session that lease the port.
+    Leased { lessee: Option<(Incarnation, SessionId)> },
     /// What proves the session, in hexadecimal digits.
     Proof { proof: Option<String> },
 }
