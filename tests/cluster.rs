@@ -16,6 +16,7 @@ mod cluster {
     mod long;
     mod matrix;
     mod members;
+    mod namespaces;
     mod nodes;
     mod outages;
     mod proxy;
@@ -23,4 +24,5 @@ mod cluster {
     mod sealed;
     mod sessions;
     mod spread;
+    mod strangers;
 }

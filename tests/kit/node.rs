@@ -34,6 +34,8 @@ pub struct Options {
     pub files: Vec<(&'static str, String)>,
     /// Environment variables.
     pub environment: Vec<(&'static str, String)>,
+    /// The network namespace that it runs in.
+    pub namespace: Option<String>,
 }
 
 /// Where clients come in: a node, or the balancer of a cluster.
@@ -95,6 +97,7 @@ impl Default for Options {
             root: None,
             files: Vec::new(),
             environment: Vec::new(),
+            namespace: None,
         }
     }
 }
@@ -134,7 +137,14 @@ impl Node {
             config.push_str(&format!("storage: {{ root: {:?} }}\n", root));
         }
         let file = tree.write("config.yaml", config.as_bytes());
-        let mut command = Command::new(binary());
+        let mut command = match &options.namespace {
+            Some(space) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", space, binary()]);
+                command
+            }
+            None => Command::new(binary()),
+        };
         command.args(["serve", "--config"]).arg(&file).envs(options.environment).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary");
         register(child.id());
