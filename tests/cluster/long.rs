@@ -3,6 +3,7 @@
 //! Gets: nodes that hold each session to some speed, behind a random balancer. Gives: every file, by hash, and no transfer that was cut.
 //! Never: a second try; a program that fails has failed.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
@@ -135,13 +136,18 @@ fn scaling_and_a_rolling_restart_interrupt_nothing() {
         let size = 65_536 * seconds;
         let (bytes, door) = (kit::random_bytes(usize::try_from(size).unwrap()), Door::of(&cluster));
         std::fs::write(cluster.root.join("long.bin"), &bytes).unwrap();
-        let began = Instant::now();
+        let (began, moving) = (Instant::now(), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             let (door, bytes) = (&door, &bytes);
-            let wave = |from: usize| (from..from + sessions).map(|number| scope.spawn(move || one_long_transfer(door, number, bytes))).collect::<Vec<_>>();
+            let moving = &moving;
+            let wave = |from: usize| {
+                let all: Vec<_> = (from..from + sessions).map(|number| scope.spawn(move || one_long_transfer(door, number, bytes, moving))).collect();
+                // Bytes move in each of them before anything changes.
+                kit::eventually(120, "all transfers run", || moving.load(Ordering::Relaxed) >= from + sessions);
+                all
+            };
             let mut all = wave(0);
             let batches: Vec<_> = (0..if kit::full() { 50 } else { 8 }).map(|number| scope.spawn(move || batch(door, number))).collect();
-            std::thread::sleep(Duration::from_secs(3));
             cluster.add();
             cluster.add();
             cluster.settle();
@@ -153,7 +159,6 @@ fn scaling_and_a_rolling_restart_interrupt_nothing() {
             }
             // A rolling restart of those that are left.
             all.extend(wave(sessions));
-            std::thread::sleep(Duration::from_secs(3));
             for number in [3, 4] {
                 cluster.drain(number);
                 assert_eq!(cluster.gone(number, 180), Some(0), "node {number}");
@@ -200,11 +205,12 @@ impl kit::Entrance for Door {
     }
 }
 
-fn one_long_transfer(door: &Door, number: usize, bytes: &[u8]) {
+fn one_long_transfer(door: &Door, number: usize, bytes: &[u8], moving: &AtomicUsize) {
     let mut client = Client::session(door, &Tls::new(if number.is_multiple_of(2) { Version::Tls13 } else { Version::Tls12 }));
     if number.is_multiple_of(3) {
         let mut data = client.begin(&format!("STOR up-{number}.bin"));
         data.handshake().unwrap();
+        moving.fetch_add(1, Ordering::Relaxed);
         for piece in bytes.chunks(32_768) {
             data.write(piece).unwrap();
             std::thread::sleep(Duration::from_millis(500));
@@ -212,7 +218,12 @@ fn one_long_transfer(door: &Door, number: usize, bytes: &[u8]) {
         data.finish();
         client.expect(226);
     } else {
-        kit::same(&client.get("RETR long.bin"), bytes, "a long download");
+        let mut data = client.begin("RETR long.bin");
+        data.handshake().unwrap();
+        moving.fetch_add(1, Ordering::Relaxed);
+        kit::same(&data.read_to_end().unwrap(), bytes, "a long download");
+        data.finish();
+        client.expect(226);
     }
 }
 

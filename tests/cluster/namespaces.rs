@@ -31,16 +31,16 @@ impl Net {
         }
         net.made.push(client.clone());
         net.ip(&["-n", &client, "link", "set", "lo", "up"]);
-        net.ip(&["-n", &client, "link", "add", "br", "type", "bridge"]);
-        net.ip(&["-n", &client, "addr", "add", &format!("10.77.{octet}.1/24"), "dev", "br"]);
-        net.ip(&["-n", &client, "link", "set", "br", "up"]);
+        net.ip(&["-n", &client, "link", "add", "name", "br0", "type", "bridge"]);
+        net.ip(&["-n", &client, "addr", "add", &format!("10.77.{octet}.1/24"), "dev", "br0"]);
+        net.ip(&["-n", &client, "link", "set", "br0", "up"]);
         for number in 0..NODES {
             let space = net.space(&number.to_string());
             assert!(net.ip(&["netns", "add", &space]));
             net.made.push(space.clone());
             let (inside, outside) = ("eth0", format!("v{number}"));
             net.ip(&["-n", &client, "link", "add", &outside, "type", "veth", "peer", "name", inside, "netns", &space]);
-            net.ip(&["-n", &client, "link", "set", &outside, "master", "br"]);
+            net.ip(&["-n", &client, "link", "set", &outside, "master", "br0"]);
             net.ip(&["-n", &client, "link", "set", &outside, "up"]);
             net.ip(&["-n", &space, "link", "set", "lo", "up"]);
             net.ip(&["-n", &space, "addr", "add", &format!("{}/24", net.node(number)), "dev", inside]);
@@ -54,8 +54,8 @@ impl Net {
         let nodes: Vec<String> = (0..NODES).map(|number| format!("{number} : {}", self.node(number))).collect();
         let rules = format!(
             "table ip balance {{
-              chain out {{ type nat hook output priority -100; ip daddr 10.77.{0}.100 dnat to numgen random mod {NODES} map {{ {1} }} }}
-              chain post {{ type nat hook postrouting priority 100; ip daddr 10.77.{0}.0/24 masquerade }}
+              chain out {{ type nat hook output priority -100; ip daddr 10.77.{0}.100 dnat to numgen random mod {NODES} map {{ {1} }}; }}
+              chain post {{ type nat hook postrouting priority 100; ct status dnat masquerade; }}
             }}",
             self.octet,
             nodes.join(", ")
@@ -138,7 +138,7 @@ fn start(net: &Net, tree: &Tree, number: u8) -> Node {
     let options = Options { users, root: Some(tree.join("files")), namespace: Some(net.space(&number.to_string())), ..Options::default() };
     let options = options
         .set("node", &format!("{{ name: node-{number}, state_dir: {state:?} }}"))
-        .set("listen", &format!("{{ explicit: [\"{ip}:2121\"], implicit: [], admin: \"{ip}:9440\", peer: \"{ip}:9443\" }}"))
+        .set("listen", &format!("{{ explicit: [\"{ip}:2121\"], implicit: [], admin: \"127.0.0.1:9440\", peer: \"{ip}:9443\" }}"))
         .set("tls", &format!("{{ certificates: [{{ cert: {:?}, key: {:?} }}] }}", tree.join("cert.pem"), tree.join("key.pem")))
         .set("data", &format!("{{ ports: \"50000-50007\", tls_reuse: require, public_address: \"10.77.{}.100\" }}", net.octet))
         .set("cluster", &format!("{{ secret_file: {secret:?}, peers: [{}] }}", peers.join(", ")));
