@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::kit::{self, Client, Cluster, Node, Run, Server, Setup, Tls, Version, eventually, random_bytes, register, unregister};
+use super::admin::{ask as call, tokens};
+use crate::kit::{self, Client, Cluster, Node, Run, Server, Setup, Tls, Tree, Version, eventually, random_bytes, register, unregister};
 use crate::need;
 
 /// A mount of a directory by bindfs, taken away when dropped.
@@ -122,6 +123,28 @@ fn what_one_node_computed_the_other_knows() {
         on_a.command("MFMT 20200102030405 third").is(213);
         std::thread::sleep(Duration::from_secs(3));
         assert_eq!(ask(b, &mut on_b, "third"), (sha256(&source.join("third")), "shared"));
+    });
+}
+
+/// Also of a file that came in two parts, once it has been read.
+#[test]
+fn the_record_of_a_transfer_has_its_digest() {
+    need!("sha256sum");
+    kit::test(60, || {
+        let tree = Tree::new();
+        let cluster = Cluster::with(Setup { nodes: 1, ..Setup::default() }.key("admin", "tokens_file", &tokens(&tree)));
+        let node = cluster.node(0);
+        let mut client = Client::session(node, &Tls::new(Version::Tls13));
+        client.put("STOR file", &random_bytes(100_000)).is(226);
+        let first = sha256(&cluster.root.join("file"));
+        client.put("APPE file", &random_bytes(100_000)).is(226);
+        let second = sha256(&cluster.root.join("file"));
+        let digests = || {
+            let records = call(node, "GET", "/transfers?path=/file", "looker", None).body;
+            let of = |record: &serde_json::Value| record["digest"]["hex"].as_str().map(str::to_uppercase);
+            records["items"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
+        };
+        eventually(10, "both are known", || digests() == [Some(second.clone()), Some(first.clone())]);
     });
 }
 

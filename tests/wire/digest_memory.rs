@@ -79,11 +79,31 @@ fn what_came_in_parts_is_read_afterwards() {
                 client.command("REST 400000").is(350);
             }
             client.put(second, &bytes[400_000..]).is(226);
-            eventually(20, "the whole file is read", || hashed(&node) >= before + 1_000_000.0);
             let path = node.root.join(name);
-            let answer = &expected(&[(&path, 0, 1_000_000)])[0];
-            assert_eq!(text(&mut client, &format!("XSHA256 {name}")), format!("213 {}", answer["sha256"].as_str().unwrap().to_uppercase()));
+            let answer = expected(&[(&path, 0, 1_000_000)])[0]["sha256"].as_str().unwrap().to_owned();
+            let line = node.logged(&["transfer_digest", name, &answer]);
+            assert!(line.contains("\"transfer\":\"t_") && line.contains("\"algorithm\":\"sha256\""), "{line}");
+            assert_eq!(hashed(&node), before + 1_000_000.0, "the whole file, once");
+            assert_eq!(text(&mut client, &format!("XSHA256 {name}")), format!("213 {}", answer.to_uppercase()));
+            assert_eq!(hashed(&node), before + 1_000_000.0, "what was read is remembered");
+            assert_eq!(node.metric("ftps_gateway_digests_total", &["source=\"computed\"", "result=\"done\""]), Some(0.0));
         }
+    });
+}
+
+/// A log that grows by many small parts is not read anew for each of them.
+#[test]
+fn a_file_that_grows_is_read_when_it_has_grown() {
+    kit::test(60, || {
+        let node = Node::start();
+        let mut client = session(&node);
+        client.put("STOR log", &random_bytes(1_000_000)).is(226);
+        for _ in 0..12 {
+            client.put("APPE log", b"one more line\n").is(226);
+        }
+        let size = 1_000_000.0 + 12.0 * 14.0;
+        node.logged(&["transfer_digest", "/log"]);
+        assert_eq!(hashed(&node), 1_000_000.0 + size, "once when it came, once at the end");
     });
 }
 

@@ -80,6 +80,12 @@ impl Values {
         Self(Arc::new(vec![(algorithm, value)]))
     }
 
+    /// Several that are known already.
+    pub(super) fn of_all(mut values: Vec<(Algorithm, Vec<u8>)>) -> Self {
+        values.sort_unstable_by_key(|(algorithm, _)| *algorithm);
+        Self(Arc::new(values))
+    }
+
     /// The digest by one algorithm.
     pub fn of(&self, algorithm: Algorithm) -> Option<&[u8]> {
         self.iter().find(|(other, _)| *other == algorithm).map(|(_, value)| value)

@@ -21,9 +21,10 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use ftps_proto::digest::{Algorithm, Algorithms, DigestFault, Offer, Range};
 use ftps_proto::path::VirtualPath;
+use tokio::sync::Semaphore;
 
 pub use hash::{Hashers, Values};
-pub use policy::{CacheConfig, Config, Rule, Who};
+pub use policy::{Allowed, CacheConfig, Config, Rule, Who};
 pub use shared::Shared;
 
 use crate::observe::Observer;
@@ -44,6 +45,8 @@ struct Inner {
     cache: Cache,
     pool: Pool,
     shared: Shared,
+    /// Files that may wait for their reading afterwards.
+    later: Semaphore,
 }
 
 /// A question.
@@ -89,7 +92,7 @@ impl Digests {
         let cache = Cache::default();
         cache.bound(config.cache.entries, config.cache.max_age);
         let pool = Pool::start(config.threads(), observer)?;
-        Ok(Self(Arc::new(Inner { config: ArcSwap::from_pointee(config), cache, pool, shared })))
+        Ok(Self(Arc::new(Inner { config: ArcSwap::from_pointee(config), cache, pool, shared, later: Semaphore::new(LATER_MOST) })))
     }
 
     /// From now on this configuration; the number of threads acts at the next start.
@@ -104,17 +107,22 @@ impl Digests {
     }
 
     /// What is computed of an upload to this path of the tree while it comes.
-    pub fn at_upload(&self, who: Who<'_>, tree: &Tree, path: &VirtualPath) -> Algorithms {
+    pub fn at_upload(&self, who: Who<'_>, tree: &Tree, path: &VirtualPath) -> Allowed {
         self.while_moving(self.0.config.load().at_upload, who, tree, path)
     }
 
     /// What is computed of a download while it goes.
-    pub fn at_download(&self, who: Who<'_>, tree: &Tree, path: &VirtualPath) -> Algorithms {
+    pub fn at_download(&self, who: Who<'_>, tree: &Tree, path: &VirtualPath) -> Allowed {
         self.while_moving(self.0.config.load().at_download, who, tree, path)
     }
 
-    fn while_moving(&self, wanted: Algorithms, who: Who<'_>, tree: &Tree, path: &VirtualPath) -> Algorithms {
-        if wanted.is_empty() || self.0.config.load().verdict(who, Some(&tree.from_root(path))).algorithms.is_empty() { Algorithms::NONE } else { wanted }
+    /// What nobody may ask for is not computed unasked either.
+    fn while_moving(&self, wanted: Algorithms, who: Who<'_>, tree: &Tree, path: &VirtualPath) -> Allowed {
+        if wanted.is_empty() {
+            return Allowed::default();
+        }
+        let allowed = self.0.config.load().verdict(who, Some(&tree.from_root(path)));
+        Allowed { algorithms: allowed.algorithms.and(wanted), ..allowed }
     }
 
     /// The digest of a file as it is now. Dropped, nothing is computed any longer for this question.
@@ -151,24 +159,44 @@ impl Digests {
         self.computed(identity, Range { start: 0, end: identity.size }, values, opened);
     }
 
-    /// Reads a file in the background for what could not be computed while it moved (APPE, REST). Gives up when too many wait.
-    pub async fn catch_up(&self, tree: Arc<Tree>, path: VirtualPath, algorithms: Algorithms, user: Arc<str>) {
-        let opening = storage::blocking(move || tree.open_stored(&path));
-        let Ok(Found::File(stored, identity)) = opening.await else { return };
-        let range = Range { start: 0, end: identity.size };
-        if identity.size > self.0.config.load().max_size {
-            return;
+    /// The digests of a file that moved in part (APPE, REST): those that are known, the others by reading it in the background once its state has stood for
+    /// two seconds. What is read earlier could not be kept, and of a file that grows by many parts only its last state is read. `None`: the file has changed
+    /// since, is too large, or too many wait.
+    pub async fn catch_up(&self, tree: &Arc<Tree>, path: &VirtualPath, expected: &Identity, allowed: Allowed, user: Arc<str>) -> Option<Values> {
+        let _place = self.0.later.try_acquire().ok()?;
+        if self.is_off() || expected.size > allowed.max_size {
+            return None;
         }
-        let Ok(waiter) = self.0.pool.ask(Ask { stored, identity: identity.clone(), range, algorithms, user }) else { return };
-        let asked = waiter.asked();
-        if let Ok(values) = waiter.wait().await {
-            self.computed(&identity, range, &values, asked);
+        tokio::time::sleep(until_settled(expected, SystemTime::now())?).await;
+        let (tree, path) = (tree.clone(), path.clone());
+        let opened = storage::blocking(move || tree.open_stored(&path)).await.ok()?;
+        let Found::File(stored, identity) = opened else { return None };
+        if identity != *expected {
+            return None;
         }
+        let (mut values, mut missing) = (Vec::new(), Algorithms::NONE);
+        for algorithm in allowed.algorithms.iter() {
+            match self.recall(&Key::whole(&identity, algorithm), SystemTime::now()).await {
+                Some((value, _)) => values.push((algorithm, value)),
+                None => missing = missing.with(algorithm),
+            }
+        }
+        if !missing.is_empty() {
+            let range = Range { start: 0, end: identity.size };
+            let waiter = self.0.pool.ask(Ask { stored, identity: identity.clone(), range, algorithms: missing, user }).ok()?;
+            let asked = waiter.asked();
+            let read = waiter.wait().await.ok()?;
+            self.computed(&identity, range, &read, asked);
+            values.extend(missing.iter().filter_map(|algorithm| Some((algorithm, read.of(algorithm)?.to_vec()))));
+        }
+        Some(Values::of_all(values))
     }
 
-    /// We have renamed the file or set its attributes ourselves: it is another state with the same bytes. Blocks for no store; call it within the runtime.
-    pub fn carry(&self, tree: &Arc<Tree>, path: &VirtualPath, before: &Identity, after: &Identity) {
-        if (before.inode, before.size) != (after.inode, after.size) || before == after || self.is_off() {
+    /// We have renamed the file or set its attributes ourselves: it is another state with the same bytes. `dated`: the time of its last write was set, so
+    /// that cannot tell of somebody who wrote meanwhile. Blocks for no store; call it within the runtime.
+    pub fn carry(&self, tree: &Arc<Tree>, path: &VirtualPath, before: &Identity, after: &Identity, dated: bool) {
+        let same = (before.inode, before.size) == (after.inode, after.size) && (dated || before.modified == after.modified);
+        if !same || before == after || self.is_off() {
             return;
         }
         let (digests, tree, path, before, after) = (self.clone(), tree.clone(), path.clone(), before.clone(), after.clone());
@@ -351,10 +379,19 @@ impl fmt::Debug for Digests {
 
 /// Whether the last change is so long ago that another one would show in the times of the file. By the time of change: that of the last write can be set.
 fn has_settled(identity: &Identity, now: SystemTime) -> bool {
+    until_settled(identity, now) == Some(Duration::ZERO)
+}
+
+/// How long until then; `None`: the clock of the file system is ahead of ours by more than it may be, and nothing can be kept before they agree.
+fn until_settled(identity: &Identity, now: SystemTime) -> Option<Duration> {
     let (seconds, nanos) = identity.changed;
-    let Ok(seconds) = u64::try_from(seconds) else { return true };
-    now.duration_since(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos)).is_ok_and(|age| age >= SETTLED)
+    let Ok(seconds) = u64::try_from(seconds) else { return Some(Duration::ZERO) };
+    let due = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos) + SETTLED;
+    let wait = due.duration_since(now).unwrap_or_default();
+    (wait <= 2 * SETTLED).then_some(wait)
 }
 
 /// Coarser than the clock of any file system (FAT has 2 s).
 const SETTLED: Duration = Duration::from_secs(2);
+/// Files that moved in part and wait for their reading; each holds a path.
+const LATER_MOST: usize = 10_000;

@@ -66,11 +66,12 @@ pub struct Who<'a> {
 }
 
 /// What holds for one path and user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
     /// None when digests are off.
-    pub(super) algorithms: Algorithms,
-    pub(super) max_size: u64,
+    pub algorithms: Algorithms,
+    /// Most bytes that one digest is of.
+    pub max_size: u64,
 }
 
 impl Config {
@@ -80,14 +81,14 @@ impl Config {
     }
 
     /// What holds for this path from the storage's root.
-    pub(super) fn verdict(&self, who: Who<'_>, path: Option<&VirtualPath>) -> Verdict {
+    pub(super) fn verdict(&self, who: Who<'_>, path: Option<&VirtualPath>) -> Allowed {
         let (mut enabled, mut algorithms, mut max_size) = (self.enabled, self.algorithms, self.max_size);
         for rule in self.rules.iter().filter(|rule| rule.fits(who, path)) {
             enabled = rule.enabled.unwrap_or(enabled);
             algorithms = rule.algorithms.unwrap_or(algorithms);
             max_size = rule.max_size.unwrap_or(max_size);
         }
-        Verdict { algorithms: if enabled { algorithms } else { Algorithms::NONE }, max_size }
+        Allowed { algorithms: if enabled { algorithms } else { Algorithms::NONE }, max_size }
     }
 
     /// Threads that compute.
@@ -142,8 +143,8 @@ pub(super) mod tests {
         let bob = Who { user: Some("bob"), class: None };
         let of = |who, at: &str| config.verdict(who, Some(&path(at)));
         assert_eq!(of(bob, "/nfs/x").algorithms, Algorithms::NONE);
-        assert_eq!(of(bob, "/nfsx"), Verdict { algorithms: Algorithms::ALL, max_size: 10 << 30 });
-        assert_eq!(of(bob, "/nfs/fast/x"), Verdict { algorithms: Algorithms::ALL, max_size: 5 });
+        assert_eq!(of(bob, "/nfsx"), Allowed { algorithms: Algorithms::ALL, max_size: 10 << 30 });
+        assert_eq!(of(bob, "/nfs/fast/x"), Allowed { algorithms: Algorithms::ALL, max_size: 5 });
         let robot = Who { user: Some("r2"), class: Some("robots") };
         assert_eq!(config.offer(robot).algorithms, Algorithms::NONE.with(Algorithm::Crc32));
         assert_eq!(config.offer(bob).algorithms, Algorithms::ALL, "a rule about a path says nothing about the session");

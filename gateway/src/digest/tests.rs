@@ -281,16 +281,50 @@ async fn our_own_changes_of_name_and_attributes_carry_it_over() {
     place.write("file", b"bytes");
     place.settle("/file").await;
     assert_eq!(place.ask("/file", None).await.unwrap().1, DigestSource::Computed);
-    let carry = |from: &str, to: &str, change: &dyn Fn()| {
+    let carry = |from: &str, to: &str, dated: bool, change: &dyn Fn()| {
         let before = place.tree.identity(&path(from)).unwrap();
         change();
-        place.digests.carry(&place.tree, &path(to), &before, &place.tree.identity(&path(to)).unwrap());
+        place.digests.carry(&place.tree, &path(to), &before, &place.tree.identity(&path(to)).unwrap(), dated);
     };
-    carry("/file", "/other", &|| place.tree.rename(&path("/file"), &path("/other")).unwrap());
-    carry("/other", "/other", &|| place.tree.set_facts(&path("/other"), &[SetFact::UnixMode(0o600)]).unwrap());
-    carry("/other", "/other", &|| place.tree.set_facts(&path("/other"), &[SetFact::Modify(ftps_proto::time::Timestamp::from_unix(5, 0))]).unwrap());
+    carry("/file", "/other", false, &|| place.tree.rename(&path("/file"), &path("/other")).unwrap());
+    carry("/other", "/other", false, &|| place.tree.set_facts(&path("/other"), &[SetFact::UnixMode(0o600)]).unwrap());
+    carry("/other", "/other", true, &|| place.tree.set_facts(&path("/other"), &[SetFact::Modify(ftps_proto::time::Timestamp::from_unix(5, 0))]).unwrap());
     assert_eq!(place.ask("/other", None).await, Ok((crc(b"bytes"), DigestSource::Cache)));
     assert_eq!(place.bytes_read(), 5);
+    // Somebody writes between the look before the change and the change itself.
+    carry("/other", "/third", false, &|| {
+        std::thread::sleep(Duration::from_millis(20));
+        place.write("other", b"BYTES");
+        place.tree.rename(&path("/other"), &path("/third")).unwrap();
+    });
+    assert_eq!(place.ask("/third", None).await, Ok((crc(b"BYTES"), DigestSource::Computed)));
+}
+
+/// Twenty parts in a row: the file is read once, when it has stood for two seconds, and kept.
+#[tokio::test]
+async fn what_moved_in_parts_is_read_once_and_kept() {
+    let place = Place::new(config());
+    let allowed = Allowed { algorithms: Algorithms::NONE.with(Algorithm::Crc32), max_size: 100 };
+    let mut parts = Vec::new();
+    for index in 0..20 {
+        place.write("log", &vec![b'x'; index + 1]);
+        let (digests, tree, identity) = (place.digests.clone(), place.tree.clone(), place.tree.identity(&path("/log")).unwrap());
+        parts.push(tokio::spawn(async move { digests.catch_up(&tree, &path("/log"), &identity, allowed, "demo".into()).await }));
+        tokio::time::sleep(Duration::from_millis(15)).await;
+    }
+    let mut values = Vec::new();
+    for part in parts {
+        values.push(part.await.unwrap());
+    }
+    assert_eq!(values.pop().flatten().and_then(|values| values.of(Algorithm::Crc32).map(<[u8]>::to_vec)), Some(crc(&[b'x'; 20])));
+    assert!(values.iter().all(Option::is_none), "those states are gone");
+    assert_eq!(place.ask("/log", None).await, Ok((crc(&[b'x'; 20]), DigestSource::Cache)));
+    let identity = place.tree.identity(&path("/log")).unwrap();
+    let again = place.digests.catch_up(&place.tree, &path("/log"), &identity, allowed, "demo".into()).await;
+    assert!(again.is_some() && place.bytes_read() == 20, "what is known is not read");
+    place.write("log", &[b'x'; 101]);
+    let identity = place.tree.identity(&path("/log")).unwrap();
+    assert_eq!(place.digests.catch_up(&place.tree, &path("/log"), &identity, allowed, "demo".into()).await, None, "too large");
 }
 
 #[tokio::test]

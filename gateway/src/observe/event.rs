@@ -174,6 +174,17 @@ pub enum Event<'a> {
         /// The digest of the whole file, if one was computed while it moved.
         digest: Option<(Algorithm, &'a [u8])>,
     },
+    /// The digest of the whole file of a transfer that moved a part of it (APPE, REST), read after its end.
+    TransferDigest {
+        /// Of the transfer.
+        id: TransferId,
+        /// The virtual path.
+        path: &'a [u8],
+        /// Which.
+        algorithm: Algorithm,
+        /// Its bytes.
+        digest: &'a [u8],
+    },
     /// A digest was asked for.
     Digest {
         /// Which.

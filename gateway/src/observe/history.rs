@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use ftps_proto::digest::Algorithm;
 use ftps_proto::verbs::Verb;
 
 use super::Sink;
@@ -69,7 +70,7 @@ pub struct TransferRecord {
     pub proven: bool,
     /// How the client ended an upload.
     pub end: StreamEnd,
-    /// The digest of the whole file, if one was computed while it moved: its algorithm and the hex digits.
+    /// The digest of the whole file, if one was computed while it moved or afterwards: its algorithm and the hex digits.
     pub digest: Option<(&'static str, Box<str>)>,
 }
 
@@ -177,10 +178,11 @@ impl Sink for History {
                     result: Ending::from(result).label(),
                     proven,
                     end,
-                    digest: digest.map(|(algorithm, value)| (algorithm.label(), value.iter().map(|byte| format!("{byte:02x}")).collect())),
+                    digest: digest.map(|(algorithm, value)| shown(algorithm, value)),
                 };
                 self.lock().transferred(subject, record, result == TransferResult::Complete);
             }
+            Event::TransferDigest { id, algorithm, digest, .. } => self.lock().digested(id, shown(algorithm, digest)),
             Event::Sidecar(SidecarEvent::Audited(record)) => self.lock().audited(record),
             _ => {}
         }
@@ -233,6 +235,13 @@ impl Kept {
         }
     }
 
+    /// It ended some seconds ago: it is looked for from the newest on.
+    fn digested(&mut self, id: TransferId, digest: (&'static str, Box<str>)) {
+        if let Some(record) = self.transfers.iter_mut().rev().find(|record| record.id == id) {
+            Arc::make_mut(record).digest = Some(digest);
+        }
+    }
+
     fn audited(&mut self, record: &AuditRecord) {
         self.audit.push_back(Arc::new(record.clone()));
         self.trim(SystemTime::now());
@@ -264,6 +273,11 @@ impl ClientRecord {
     }
 }
 
+/// A digest as a record holds it.
+fn shown(algorithm: Algorithm, digest: &[u8]) -> (&'static str, Box<str>) {
+    (algorithm.label(), digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// Clients remembered.
 const CLIENTS: usize = 10_000;
 
@@ -292,6 +306,22 @@ mod tests {
         assert_eq!(history.transfers(|one| &*one.path == "/b").len(), 1);
         history.set(HistoryConfig { transfers: 1, audit: 1, keep: Duration::from_secs(60) });
         assert_eq!(history.transfers(|_| true).len(), 1);
+    }
+
+    #[test]
+    fn a_digest_that_comes_later_finds_its_transfer() {
+        let history = history(10);
+        let ids = [b"/a", b"/b"].map(|path| {
+            let event = ended(path, true);
+            history.event(Subject::default(), &event);
+            let Event::TransferEnded { id, .. } = event else { panic!("another event") };
+            id
+        });
+        let late = |id| history.event(Subject::default(), &Event::TransferDigest { id, path: b"/a", algorithm: Algorithm::Md5, digest: &[0xab, 0xc] });
+        late(ids[0]);
+        late(TransferId::now());
+        let digests: Vec<_> = history.transfers(|_| true).iter().map(|one| one.digest.clone()).collect();
+        assert_eq!(digests, [None, Some(("md5", "ab0c".into()))]);
     }
 
     #[test]

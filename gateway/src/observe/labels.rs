@@ -313,6 +313,7 @@ impl Event<'_> {
             Self::DataRefused { .. } => "data_refused",
             Self::TransferStarted { .. } => "transfer_started",
             Self::TransferEnded { .. } => "transfer_ended",
+            Self::TransferDigest { .. } => "transfer_digest",
             Self::Digest { .. } => "digest",
             Self::Hashed { .. } => "hashed",
             Self::FileChanged { .. } => "file_changed",

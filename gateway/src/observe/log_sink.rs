@@ -81,6 +81,7 @@ pub(super) fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str)
         Event::DataRefused { .. } => (Info, "data", "data connection refused"),
         Event::TransferStarted { .. } => (Debug, "session", "transfer started"),
         Event::TransferEnded { .. } => (Info, "session", "transfer ended"),
+        Event::TransferDigest { .. } => (Info, "digest", "digest of a transfer"),
         Event::Digest { .. } => (Info, "digest", "digest"),
         Event::Hashed { .. } => (Debug, "digest", "hashed"),
         Event::FileChanged { .. } => (Info, "storage", "file changed"),
@@ -169,6 +170,11 @@ pub(super) fn fields(line: &mut Line, event: &Event<'_>) {
                 line.texts(&[("algorithm", algorithm.label()), ("digest", &hex(value))]);
             }
             line.millis("took_ms", took);
+        }
+        Event::TransferDigest { id, path, algorithm, digest } => {
+            line.shown("transfer", id);
+            line.bytes("path", path);
+            line.texts(&[("algorithm", algorithm.label()), ("digest", &hex(digest))]);
         }
         Event::Digest { algorithm, path, source, result, took } => {
             line.bytes("path", path);

@@ -288,6 +288,8 @@ impl Table {
                 self.transfer_ended(direction, result, bytes, took);
                 self.transfer_manners(direction, result, proven, end);
             }
+            // Its bytes were counted as hashed.
+            Event::TransferDigest { .. } => {}
             Event::Digest { algorithm, source, result, .. } => self.digests.at((algorithm, source, result)).inc(),
             Event::Hashed { algorithm, bytes, took } => {
                 self.digest_bytes.at(algorithm).inc_by(bytes);

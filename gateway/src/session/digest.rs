@@ -6,20 +6,21 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use ftps_proto::digest::{Algorithm, Algorithms, DigestFault, Range};
+use ftps_proto::digest::{Algorithm, DigestFault, Range};
 use ftps_proto::machine::io::{FileError, Input, Outcome};
 use ftps_proto::path::VirtualPath;
 
 use super::login::Admittance;
-use super::record::Progress;
+use super::record::{Progress, Record};
 use super::work::Work;
 use super::{Carried, files};
 use crate::auth::User;
 use crate::data::pump::{Sink, Source};
-use crate::digest::{Digests, Hashers, Question, Values, Who};
+use crate::digest::{Allowed, Digests, Hashers, Question, Values, Who};
 use crate::observe::event::{DigestResult, DigestSource};
+use crate::observe::id::TransferId;
 use crate::observe::{Event, Observer, Subject};
-use crate::storage::{self, Landed, Seen, Tree};
+use crate::storage::{self, Identity, Landed, Seen, Tree};
 
 /// Starts a digest. Dropping the work stops it.
 pub(super) fn start(carried: &Carried, account: Option<&Admittance>, path: VirtualPath, algorithm: Algorithm, range: Option<Range>) -> Work {
@@ -86,11 +87,13 @@ fn result(fault: DigestFault) -> DigestResult {
 pub(super) struct Tap {
     digests: Digests,
     observer: Observer,
+    subject: Subject<'static>,
+    id: TransferId,
     tree: Arc<Tree>,
     path: VirtualPath,
     user: Arc<str>,
-    algorithms: Algorithms,
-    /// `None`: the transfer is of a part of the file, which is read afterwards.
+    allowed: Allowed,
+    /// `None`: the transfer is of a part of the file, which is read afterwards, or of more than may be hashed.
     hashers: Option<Hashers>,
     progress: Arc<Progress>,
 }
@@ -106,31 +109,36 @@ pub(super) enum Moves {
 
 impl Tap {
     /// `None`: nothing is computed of this transfer.
-    pub(super) fn of(carried: &Carried, account: &Admittance, path: &[u8], moves: Moves, progress: &Arc<Progress>) -> Option<Self> {
+    pub(super) fn of(carried: &Carried, account: &Admittance, record: &Record, moves: Moves) -> Option<Self> {
         let (digests, tree) = (&carried.house.digests, &account.tree);
-        let path = ftps_proto::path::WirePath::new(path).ok().and_then(|path| VirtualPath::root().resolve(&path).ok())?;
-        let (algorithms, whole) = match moves {
+        let path = ftps_proto::path::WirePath::new(record.path()).ok().and_then(|path| VirtualPath::root().resolve(&path).ok())?;
+        let (allowed, whole) = match moves {
             Moves::Up { whole } => (digests.at_upload(who(&account.user), tree, &path), whole),
             Moves::Down { whole } => (digests.at_download(who(&account.user), tree, &path), whole),
         };
-        if algorithms.is_empty() {
+        if allowed.algorithms.is_empty() {
             return None;
         }
         Some(Self {
             digests: digests.clone(),
             observer: carried.house.observer.clone(),
+            subject: carried.subject(),
+            id: record.id(),
             tree: tree.clone(),
             path,
             user: account.user.name.as_str().into(),
-            algorithms,
-            hashers: whole.then(|| Hashers::new(algorithms)),
-            progress: progress.clone(),
+            allowed,
+            hashers: whole.then(|| Hashers::new(allowed.algorithms)),
+            progress: record.progress.clone(),
         })
     }
 
     fn feed(&mut self, bytes: &[u8]) {
         if let Some(hashers) = &mut self.hashers {
             hashers.update(bytes);
+            if hashers.bytes() > self.allowed.max_size {
+                self.hashers = None;
+            }
         }
     }
 
@@ -138,18 +146,20 @@ impl Tap {
     pub(super) fn landed(mut self, landed: Landed) {
         match (self.finish(), self.tree.landed(&self.path, landed)) {
             (Some((values, bytes)), Some(identity)) if bytes == identity.size => self.digests.uploaded(&self.tree, &self.path, &identity, &values),
-            (Some(_), _) => {}
-            (None, _) => self.catch_up(),
+            (None, Some(identity)) => self.catch_up(identity),
+            (Some(_) | None, _) => {}
         }
     }
 
     /// The download has ended well. `seen`: the file as it was opened, and what it was then.
     pub(super) async fn sent(mut self, seen: Seen, opened: SystemTime) {
-        let Some((values, bytes)) = self.finish() else { return self.catch_up() };
         let path = self.path.clone();
-        let same = storage::blocking(move || Ok(seen.unchanged(&path))).await.ok().flatten();
-        if let Some(identity) = same.filter(|identity| identity.size == bytes) {
-            self.digests.downloaded(&identity, &values, opened);
+        let computed = self.finish();
+        let Some(identity) = storage::blocking(move || Ok(seen.unchanged(&path))).await.ok().flatten() else { return };
+        match computed {
+            Some((values, bytes)) if bytes == identity.size => self.digests.downloaded(&identity, &values, opened),
+            Some(_) => {}
+            None => self.catch_up(identity),
         }
     }
 
@@ -168,9 +178,16 @@ impl Tap {
         Some((values, bytes))
     }
 
-    fn catch_up(self) {
-        let Self { digests, tree, path, algorithms, user, .. } = self;
-        tokio::spawn(async move { digests.catch_up(tree, path, algorithms, user).await });
+    /// The record of the transfer gets its digest later.
+    fn catch_up(self, identity: Identity) {
+        let Self { digests, observer, subject, id, tree, path, user, allowed, .. } = self;
+        tokio::spawn(async move {
+            let Some(values) = digests.catch_up(&tree, &path, &identity, allowed, user.clone()).await else { return };
+            if let Some((algorithm, digest)) = values.iter().last() {
+                let event = Event::TransferDigest { id, path: path.as_bytes(), algorithm, digest };
+                observer.event(Subject { user: Some(&user), ..subject }, &event);
+            }
+        });
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn start(job: Job, carried: &Carried, account: Option<&Admittance>) -
             if let (Some(before), Some((_, path))) = (before, same_bytes(&job))
                 && let Some(after) = tree.identity(path)
             {
-                digests.carry(&tree, path, &before, &after);
+                digests.carry(&tree, path, &before, &after, is_dated(&job));
             }
             // Said where it is done: the session may be gone by then.
             if let Some(event) = change(&job) {
@@ -74,6 +74,15 @@ fn same_bytes(job: &Job) -> Option<(&VirtualPath, &VirtualPath)> {
         Job::Rename { from, to } => Some((from, to)),
         Job::SetModified { path, .. } | Job::SetFacts { path, .. } => Some((path, path)),
         _ => None,
+    }
+}
+
+/// Whether a job sets the time of the last write.
+fn is_dated(job: &Job) -> bool {
+    match job {
+        Job::SetModified { .. } => true,
+        Job::SetFacts { facts, .. } => facts.iter().any(|fact| matches!(fact, SetFact::Modify(_))),
+        _ => false,
     }
 }
 

@@ -60,6 +60,11 @@ impl Record {
         }
     }
 
+    /// Its id.
+    pub(super) fn id(&self) -> TransferId {
+        self.id
+    }
+
     /// The virtual path; of STOU, the one that was chosen.
     pub(super) fn path(&self) -> &[u8] {
         &self.path

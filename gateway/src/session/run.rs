@@ -263,7 +263,7 @@ impl Session {
         let policy = account.user.upload_end.unwrap_or(self.carried.settings.upload_end);
         let terms = Terms { policy, ended_cleanly_before: self.channel.has_ended_cleanly(), spoken: self.spoken.clone() };
         let speed = Speed::new(&self.carried, account.permit.pace());
-        let tap = opened.moves().and_then(|moves| Tap::of(&self.carried, account, record.path(), moves, &record.progress));
+        let tap = opened.moves().and_then(|moves| Tap::of(&self.carried, account, record, moves));
         self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms, (speed, tap));
     }
 
