@@ -224,6 +224,15 @@ pub const fn is_digest(verb: Verb) -> bool {
     matches!(verb, Verb::Hash | Verb::Rang) || Algorithm::of(verb).is_some()
 }
 
+/// Whether a verb exists for who is offered these algorithms; verbs about anything else always do.
+pub const fn is_offered(verb: Verb, algorithms: Algorithms) -> bool {
+    match (verb, Algorithm::of(verb)) {
+        (Verb::Hash | Verb::Rang, _) => !algorithms.is_empty(),
+        (_, Some(algorithm)) => algorithms.contains(algorithm),
+        (_, None) => true,
+    }
+}
+
 /// Reads the argument of a verb for which [`is_digest`] holds.
 ///
 /// # Errors

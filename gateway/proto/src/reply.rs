@@ -11,7 +11,7 @@ use std::net::SocketAddrV4;
 
 use crate::addr::{Family, write_epsv, write_port};
 use crate::command::SetFact;
-use crate::digest::{Algorithm, DigestFault, Form, Range};
+use crate::digest::{Algorithm, Algorithms, DigestFault, Form, Range};
 use crate::listing::{FactSet, write_number};
 use crate::machine::io::{DataRefusal, EndReason, FileError, PassiveError};
 use crate::path::{VirtualPath, WirePath};
@@ -91,8 +91,8 @@ pub enum Reply {
     FactsChosen(FactSet),
     /// 211 of STAT without a path.
     Status(Status),
-    /// 214: all verbs.
-    Help,
+    /// 214: all verbs, of those about digests the ones that are offered.
+    Help(Algorithms),
     /// 214: one verb.
     HelpVerb(Verb),
     /// 214: SITE HELP.
@@ -158,7 +158,7 @@ impl Reply {
             Self::BadStart(_) | Self::BadEnd(_) => 501,
             Self::Who(_) | Self::FactsChosen(_) => 200,
             Self::Features(_) | Self::Status(_) => 211,
-            Self::Help | Self::HelpVerb(_) | Self::SiteHelp => 214,
+            Self::Help(_) | Self::HelpVerb(_) | Self::SiteHelp => 214,
         }
     }
 
@@ -184,7 +184,7 @@ impl Reply {
             Self::Who(lines) => many(code, "Your sessions:", lines, "End", out),
             Self::Features(features) => features.write(code, out),
             Self::Status(status) => status.write(code, out),
-            Self::Help => write_help(code, out),
+            Self::Help(algorithms) => write_help(code, *algorithms, out),
             Self::SiteHelp => many(code, "SITE commands:", &SITE_HELP, "End", out),
             other => {
                 write_number(u64::from(code), out);
@@ -253,7 +253,7 @@ impl Reply {
             Self::RangeSet(range) => digest::write_range(*range, out),
             Self::BadStart(verb) => digest::write_bad_start(*verb, out),
             Self::BadEnd(verb) => digest::write_bad_end(*verb, out),
-            Self::Facts(..) | Self::Listing(_) | Self::Who(_) | Self::Features(_) | Self::Status(_) | Self::Help | Self::SiteHelp => {}
+            Self::Facts(..) | Self::Listing(_) | Self::Who(_) | Self::Features(_) | Self::Status(_) | Self::Help(_) | Self::SiteHelp => {}
         }
     }
 }
@@ -267,7 +267,6 @@ mod tests {
 
     use super::*;
     use crate::command::{TransferType, UserName};
-    use crate::digest::Algorithms;
     use crate::path::WirePath;
 
     /// RFC 959 §4.2: `code-text`, lines that do not begin with the code and a space, `code text`; all end with CR LF, no other control byte.
@@ -361,7 +360,8 @@ mod tests {
             Reply::FactsChosen(facts),
             status(None),
             status(Some(b"demo")),
-            Reply::Help,
+            Reply::Help(Algorithms::ALL),
+            Reply::Help(Algorithms::NONE),
             Reply::HelpVerb(Verb::Syst),
             Reply::SiteHelp,
             Reply::Checksum(vec![1, 2, 255, 0]),

@@ -4,7 +4,7 @@
 //! Never: starts a job for an algorithm that is not offered, or without the permission.
 
 use crate::command::Opts;
-use crate::digest::{Algorithm, DigestFault, Form, Named, Offer, Range};
+use crate::digest::{Algorithm, DigestFault, Form, Named, Offer, Range, is_offered};
 use crate::path::{VirtualPath, WirePath};
 use crate::reply::{Refusal, Reply};
 use crate::verbs::Verb;
@@ -41,10 +41,7 @@ impl Machine {
 
     /// Whether a verb is one of digests that are off: as good as unknown.
     pub(super) fn unoffered(&self, verb: Verb) -> bool {
-        match verb {
-            Verb::Hash | Verb::Rang => self.offer().algorithms.is_empty(),
-            _ => Algorithm::of(verb).is_some_and(|algorithm| !self.offer().algorithms.contains(algorithm)),
-        }
+        !is_offered(verb, self.offer().algorithms)
     }
 
     pub(super) fn checksum(&mut self, verb: Verb, path: WirePath, range: Option<Range>) {

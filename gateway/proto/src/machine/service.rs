@@ -33,9 +33,9 @@ impl Machine {
 
     pub(super) fn help(&mut self, topic: Option<Option<Verb>>) {
         match topic {
-            None => self.answer(Reply::Help),
-            Some(Some(verb)) => self.answer(Reply::HelpVerb(verb)),
-            Some(None) => self.refuse(Refusal::NoSuchCommand),
+            None => self.answer(Reply::Help(self.offer().algorithms)),
+            Some(Some(verb)) if !self.unoffered(verb) => self.answer(Reply::HelpVerb(verb)),
+            Some(_) => self.refuse(Refusal::NoSuchCommand),
         }
     }
 

@@ -4,7 +4,7 @@
 //! Never: lets a line with control bytes out.
 
 use crate::command::{SetFact, TransferType, UserName};
-use crate::digest::{Algorithm, Algorithms};
+use crate::digest::{Algorithm, Algorithms, is_offered};
 use crate::listing::{FactSet, write_number};
 use crate::path::VirtualPath;
 use crate::verbs::Verb;
@@ -126,9 +126,10 @@ pub(super) fn many<L: AsRef<[u8]>>(code: u16, first: &str, lines: &[L], last: &s
     close(code, last, out);
 }
 
-pub(super) fn write_help(code: u16, out: &mut Vec<u8>) {
+pub(super) fn write_help(code: u16, algorithms: Algorithms, out: &mut Vec<u8>) {
     open(code, b"These commands are known:\r\n", out);
-    for row in Verb::ALL.chunks(8) {
+    let known: Vec<Verb> = Verb::ALL.into_iter().filter(|verb| is_offered(*verb, algorithms)).collect();
+    for row in known.chunks(8) {
         for verb in row {
             put(out, " ");
             put(out, verb.name());
