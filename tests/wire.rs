@@ -13,10 +13,12 @@ mod wire {
     mod control;
     mod data;
     mod digest_memory;
+    mod digest_rules;
     mod digests;
     mod life;
     mod reload;
     mod secure;
+    mod statements;
     mod theft;
     mod transcripts;
     mod transfer_log;

@@ -89,7 +89,7 @@ fn every_digest_of_every_file_is_pythons() {
             ("link", "link", vec![(6, 12)]),
             ("five", "five", vec![(0, 5 << 20), (1, (5 << 20) - 1), (262_143, 262_145), (5_242_879, 5_242_880)]),
             ("dir with blanks/ä €\u{1f600} \"q\".bin", "dir with blanks/ä €\u{1f600} \"\"q\"\".bin", vec![(7, 4 << 20)]),
-            ("sparse", "sparse", vec![(large / 2 - 10, large / 2 + 10)]),
+            ("sparse", "sparse", sparse_ranges(large)),
         ];
         let mut questions = Vec::new();
         let paths: Vec<_> = files.iter().map(|(name, ..)| at(name)).collect();
@@ -115,6 +115,13 @@ fn every_digest_of_every_file_is_pythons() {
         let computed = node.metric("ftps_gateway_digests_total", &["source=\"cache\"", "result=\"done\""]).unwrap();
         assert!(computed > 20.0, "{computed}");
     });
+}
+
+/// Where 31 bits end, too, if the file is so large.
+fn sparse_ranges(large: u64) -> Ranges {
+    let mut ranges = vec![(large / 2 - 10, large / 2 + 10), (large - 1, large)];
+    ranges.extend((large > 1 << 31).then_some(((1 << 31) - 5, (1 << 31) + 5)));
+    ranges
 }
 
 fn every_part(client: &mut Client, name: &str, quoted: &str, (start, end): (&u64, &u64), part: &Value) {
@@ -180,34 +187,67 @@ fn every_refusal_has_its_code_and_words() {
             assert_eq!(text(&mut client, &format!("MD5 {name}")), format!("{md5} {name}: {words}"));
             assert_eq!(text(&mut client, &format!("HASH {name}")), format!("{hash} {name}: {words}"));
         }
+        std::fs::write(at("empty"), b"").unwrap();
+        for kind in ["TYPE A", "TYPE I"] {
+            client.command(kind).is(200);
+            CHECKSUMS.iter().for_each(|(verb, _)| every_wrong_range(&mut client, verb));
+        }
         for (command, reply) in [
-            ("XCRC file 0 11", "501 XCRC: end exceeds file size"),
-            ("XCRC file 6 5", "501 XCRC requires end (5) greater than start (6)"),
-            ("XCRC file 5 5", "501 XCRC requires end (5) greater than start (5)"),
-            ("XCRC file x 5", "501 XCRC requires a start greater than or equal to 0"),
-            ("XCRC file 5 y", "501 XCRC requires an end greater than 0"),
-            ("XCRC file 0 18446744073709551615", "501 XCRC requires an end greater than 0"),
-            ("XCRC file 5", "501 Invalid number of parameters"),
-            ("XCRC", "501 Invalid number of parameters"),
             ("MD5", "501 Invalid number of parameters"),
+            ("HASH ", "501 Invalid number of parameters"),
+            ("HASH file 0 5", "550 file 0 5: No such file or directory"),
+            ("RANG 0 10", "350 Restarting at 0. End Byte range at 10."),
+            ("HASH file", "501 HASH: end exceeds file size"),
+            ("HASH none", "550 none: No such file or directory"),
             ("OPTS HASH SHA512", "501 Unsupported algorithm"),
             ("XSHA384 file", "500 Unknown command"),
         ] {
             assert_eq!(text(&mut client, command), reply, "{command}");
         }
         assert_eq!(text(&mut client, "XCRC large 1 1025").len(), "213 12345678".len(), "a part of a large file may be small");
-        let mut lister = Client::session_of(&node, &kit::Tls::new(kit::Version::Tls13), "lister");
-        assert_eq!(text(&mut lister, "XCRC file"), "550 file: Operation not permitted");
-        assert_eq!(text(&mut lister, "HASH file"), "552 file: Operation not permitted");
-        let mut robot = Client::session_of(&node, &kit::Tls::new(kit::Version::Tls13), "robot");
-        assert!(robot.command("FEAT").text.contains(" HASH CRC32*;\n XCRC\n MLST"), "{}", robot.command("FEAT").text);
-        robot.command("XMD5 file").is(500);
-        robot.command("XCRC file").is(213);
-        let mut stranger = Client::connect(&node, &kit::Tls::new(kit::Version::Tls13));
-        stranger.secure();
-        assert_eq!(text(&mut stranger, "XCRC file"), "530 Please login with USER and PASS");
-        assert_eq!(text(&mut stranger, "HASH"), "530 Please login with USER and PASS");
+        who_may_not(&node);
     });
+}
+
+/// A user without the permission, one with one algorithm, and one who has not logged in.
+fn who_may_not(node: &Node) {
+    let mut lister = Client::session_of(node, &kit::Tls::new(kit::Version::Tls13), "lister");
+    assert_eq!(text(&mut lister, "XCRC file"), "550 file: Operation not permitted");
+    assert_eq!(text(&mut lister, "HASH file"), "552 file: Operation not permitted");
+    let mut robot = Client::session_of(node, &kit::Tls::new(kit::Version::Tls13), "robot");
+    assert!(robot.command("FEAT").text.contains(" HASH CRC32*;\n XCRC\n MLST"), "{}", robot.command("FEAT").text);
+    robot.command("XMD5 file").is(500);
+    robot.command("HELP XMD5").is(502);
+    robot.command("XCRC file").is(213);
+    let mut stranger = Client::connect(node, &kit::Tls::new(kit::Version::Tls13));
+    stranger.secure();
+    assert_eq!(text(&mut stranger, "XCRC file"), "530 Please login with USER and PASS");
+    assert_eq!(text(&mut stranger, "HASH"), "530 Please login with USER and PASS");
+}
+
+/// Of a file of ten bytes and of an empty one.
+fn every_wrong_range(client: &mut Client, verb: &str) {
+    for (arguments, reply) in [
+        (" file 0 11", ": end exceeds file size"),
+        (" file 0 9223372036854775807", ": end exceeds file size"),
+        (" file 6 5", " requires end (5) greater than start (6)"),
+        (" file 5 5", " requires end (5) greater than start (5)"),
+        (" \"file\" 10 10", " requires end (10) greater than start (10)"),
+        (" empty 0 0", " requires end (0) greater than start (0)"),
+        (" empty 0 1", ": end exceeds file size"),
+        (" file x 5", " requires a start greater than or equal to 0"),
+        (" file -1 5", " requires a start greater than or equal to 0"),
+        (" file 5 y", " requires an end greater than 0"),
+        (" file 5 -1", " requires an end greater than 0"),
+        (" file 0 18446744073709551615", " requires an end greater than 0"),
+        (" file 0 18446744073709551616", " requires an end greater than 0"),
+    ] {
+        assert_eq!(text(client, &format!("{verb}{arguments}")), format!("501 {verb}{reply}"), "{verb}{arguments}");
+    }
+    for arguments in ["", " ", " file 5", " \"file\" 5", " file name.txt"] {
+        assert_eq!(text(client, &format!("{verb}{arguments}")), "501 Invalid number of parameters", "{verb}{arguments}");
+    }
+    assert_eq!(text(client, &format!("{verb} file 0 10 and more")), text(client, &format!("{verb} file")), "words behind a range mean nothing");
 }
 
 #[test]
