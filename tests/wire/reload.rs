@@ -4,8 +4,10 @@
 //! Never: a restart.
 
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::kit::{self, Client, Node, Options, Pki, Tls, Tree, Version, users_file};
 
@@ -63,6 +65,58 @@ fn a_broken_file_changes_nothing_and_says_why() {
         kit::eventually(20, "it is right again", || successful(&node) == 1.0);
         client.command("NOOP").is(200);
     });
+}
+
+/// All broken files of this repository, one after the other, under one running node.
+#[test]
+fn none_of_sixty_broken_files_moves_a_running_node() {
+    kit::test(300, || {
+        let elsewhere = Tree::new();
+        let node = Node::with(Options { root: Some(elsewhere.join("")), ..Options::default() });
+        for name in ["users.yaml", "broken-users.yaml"] {
+            node.tree.write(&format!("files/{name}"), &std::fs::read(repository("tests/broken-config/files").join(name)).unwrap());
+        }
+        let mut client = Client::ready(&node);
+        let (users, config) = (node.tree.read("users.yaml").unwrap(), node.tree.read("config.yaml").unwrap());
+        let mut tried = 0;
+        for (directory, place) in [("tests/broken-config", "config.yaml"), ("tests/broken-users", "users.yaml")] {
+            for file in broken(directory) {
+                node.tree.write(place, &std::fs::read(&file).unwrap());
+                node.signal(Signal::HUP);
+                let told = std::fs::read_to_string(file.with_extension("txt")).unwrap();
+                let name = file.file_name().unwrap().to_string_lossy().into_owned();
+                let reason = told.lines().next().unwrap().replace(&name, place);
+                kit::eventually(20, &format!("{name}: {reason}"), || refusals(&node).iter().any(|said| said.contains(&reason)));
+                assert_eq!(successful(&node), 0.0, "{name}");
+                client.command("NOOP").is(200);
+                Client::ready(&node).put("STOR still-here", b"x").is(226);
+                tried += 1;
+            }
+            node.tree.write("config.yaml", &config);
+            node.tree.write("users.yaml", &users);
+            node.signal(Signal::HUP);
+            kit::eventually(20, "it is right again", || successful(&node) == 1.0);
+        }
+        assert!(tried >= 60, "{tried}");
+    });
+}
+
+fn repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn broken(directory: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(repository(directory)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path: &PathBuf| path.extension().is_some_and(|end| end == "yaml"));
+    files.sort();
+    files
+}
+
+/// Why reloads were not taken, from the log; paths from the configuration on.
+fn refusals(node: &Node) -> Vec<String> {
+    let (lines, place) = (node.log(), node.tree.join(""));
+    let said = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|line| line["event"] == "reloaded");
+    said.filter_map(|line| line["error"].as_str().map(|error| error.replace(&place.display().to_string(), ""))).collect()
 }
 
 #[test]
