@@ -11,10 +11,7 @@ use crate::kit::{self, Client, Data, Node, Options, Tls, Version, users_file};
 #[test]
 fn transcripts_hold_over_a_socket() {
     kit::test(180, || {
-        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/transcripts");
-        let mut files: Vec<PathBuf> = std::fs::read_dir(&directory).expect("tests/transcripts").map(|entry| entry.unwrap().path()).collect();
-        files.retain(|path| path.extension().is_some_and(|end| end == "txt"));
-        files.sort();
+        let files = files();
         assert!(files.len() >= 10, "transcripts are missing");
         let users = users_file(&[("demo", "/", "all"), ("reader", "/", "read-only")]);
         let node = Node::with(Options { users, ..Options::default() });
@@ -34,12 +31,23 @@ fn transcripts_hold_over_a_socket() {
     });
 }
 
+/// All transcripts, by name.
+pub(super) fn files() -> Vec<PathBuf> {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/transcripts");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&directory).expect("tests/transcripts").map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|end| end == "txt"));
+    files.sort();
+    files
+}
+
 /// One connection of a transcript.
 #[derive(Default)]
-struct Session<'a> {
-    bare: bool,
+pub(super) struct Session<'a> {
+    /// Not for a socket.
+    pub(super) bare: bool,
     implicit: bool,
-    lines: Vec<(usize, &'a str)>,
+    /// With their numbers.
+    pub(super) lines: Vec<(usize, &'a str)>,
 }
 
 /// What a session has in its hands.
@@ -53,7 +61,7 @@ struct Play {
     held: Option<Data>,
 }
 
-fn sessions(text: &str) -> Vec<Session<'_>> {
+pub(super) fn sessions(text: &str) -> Vec<Session<'_>> {
     let mut found = vec![Session::default()];
     for (number, line) in text.lines().enumerate() {
         let last = found.last_mut().expect("never empty");
