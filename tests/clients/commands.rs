@@ -150,6 +150,26 @@ fn after_epsv_all_there_is_only_epsv() {
     });
 }
 
+/// Whoever cuts an upload tidies up at once: the directory is empty by then.
+#[test]
+fn a_directory_goes_right_after_an_upload_in_it_was_aborted() {
+    kit::test(60, || {
+        let node = Node::start();
+        let mut client = Client::session(&node, &kit::Tls::new(kit::Version::Tls12));
+        for _ in 0..20 {
+            client.command("MKD d").is(257);
+            let mut data = client.begin("STOR d/file");
+            data.handshake().unwrap();
+            data.write(&[7; 300_000]).unwrap();
+            client.send(b"ABOR\r\nRMD d\r\n").unwrap();
+            for code in [426, 226, 250] {
+                client.expect(code);
+            }
+        }
+        assert_eq!(kit::entries(&node.root), 0);
+    });
+}
+
 #[test]
 fn both_ways_to_announce_a_port_carry_data() {
     kit::test(30, || {

@@ -51,10 +51,13 @@ fn curl_resumes_an_upload() {
         let (node, local) = (Node::start(), Tree::new());
         let bytes = kit::random_bytes(3_000_000);
         let source = local.write("whole.bin", &bytes);
-        std::fs::write(node.root.join("whole.bin"), &bytes[..1_000_001]).unwrap();
-        // curl asks for the size and appends what is missing.
-        curl(&node, false, &["-C", "-", "-T", source.to_str().unwrap()], "/whole.bin").run().ok();
-        kit::same_file(node.root.join("whole.bin"), &bytes, "on disk");
+        for version in ["1.2", "1.3"] {
+            std::fs::write(node.root.join("whole.bin"), &bytes[..1_000_001]).unwrap();
+            // curl asks for the size and appends what is missing.
+            let versions = [&format!("--tlsv{version}"), "--tls-max", version];
+            curl(&node, false, &[&versions[..], &["-C", "-", "-T", source.to_str().unwrap()]].concat(), "/whole.bin").run().ok();
+            kit::same_file(node.root.join("whole.bin"), &bytes, "on disk");
+        }
     });
 }
 
@@ -120,20 +123,15 @@ fn lftp_mirrors_over_implicit_tls() {
 }
 
 #[test]
-fn lftp_works_on_files_and_directories() {
+fn lftp_works_on_files_and_directories_over_tls_13() {
     need!("lftp");
-    kit::test(120, || {
-        let (node, local) = (Node::start(), Tree::new());
-        let sum = local.write_random("a.bin", 700_001);
-        local.write("part.bin", &local.read("a.bin").unwrap()[..300_000]);
-        let script = "mkdir -p one/two; put -O one/two a.bin; get -c one/two/a.bin -o part.bin; mv one/two/a.bin one/b.bin; \
-                      rmdir one/two; cls -1 one > names; rm one/b.bin; rmdir one; cls -1 > empty; quit";
-        lftp(&node, false, script).at(local.path()).run().ok();
-        assert_eq!(sha256(local.join("part.bin")), sum, "resumed");
-        assert_eq!(local.read("names").as_deref(), Some(&b"one/b.bin\n"[..]));
-        assert_eq!(local.read("empty").as_deref(), Some(&b""[..]));
-        assert!(contents(&node.root).is_empty(), "all removed: {:?}", contents(&node.root));
-    });
+    kit::test(120, || lftp_round_trip("NORMAL:-VERS-ALL:+VERS-TLS1.3"));
+}
+
+#[test]
+fn lftp_works_on_files_and_directories_over_tls_12() {
+    need!("lftp");
+    kit::test(120, || lftp_round_trip("NORMAL:-VERS-ALL:+VERS-TLS1.2"));
 }
 
 #[test]
@@ -180,6 +178,25 @@ fn curl_round_trip(implicit: bool, version: &[&str]) {
     assert!(node.root.join("new/b.bin").exists() && !node.root.join("new/dir").exists(), "renamed and removed");
     run(&["-Q", "-DELE /new/b.bin", "-Q", "-RMD /new", "-Q", "-MKD /left"], "/");
     assert_eq!(contents(&node.root).into_keys().collect::<Vec<_>>(), ["left/"], "deleted");
+}
+
+/// Up, list, resumed both ways, renamed, deleted.
+fn lftp_round_trip(priority: &str) {
+    let (node, local) = (Node::start(), Tree::new());
+    let sum = local.write_random("a.bin", 700_001);
+    let half = local.read("a.bin").unwrap()[..300_000].to_vec();
+    local.write("part.bin", &half);
+    std::fs::write(node.root.join("begun.bin"), &half).unwrap();
+    let script = format!(
+        "set ssl:priority {priority}; mkdir -p one/two; put -O one/two a.bin; get -c one/two/a.bin -o part.bin; put -c a.bin -o begun.bin; \
+         mv one/two/a.bin one/b.bin; rmdir one/two; cls -1 one > names; rm one/b.bin; rmdir one; cls -1 > left; quit"
+    );
+    lftp(&node, false, &script).at(local.path()).run().ok();
+    assert_eq!(sha256(local.join("part.bin")), sum, "a download resumed");
+    assert_eq!(sha256(node.root.join("begun.bin")), sum, "an upload resumed");
+    assert_eq!(local.read("names").as_deref(), Some(&b"one/b.bin\n"[..]));
+    assert_eq!(local.read("left").as_deref(), Some(&b"begun.bin\n"[..]), "the others are removed");
+    assert_eq!(contents(&node.root).len(), 1, "{:?}", contents(&node.root));
 }
 
 fn lftp_mirror(implicit: bool, priority: &str) {
