@@ -12,6 +12,7 @@ mod cluster {
     mod bans;
     mod caches;
     mod digests;
+    mod haproxy;
     mod homes;
     mod long;
     mod matrix;
@@ -20,6 +21,7 @@ mod cluster {
     mod nodes;
     mod outages;
     mod proxy;
+    mod relays;
     mod routing;
     mod sealed;
     mod sessions;

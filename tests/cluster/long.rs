@@ -124,30 +124,38 @@ fn home_of(cluster: &Cluster, user: &str) -> usize {
     (0..cluster.nodes().count()).max_by_key(weight).expect("nodes")
 }
 
+// long: one story, in the order in which it happens.
 #[test]
 fn scaling_and_a_rolling_restart_interrupt_nothing() {
-    kit::test(600, || {
+    kit::test(if kit::full() { 1500 } else { 600 }, || {
         let Some(server) = Server::redis() else { return };
-        let (sessions, seconds) = if kit::full() { (1000, 60) } else { (48, 24) };
-        let setup = Setup { nodes: 3, store: Some(server.url()), ..Setup::default() };
+        let (sessions, seconds) = if kit::full() { (1000, 120) } else { (48, 24) };
+        let names: Vec<String> = (0..USERS).map(user).collect();
+        let users = kit::users_file(&names.iter().map(|name| (name.as_str(), "/", "all")).collect::<Vec<_>>());
+        let setup = Setup { nodes: 3, store: Some(server.url()), users, ..Setup::default() };
         let setup = setup.key("limits", "bandwidth_per_session", "64KiB").key("limits", "sessions_per_user", "2000").key("limits", "sessions_per_ip", "2000");
-        let mut cluster = Cluster::with(setup.key("limits", "logins_per_minute_per_ip", "100000").key("drain", "delay", "1s").key("drain", "timeout", "120s"));
+        let mut cluster = Cluster::with(setup.key("limits", "logins_per_minute_per_ip", "100000").key("drain", "delay", "1s").key("drain", "timeout", "300s"));
         cluster.settle();
         let size = 65_536 * seconds;
         let (bytes, door) = (kit::random_bytes(usize::try_from(size).unwrap()), Door::of(&cluster));
         std::fs::write(cluster.root.join("long.bin"), &bytes).unwrap();
-        let (began, moving) = (Instant::now(), AtomicUsize::new(0));
+        let (began, moving, told) = (Instant::now(), AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             let (door, bytes) = (&door, &bytes);
-            let moving = &moving;
+            let (moving, told) = (&moving, &told);
             let wave = |from: usize| {
-                let all: Vec<_> = (from..from + sessions).map(|number| scope.spawn(move || one_long_transfer(door, number, bytes, moving))).collect();
+                let mut all = Vec::new();
+                for number in from..from + sessions {
+                    all.push(scope.spawn(move || one_long_transfer(door, number, bytes, moving)));
+                    // Not all at once: what is shown here is how they end.
+                    kit::eventually(120, "transfers begin", || moving.load(Ordering::Relaxed) + AT_ONCE > number);
+                }
                 // Bytes move in each of them before anything changes.
                 kit::eventually(120, "all transfers run", || moving.load(Ordering::Relaxed) >= from + sessions);
                 all
             };
             let mut all = wave(0);
-            let batches: Vec<_> = (0..if kit::full() { 50 } else { 8 }).map(|number| scope.spawn(move || batch(door, number))).collect();
+            let batches: Vec<_> = (0..if kit::full() { 50 } else { 8 }).map(|number| scope.spawn(move || batch(door, number, told))).collect();
             cluster.add();
             cluster.add();
             cluster.settle();
@@ -155,19 +163,27 @@ fn scaling_and_a_rolling_restart_interrupt_nothing() {
                 cluster.drain(number);
             }
             for number in [0, 1, 2] {
-                assert_eq!(cluster.gone(number, 180), Some(0), "node {number}");
+                // A draining node says what it waits for.
+                cluster.node(number).logged(&["\"draining\"", "\"bytes_left\":", "\"estimate_seconds\":"]);
+            }
+            let relayed = |cluster: &Cluster| cluster.metric("ftps_gateway_data_connections_total", &["outcome=\"relayed\""]);
+            kit::eventually(120, "data connections are brought to draining nodes", || relayed(&cluster) > 0.0);
+            for number in [0, 1, 2] {
+                assert_eq!(cluster.gone(number, 320), Some(0), "node {number}");
             }
             // A rolling restart of those that are left.
             all.extend(wave(sessions));
             for number in [3, 4] {
                 cluster.drain(number);
-                assert_eq!(cluster.gone(number, 180), Some(0), "node {number}");
+                assert_eq!(cluster.gone(number, 320), Some(0), "node {number}");
                 cluster.restart(number);
             }
             let after = began.elapsed();
             all.into_iter().for_each(|one| one.join().expect("a transfer was interrupted"));
             let files: usize = batches.into_iter().map(|one| one.join().expect("a batch was interrupted")).sum();
-            eprintln!("{sessions} transfers of {seconds} s and {files} files in batches; the nodes were changed within {after:?}");
+            let told = told.load(Ordering::Relaxed);
+            assert!(told > 0, "no batch was told to go elsewhere: the test shows nothing");
+            eprintln!("twice {sessions} transfers of {seconds} s, {files} files in batches that met 421 {told} times; the nodes were changed within {after:?}");
         });
     });
 }
@@ -206,7 +222,9 @@ impl kit::Entrance for Door {
 }
 
 fn one_long_transfer(door: &Door, number: usize, bytes: &[u8], moving: &AtomicUsize) {
-    let mut client = Client::session(door, &Tls::new(if number.is_multiple_of(2) { Version::Tls13 } else { Version::Tls12 }));
+    let version = if number.is_multiple_of(2) { Version::Tls13 } else { Version::Tls12 };
+    let mut client = Client::session_of(door, &Tls::new(version), &user(number));
+    client.patience(Duration::from_secs(90));
     if number.is_multiple_of(3) {
         let mut data = client.begin(&format!("STOR up-{number}.bin"));
         data.handshake().unwrap();
@@ -228,17 +246,32 @@ fn one_long_transfer(door: &Door, number: usize, bytes: &[u8], moving: &AtomicUs
 }
 
 /// Twenty files in one session; one that is told 421 between two files goes on in a new one, as every client does. Gives the files.
-fn batch(door: &Door, number: usize) -> usize {
+fn batch(door: &Door, number: usize, told: &AtomicUsize) -> usize {
     let tls = Tls::new(Version::Tls13);
-    let (count, mut client) = (if kit::full() { 40 } else { 20 }, Client::session(door, &tls));
+    let session = || {
+        let mut client = Client::session_of(door, &tls, &user(number));
+        client.patience(Duration::from_secs(90));
+        client
+    };
+    let (count, mut client) = (if kit::full() { 40 } else { 20 }, session());
     for index in 0..count {
         let (name, bytes) = (format!("batch-{number}-{index}.bin"), kit::random_bytes(30_000));
         while client.command("NOOP").code == 421 {
-            client = Client::session(door, &tls);
+            told.fetch_add(1, Ordering::Relaxed);
+            client = session();
         }
         client.put(&format!("STOR {name}"), &bytes).is(226);
         kit::same(&client.get(&format!("RETR {name}")), &bytes, &name);
         std::thread::sleep(Duration::from_millis(700));
     }
     count
+}
+
+/// Users of the long transfers: one client has its data ports only, and a thousand that wait at once need more.
+const USERS: usize = 50;
+/// Transfers that begin at the same time.
+const AT_ONCE: usize = 16;
+
+fn user(number: usize) -> String {
+    format!("user{}", number % USERS)
 }

@@ -135,7 +135,12 @@ fn start(net: &Net, tree: &Tree, number: u8) -> Node {
     let users = users_file(&users.iter().map(|(name, home)| (name.as_str(), home.as_str(), "all")).collect::<Vec<_>>());
     let peers: Vec<String> = (0..NODES).map(|other| format!("\"{}:9443\"", net.node(other))).collect();
     let (state, secret) = (tree.join(&format!("state-{number}")), tree.join("secret"));
-    let options = Options { users, root: Some(tree.join("files")), namespace: Some(net.space(&number.to_string())), ..Options::default() };
+    let options = Options {
+        users,
+        root: Some(tree.join("files")),
+        through: ["ip", "netns", "exec", &net.space(&number.to_string())].map(str::to_owned).into(),
+        ..Options::default()
+    };
     let options = options
         .set("node", &format!("{{ name: node-{number}, state_dir: {state:?} }}"))
         .set("listen", &format!("{{ explicit: [\"{ip}:2121\"], implicit: [], admin: \"127.0.0.1:9440\", peer: \"{ip}:9443\" }}"))

@@ -105,6 +105,13 @@ impl Balancer {
         self.shared.state().nodes[node].1 = used;
     }
 
+    /// Leaves its address to another balancer.
+    pub fn stop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        }
+    }
+
     /// Who gets connections from now on.
     pub fn pick(&self, pick: Pick) {
         self.shared.state().pick = pick;

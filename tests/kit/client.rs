@@ -254,6 +254,11 @@ impl Client {
         data
     }
 
+    /// Waits for replies as long as this from now on.
+    pub fn patience(&mut self, time: Duration) {
+        self.sock.set_read_timeout(Some(time)).expect("a deadline");
+    }
+
     /// EPSV and the TCP connection.
     pub fn dial(&mut self) -> Data {
         let to = self.epsv();

@@ -26,6 +26,8 @@ pub struct Setup {
     pub tell: Tell,
     /// The users file.
     pub users: String,
+    /// A program and its arguments that become each node.
+    pub through: Vec<String>,
     /// More keys: section, key, value. They win over those of the kit.
     pub keys: Vec<(&'static str, &'static str, String)>,
 }
@@ -58,7 +60,7 @@ struct Net {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { nodes: 3, ports: 8, store: None, tell: Tell::Nothing, users: users_file(&[(USER, "/", "all")]), keys: Vec::new() }
+        Self { nodes: 3, ports: 8, store: None, tell: Tell::Nothing, users: users_file(&[(USER, "/", "all")]), through: Vec::new(), keys: Vec::new() }
     }
 }
 
@@ -180,6 +182,16 @@ impl Cluster {
         self.net.data()
     }
 
+    /// The address of a node.
+    pub fn address(&self, number: usize) -> Ipv4Addr {
+        self.net.node(number)
+    }
+
+    /// All ports on which clients come in.
+    pub fn ports(&self) -> Vec<u16> {
+        [self.net.explicit(), self.net.implicit()].into_iter().chain(self.net.data()).collect()
+    }
+
     /// Where a node takes peer connections.
     pub fn peer(&self, number: usize) -> SocketAddr {
         SocketAddr::from((self.net.node(number), self.net.peer()))
@@ -213,7 +225,7 @@ impl Cluster {
         }
         keys.retain(|(section, key, _)| known(section, key));
         keys.extend(self.setup.keys.iter().cloned());
-        Options { sections: sections(keys), ..Options::default() }
+        Options { sections: sections(keys), through: self.setup.through.clone(), ..Options::default() }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Gets: a running [`Server`]. Gives: items, and ways to spoil them. Never: a library of ours, which could hide what is there.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -112,16 +113,10 @@ impl Server {
 
     fn memcached_items(&self) -> Vec<Item> {
         let mut reader = self.dial();
-        reader.get_mut().write_all(b"lru_crawler metadump all\r\n").expect("memcached takes it");
-        let mut found = Vec::new();
-        loop {
-            let line = line(&mut reader);
-            if line == "END" {
-                break;
-            }
-            let part = |name: &str| line.split(' ').find_map(|part| part.strip_prefix(name)).map(str::to_owned);
-            let key = part("key=").expect("a key").replace("%3A", ":");
-            found.push((key, part("exp=").and_then(|exp| exp.parse::<i64>().ok()).unwrap_or(-1)));
+        let mut found = BTreeMap::new();
+        // The crawler steps over an item that somebody reads at that moment.
+        for _ in 0..3 {
+            metadump(&mut reader, &mut found);
         }
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
         let mut items = Vec::new();
@@ -152,6 +147,28 @@ impl Monitor {
     /// What was seen so far.
     pub fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Adds the keys of a memcached and when they end, in Unix seconds; -1: never.
+fn metadump(reader: &mut BufReader<TcpStream>, found: &mut BTreeMap<String, i64>) {
+    let ask = |reader: &mut BufReader<TcpStream>| reader.get_mut().write_all(b"lru_crawler metadump all\r\n").expect("memcached takes it");
+    ask(reader);
+    loop {
+        let line = line(reader);
+        match line.split(' ').next() {
+            Some("END") => return,
+            // Its own crawler is at work.
+            Some("BUSY") => {
+                std::thread::sleep(Duration::from_millis(50));
+                ask(reader);
+                continue;
+            }
+            _ => {}
+        }
+        let part = |name: &str| line.split(' ').find_map(|part| part.strip_prefix(name)).map(str::to_owned);
+        let key = part("key=").expect("a key").replace("%3A", ":");
+        found.insert(key, part("exp=").and_then(|exp| exp.parse().ok()).unwrap_or(-1));
     }
 }
 

@@ -53,7 +53,12 @@ pub fn test(seconds: u64, body: impl FnOnce() + Send + 'static) {
     match finished.recv_timeout(Duration::from_secs(seconds)) {
         Ok(()) | Err(RecvTimeoutError::Disconnected) => match thread.join() {
             Ok(Ok(())) => {}
-            Ok(Err(cause)) | Err(cause) => resume_unwind(cause),
+            Ok(Err(cause)) | Err(cause) => {
+                // Once more below the logs of the nodes: whoever sees only the end of a long report sees why.
+                let words = cause.downcast_ref::<String>().map(String::as_str).or_else(|| cause.downcast_ref::<&str>().copied());
+                eprintln!("--- {name} failed: {}", words.unwrap_or("no words").chars().take(WORDS_SHOWN).collect::<String>());
+                resume_unwind(cause)
+            }
         },
         Err(RecvTimeoutError::Timeout) => {
             kill_processes_of(id);
@@ -122,6 +127,9 @@ fn signal(pid: u32, signal: rustix::process::Signal) {
 fn lock() -> std::sync::MutexGuard<'static, Vec<(u64, u32)>> {
     PROCESSES.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Of a panic that is repeated, in characters.
+const WORDS_SHOWN: usize = 1_000;
 
 static NEXT_TEST: AtomicU64 = AtomicU64::new(1);
 static PROCESSES: Mutex<Vec<(u64, u32)>> = Mutex::new(Vec::new());

@@ -34,8 +34,8 @@ pub struct Options {
     pub files: Vec<(&'static str, String)>,
     /// Environment variables.
     pub environment: Vec<(&'static str, String)>,
-    /// The network namespace that it runs in.
-    pub namespace: Option<String>,
+    /// A program and its arguments that become the node: a network namespace, fewer capabilities.
+    pub through: Vec<String>,
 }
 
 /// Where clients come in: a node, or the balancer of a cluster.
@@ -97,7 +97,7 @@ impl Default for Options {
             root: None,
             files: Vec::new(),
             environment: Vec::new(),
-            namespace: None,
+            through: Vec::new(),
         }
     }
 }
@@ -137,14 +137,9 @@ impl Node {
             config.push_str(&format!("storage: {{ root: {:?} }}\n", root));
         }
         let file = tree.write("config.yaml", config.as_bytes());
-        let mut command = match &options.namespace {
-            Some(space) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", space, binary()]);
-                command
-            }
-            None => Command::new(binary()),
-        };
+        let mut words = options.through.iter().map(String::as_str).chain([binary()]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words);
         command.args(["serve", "--config"]).arg(&file).envs(options.environment).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary");
         register(child.id());
@@ -241,6 +236,15 @@ impl Node {
         let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).expect("smaps_rollup");
         let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("a Pss line");
         line.trim().trim_end_matches("kB").trim().parse().expect("a number")
+    }
+
+    /// CPU time that it has used so far, in ms.
+    pub fn cpu_ms(&self) -> u64 {
+        let all = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("stat");
+        // utime and stime, in clock ticks, which Linux gives to programs as hundredths of a second.
+        let fields: Vec<&str> = all.rsplit(") ").next().expect("a state").split(' ').collect();
+        let ticks = |field: usize| fields[field].parse::<u64>().expect("a number");
+        (ticks(11) + ticks(12)) * 10
     }
 
     /// Its open descriptors.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ftps_proto::machine::io::EndReason;
 use tokio::sync::{Notify, mpsc};
@@ -49,10 +49,9 @@ pub struct Entry {
     pub peer: SocketAddr,
     /// When it began.
     pub since: Instant,
-    /// Whether a transfer runs.
-    pub transferring: AtomicBool,
     /// Bytes of its transfers that have ended.
     pub bytes: AtomicU64,
+    running: Mutex<Option<Running>>,
     user: Mutex<Option<Arc<str>>>,
     /// The class of the user.
     class: Mutex<Option<Arc<str>>>,
@@ -66,6 +65,30 @@ pub struct Entry {
     /// A place of its own: however many data connections wait, an end is never lost.
     end: Mutex<End>,
     told: Notify,
+}
+
+/// A transfer that runs.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Bytes that have moved.
+    pub bytes: Arc<AtomicU64>,
+    /// All that will have moved at its end; `None` where only the client knows (an upload without ALLO, a listing).
+    pub expected: Option<u64>,
+    /// When it began.
+    pub since: Instant,
+}
+
+/// What is still to come of all transfers that run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remaining {
+    /// Transfers that run.
+    pub transfers: usize,
+    /// Bytes to come of those whose size is known.
+    pub bytes: u64,
+    /// Transfers of which only the client knows when they end.
+    pub open_ended: usize,
+    /// Until the last of those of known size has ended, if each goes on as fast as it was; `None`: one of them has not moved yet.
+    pub estimate: Option<Duration>,
 }
 
 /// What a session was told about its end and has not taken yet.
@@ -98,8 +121,8 @@ impl Live {
             id,
             peer,
             since: Instant::now(),
-            transferring: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
+            running: Mutex::default(),
             user: Mutex::default(),
             class: Mutex::default(),
             certificates: OnceLock::new(),
@@ -157,6 +180,12 @@ impl Live {
         }
     }
 
+    /// What is still to come of the transfers here.
+    pub fn remaining(&self) -> Remaining {
+        let running: Vec<Running> = self.entries().iter().filter_map(|entry| lock(&entry.running).clone()).collect();
+        Remaining::of(&running, Instant::now())
+    }
+
     /// Waits until no session is left.
     pub async fn empty(&self) {
         loop {
@@ -169,7 +198,39 @@ impl Live {
     }
 }
 
+impl Running {
+    /// One that begins now.
+    pub fn begin(bytes: Arc<AtomicU64>, expected: Option<u64>) -> Self {
+        Self { bytes, expected, since: Instant::now() }
+    }
+}
+
+impl Remaining {
+    fn of(running: &[Running], now: Instant) -> Self {
+        let mut all = Self { transfers: running.len(), estimate: Some(Duration::ZERO), ..Self::default() };
+        for one in running {
+            let Some(expected) = one.expected else {
+                all.open_ended += 1;
+                continue;
+            };
+            let moved = one.bytes.load(Ordering::Relaxed);
+            let left = expected.saturating_sub(moved);
+            all.bytes = all.bytes.saturating_add(left);
+            let took = now.saturating_duration_since(one.since).as_millis();
+            let still = u128::from(left).saturating_mul(took).checked_div(u128::from(moved)).or((left == 0).then_some(0));
+            let still = still.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)));
+            all.estimate = all.estimate.zip(still).map(|(one, other)| one.max(other));
+        }
+        all
+    }
+}
+
 impl Entry {
+    /// Whether a transfer runs.
+    pub fn is_transferring(&self) -> bool {
+        lock(&self.running).is_some()
+    }
+
     /// The user, once logged in.
     pub fn user(&self) -> Option<Arc<str>> {
         lock(&self.user).clone()
@@ -272,9 +333,9 @@ impl Membership {
         self.entry.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// A transfer begins or ends.
-    pub fn set_transferring(&self, yes: bool) {
-        self.entry.transferring.store(yes, Ordering::Relaxed);
+    /// A transfer runs from now on, or (with `None`) none any more.
+    pub fn set_running(&self, running: Option<Running>) {
+        *lock(&self.entry.running) = running;
     }
 }
 
@@ -295,11 +356,21 @@ const ARRIVALS: usize = 8;
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use std::time::Duration;
-
     use tokio::time::timeout;
 
     use super::*;
+
+    #[test]
+    fn what_is_left_is_known_as_far_as_the_sizes_are() {
+        let now = Instant::now();
+        let since = now.checked_sub(Duration::from_secs(10)).unwrap();
+        let running = |bytes, expected| Running { bytes: Arc::new(AtomicU64::new(bytes)), expected, since };
+        assert_eq!(Remaining::of(&[], now), Remaining { estimate: Some(Duration::ZERO), ..Remaining::default() });
+        let some = [running(1_000, Some(4_000)), running(500, Some(600)), running(7, None), running(9, Some(8)), running(0, Some(0))];
+        let left = Remaining { transfers: 5, bytes: 3_100, open_ended: 1, estimate: Some(Duration::from_secs(30)) };
+        assert_eq!(Remaining::of(&some, now), left);
+        assert_eq!(Remaining::of(&[running(0, Some(5))], now), Remaining { transfers: 1, bytes: 5, open_ended: 0, estimate: None });
+    }
 
     const LIMIT: Duration = Duration::from_secs(20);
 

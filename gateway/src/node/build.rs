@@ -296,7 +296,7 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &Tr
     metrics.on_scrape(move |metrics| {
         let (mut preauth, mut idle, mut transfer) = (0, 0, 0);
         for entry in house.live.entries() {
-            let transferring = entry.transferring.load(std::sync::atomic::Ordering::Relaxed);
+            let transferring = entry.is_transferring();
             let state = if entry.user().is_none() {
                 &mut preauth
             } else if transferring {

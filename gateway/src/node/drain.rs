@@ -148,10 +148,29 @@ async fn finish(asked: Asked, drain: Drain, house: &House, door: &Admission) {
     tokio::select! {
         () = nobody_left(house) => {}
         () = end_idle => {}
+        () = progress(house, timeout) => {}
         () = last_orders => {}
         () = sleep_until(timeout) => {
             tracing::warn!(sessions = house.live.count(), "drain.timeout has passed: sessions are cut");
         }
+    }
+}
+
+/// Says now and then what the drain waits for. Never ends.
+async fn progress(house: &House, timeout: Instant) {
+    loop {
+        let left = house.live.remaining();
+        tracing::info!(
+            sessions = house.live.count(),
+            transfers = left.transfers,
+            bytes_left = left.bytes,
+            open_ended = left.open_ended,
+            carried = house.data.peers.as_ref().map_or(0, |peers| peers.carried().0),
+            estimate_seconds = left.estimate.map(|time| time.as_secs()),
+            timeout_seconds = timeout.saturating_duration_since(Instant::now()).as_secs(),
+            "draining"
+        );
+        sleep(TOLD).await;
     }
 }
 
@@ -162,6 +181,9 @@ async fn nobody_left(house: &House) {
         peers.empty().await;
     }
 }
+
+/// Between two lines about the progress of a drain.
+const TOLD: Duration = Duration::from_secs(5);
 
 /// Sessions are told again: some came in meanwhile.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -33,7 +33,7 @@ pub(super) struct Record {
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// Bytes on the wire.
-    pub(super) bytes: AtomicU64,
+    pub(super) bytes: Arc<AtomicU64>,
     end: AtomicU8,
     committing: AtomicBool,
     digest: OnceLock<(Algorithm, Vec<u8>)>,

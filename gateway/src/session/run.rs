@@ -27,7 +27,7 @@ use crate::data::channel::Channel;
 use crate::data::clients::Client;
 use crate::data::stream::DataStream;
 use crate::data::waits::Member;
-use crate::live::Message;
+use crate::live::{Message, Running};
 use crate::observe::event::{CloseReason, Limit};
 use crate::observe::{Event, Subject};
 
@@ -269,9 +269,9 @@ impl Session {
 
     /// The file of a transfer is open: `150` is out.
     fn started(&mut self, opened: &Opened) {
-        self.carried.membership.set_transferring(true);
         if let Some(mut record) = self.record.take() {
             record.begin(opened.opening().unique.as_ref().map(ftps_proto::path::VirtualPath::as_bytes));
+            self.carried.membership.set_running(Some(Running::begin(record.progress.bytes.clone(), opened.expected())));
             self.event(&record.started());
             self.record = Some(record);
         }
@@ -285,7 +285,7 @@ impl Session {
     }
 
     fn close_record(&mut self, end: TransferEnd) {
-        self.carried.membership.set_transferring(false);
+        self.carried.membership.set_running(None);
         let Some(record) = self.record.take() else { return };
         self.carried.membership.moved(record.progress.bytes.load(Ordering::Relaxed));
         if let Some(event) = record.ended(end) {

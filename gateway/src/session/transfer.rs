@@ -61,6 +61,15 @@ impl Opened {
         self.opening.clone()
     }
 
+    /// Bytes that will have moved at its end, as far as this side knows.
+    pub(super) fn expected(&self) -> Option<u64> {
+        match &self.what {
+            What::Retrieve(reader) => Some(reader.left()),
+            What::Store(_, announced) => *announced,
+            What::List(_) => None,
+        }
+    }
+
     /// What moves, for those who look at its bytes; `None` for a listing.
     pub(super) fn moves(&self) -> Option<Moves> {
         match &self.what {

@@ -3,7 +3,6 @@
 //! Gets: questions. Gives: facts of this node, or of all. Never: ends the process; a drained node waits for SIGTERM or `undrain`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +96,7 @@ fn node(api: &Api) -> Node {
         degraded: api.readiness.report().degraded.into_iter().map(|(what, detail)| Degraded { what: what.to_owned(), detail }).collect(),
         sessions: entries.len() as u64,
         sessions_limit: api.house.settings.load().limits.sessions as u64,
-        transfers: entries.iter().filter(|entry| entry.transferring.load(Ordering::Relaxed)).count() as u64,
+        transfers: entries.iter().filter(|entry| entry.is_transferring()).count() as u64,
         counters: Counters {
             bytes_in: counts.bytes_in,
             bytes_out: counts.bytes_out,

@@ -141,7 +141,7 @@ fn session(entry: &Entry, node: &str) -> Session {
     let (user, tls) = (entry.user(), entry.tls());
     let state = match &user {
         None => "greeting",
-        Some(_) if entry.transferring.load(Ordering::Relaxed) => "transfer",
+        Some(_) if entry.is_transferring() => "transfer",
         Some(_) => "idle",
     };
     Session {
