@@ -134,7 +134,7 @@ fn scaling_and_a_rolling_restart_interrupt_nothing() {
         let users = kit::users_file(&names.iter().map(|name| (name.as_str(), "/", "all")).collect::<Vec<_>>());
         let setup = Setup { nodes: 3, store: Some(server.url()), users, ..Setup::default() };
         let setup = setup.key("limits", "bandwidth_per_session", "64KiB").key("limits", "sessions_per_user", "2000").key("limits", "sessions_per_ip", "2000");
-        let mut cluster = Cluster::with(setup.key("limits", "logins_per_minute_per_ip", "100000").key("drain", "delay", "1s").key("drain", "timeout", "300s"));
+        let mut cluster = Cluster::with(setup.key("limits", "logins_per_minute_per_ip", "100000").key("drain", "delay", "1s").key("drain", "idle", "3s").key("drain", "timeout", "300s"));
         cluster.settle();
         let size = 65_536 * seconds;
         let (bytes, door) = (kit::random_bytes(usize::try_from(size).unwrap()), Door::of(&cluster));
@@ -237,6 +237,7 @@ fn one_long_transfer(door: &Door, number: usize, bytes: &[u8], moving: &AtomicUs
         client.expect(226);
     } else {
         let mut data = client.begin("RETR long.bin");
+        data.patience(Duration::from_secs(90));
         data.handshake().unwrap();
         moving.fetch_add(1, Ordering::Relaxed);
         kit::same(&data.read_to_end().unwrap(), bytes, "a long download");
@@ -262,7 +263,8 @@ fn batch(door: &Door, number: usize, told: &AtomicUsize) -> usize {
         }
         client.put(&format!("STOR {name}"), &bytes).is(226);
         kit::same(&client.get(&format!("RETR {name}")), &bytes, &name);
-        std::thread::sleep(Duration::from_millis(700));
+        // Now and then for longer than drain.idle.
+        std::thread::sleep(Duration::from_millis(if index % 4 == 3 { 4_000 } else { 200 }));
     }
     count
 }

@@ -118,6 +118,11 @@ impl Data {
         Ok(bytes)
     }
 
+    /// Waits for bytes as long as this from now on.
+    pub fn patience(&mut self, time: Duration) {
+        self.sock.set_read_timeout(Some(time)).expect("a deadline");
+    }
+
     /// Reads once.
     ///
     /// # Errors
