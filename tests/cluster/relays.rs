@@ -49,7 +49,8 @@ fn a_thousand_relays_have_the_pipes_of_an_unprivileged_user() {
         });
         assert_eq!(cluster.node(1).metric("ftps_gateway_relay_active", &[]), Some(relays() as f64));
         let pipes = pipes(cluster.node(1).pid());
-        assert!(pipes <= 2 * 512, "{pipes} ends of pipes");
+        // Those of the relays, and a few of the runtime's own.
+        assert!(pipes <= 2 * 512 + 16, "{pipes} ends of pipes");
         for (mut client, mut data, mut got) in began {
             got.extend(data.read_to_end().unwrap());
             same(&got, &bytes, "a relayed download");
@@ -57,6 +58,44 @@ fn a_thousand_relays_have_the_pipes_of_an_unprivileged_user() {
             client.expect(226);
         }
         eprintln!("{} relays at once: {pipes} ends of pipes, {} KiB PSS at the end", relays(), cluster.node(1).pss_kib());
+    });
+}
+
+#[test]
+fn slow_uploads_through_relays_all_come_to_their_end() {
+    kit::test(400, || {
+        let (count, seconds) = if kit::full() { (600, 60) } else { (100, 6) };
+        let names: Vec<String> = (0..USERS).map(|number| format!("u{number}")).collect();
+        let users = users_file(&names.iter().map(|name| (name.as_str(), "/", "all")).collect::<Vec<_>>());
+        let setup = Setup { nodes: 2, users, ..Setup::default() }.key("limits", "bandwidth_per_session", "64KiB").key("limits", "stall_timeout", "20s");
+        let setup =
+            setup.key("limits", "sessions_per_user", "2000").key("limits", "sessions_per_ip", "2000").key("limits", "logins_per_minute_per_ip", "100000");
+        let cluster = Cluster::with(setup);
+        cluster.settle();
+        cluster.balancer.pick(Pick::Fixed { control: 0, data: 1 });
+        let bytes = random_bytes(32 << 10);
+        std::thread::scope(|scope| {
+            let (cluster, names, bytes) = (&cluster, &names, &bytes);
+            for number in 0..count {
+                scope.spawn(move || {
+                    // Not all at once: what is shown is how they end.
+                    std::thread::sleep(Duration::from_millis(10 * number as u64));
+                    let version = if number % 2 == 0 { Version::Tls12 } else { Version::Tls13 };
+                    let mut client = Client::session_of(cluster, &Tls::new(version), &names[number % USERS]);
+                    client.patience(Duration::from_secs(60));
+                    let mut data = client.begin(&format!("STOR file-{number}"));
+                    data.handshake().unwrap();
+                    for _ in 0..2 * seconds {
+                        data.write(bytes).unwrap();
+                        std::thread::sleep(Duration::from_millis(500));
+                    }
+                    data.finish();
+                    client.expect(226);
+                });
+            }
+        });
+        let whole = bytes.repeat(2 * seconds);
+        (0..count).for_each(|number| same(&std::fs::read(cluster.root.join(format!("file-{number}"))).unwrap(), &whole, "uploaded"));
     });
 }
 
