@@ -13,6 +13,9 @@ mod cluster {
     mod caches;
     mod digests;
     mod haproxy;
+    mod everywhere;
+    mod faults;
+    mod history;
     mod homes;
     mod long;
     mod matrix;
@@ -20,6 +23,7 @@ mod cluster {
     mod namespaces;
     mod nodes;
     mod outages;
+    mod partition;
     mod proxy;
     mod relays;
     mod routing;

@@ -5,7 +5,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::kit::{self, Client, Cluster, Reply, Setup, Tell, Tls, Version};
+use serde_json::json;
+
+use super::admin::{ask, tokens};
+use crate::kit::{self, Client, Cluster, Reply, Setup, Tell, Tls, Tree, Version};
 
 /// Rules as they are written, besides which nothing is banned.
 fn ruled(nodes: usize, rules: &str) -> Cluster {
@@ -108,6 +111,56 @@ fn the_spared_and_probes_are_never_banned() {
     });
 }
 
+/// A balancer's own connections, a probe, and a network that is never banned, each as often as that and on all nodes.
+#[test]
+fn thousands_of_failures_of_the_spared_ban_nobody() {
+    kit::test(1200, || {
+        let failures = if kit::full() { 10_000 } else { 300 };
+        let rule = |event: &str| format!("{{ event: {event}, count: 3, within: 10m, ban: 1h }}");
+        let rules: Vec<String> = ["login_failed", "max_login_attempts", "bad_protocol", "tls_failure", "timeout_login"].map(rule).into();
+        let setup = Setup { nodes: 3, tell: Tell::public(2), ..Setup::default() };
+        let setup = setup.key("bans", "rules", &format!("[{}]", rules.join(", "))).key("bans", "never", "{ networks: [\"203.0.113.0/28\"] }");
+        let cluster = Cluster::with(setup.key("log", "level", "warn"));
+        let direct = |from: Ipv4Addr, node: usize| Client::open_from(cluster.node(node).explicit, &Tls::new(Version::Tls13), from);
+        std::thread::scope(|scope| {
+            for thread in 0..WORKERS {
+                let cluster = &cluster;
+                scope.spawn(move || {
+                    for number in (thread..failures).step_by(WORKERS) {
+                        // The never-listed network: wrong passwords, three on each connection.
+                        if number.is_multiple_of(3) {
+                            let mut client = from(cluster, 1 + u8::try_from(number % 13).unwrap());
+                            client.expect(220);
+                            client.secure();
+                            for _ in 0..3 {
+                                client.command("USER demo").is(331);
+                                client.command("PASS wrong").one_of(&[421, 530]);
+                            }
+                        }
+                        // The balancer itself: no header but nonsense, a header and HTTP, a header and a handshake that is none.
+                        let balancer = cluster.balancer.ip;
+                        let own = kit::header(2, (balancer, 40_000).into(), cluster.node(0).explicit);
+                        for bytes in [
+                            &b"GET / HTTP/1.1\r\n\r\n"[..],
+                            &[&own[..], b"GET / HTTP/1.1\r\n\r\n"].concat(),
+                            &[&own[..], b"AUTH TLS\r\n\x16\x03\x01\0\x05hello"].concat(),
+                        ] {
+                            let _ = direct(balancer, number % 3).send(bytes);
+                        }
+                        // A probe: from loopback, without a byte.
+                        drop(direct(Ipv4Addr::LOCALHOST, number % 3));
+                    }
+                });
+            }
+        });
+        assert!(cluster.metric("ftps_gateway_logins_total", &["\"failure\""]) >= failures as f64, "they did fail");
+        assert_eq!(cluster.metric("ftps_gateway_bans", &["source=\"rule\""]), 0.0);
+        assert_eq!(door(&cluster, 7).code, 220);
+        fail(&cluster, 77, 3);
+        kit::eventually(10, "the rules work for others", || door(&cluster, 77).code == 421);
+    });
+}
+
 #[test]
 fn a_dry_run_only_says_it_and_an_implicit_client_is_told_if_so_configured() {
     kit::test(120, || {
@@ -126,3 +179,39 @@ fn a_dry_run_only_says_it_and_an_implicit_client_is_told_if_so_configured() {
         assert!(client.rest().is_empty());
     });
 }
+
+#[test]
+fn what_is_no_ban_is_refused_with_what_to_write_instead() {
+    kit::test(60, || {
+        let tree = Tree::new();
+        let cluster = Cluster::with(Setup { nodes: 1, ..Setup::default() }.key("admin", "tokens_file", &tokens(&tree)));
+        let target = |kind: &str, text: &str| json!({ kind: text });
+        let cases = [
+            (target("cidr", "203.0.113.0/33"), json!("1h"), "/target", "is not a network"),
+            (target("cidr", "203.0.113.7/24"), json!("1h"), "/target", "without bits behind the prefix"),
+            (target("ip", "203.0.113.0/24"), json!("1h"), "/target", "is not an IP address"),
+            (target("cidr", "0.0.0.0/0"), json!("1h"), "/target", "needs \"force\": true"),
+            (target("cidr", "::/0"), json!("permanent"), "/target", "needs \"force\": true"),
+            (target("class", "nobodys"), json!("1h"), "/target", "there is no class"),
+            (target("host", "203.0.113.7"), json!("1h"), "/target", "is no kind of target"),
+            (json!({}), json!("1h"), "/target", "exactly one of"),
+            (target("ip", "203.0.113.7"), json!(null), "/duration", "has to be"),
+            (target("ip", "203.0.113.7"), json!("-1h"), "/duration", "more than 0"),
+            (target("ip", "203.0.113.7"), json!("0s"), "/duration", "more than 0"),
+            (target("ip", "203.0.113.7"), json!("soon"), "/duration", "has to be"),
+        ];
+        for (target, duration, pointer, words) in cases {
+            let body = json!({ "target": target, "duration": duration });
+            let answer = ask(cluster.node(0), "POST", "/bans", "root", Some(&body)).body;
+            assert_eq!((answer["status"].as_u64(), answer["type"].as_str()), (Some(400), Some("/problems/invalid")), "{body}: {answer}");
+            assert!(answer["errors"].to_string().contains(pointer), "{body}: {answer}");
+            assert!(answer.to_string().replace("\\\"", "\"").contains(words), "{body}: {answer}");
+        }
+        assert_eq!(ask(cluster.node(0), "GET", "/bans", "root", None).body["items"], json!([]));
+        let wide = json!({ "target": { "cidr": "198.18.0.0/15" }, "duration": "1h", "force": true });
+        assert_eq!(ask(cluster.node(0), "POST", "/bans", "root", Some(&wide)).status, 200);
+    });
+}
+
+/// Failing side by side.
+const WORKERS: usize = 16;

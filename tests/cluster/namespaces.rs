@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::kit::{self, Node, Options, Pki, Run, Tree, contents, have, users_file};
 
-const NODES: u8 = 3;
+pub(super) const NODES: u8 = 3;
 
 /// Namespaces of one test: nodes 10.77.N.11 and on, a balancer's address 10.77.N.1 in the namespace of the clients.
-struct Net {
+pub(super) struct Net {
     tag: String,
-    octet: u8,
+    pub(super) octet: u8,
     made: Vec<String>,
 }
 
 impl Net {
     /// `None`: this machine or this user cannot make namespaces.
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let tag = format!("fg{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let octet = u8::try_from(std::process::id() % 250).unwrap_or(0);
@@ -67,11 +67,11 @@ impl Net {
         done
     }
 
-    fn space(&self, what: &str) -> String {
+    pub(super) fn space(&self, what: &str) -> String {
         format!("{}-{what}", self.tag)
     }
 
-    fn node(&self, number: u8) -> String {
+    pub(super) fn node(&self, number: u8) -> String {
         format!("10.77.{}.{}", self.octet, 11 + number)
     }
 

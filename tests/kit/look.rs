@@ -48,6 +48,29 @@ impl Server {
         assert_eq!(line(&mut reader), "STORED");
     }
 
+    /// Throws everything away.
+    pub fn flush(&self) {
+        if self.scheme() == "redis" {
+            assert_eq!(self.cli(&["FLUSHALL"]), ["OK"]);
+            return;
+        }
+        let mut reader = self.dial();
+        reader.get_mut().write_all(b"flush_all\r\n").expect("memcached takes it");
+        assert_eq!(line(&mut reader), "OK");
+    }
+
+    /// Items that it threw out because it was full.
+    pub fn evictions(&self) -> u64 {
+        let number = |text: &str| text.trim().parse().expect("a number");
+        if self.scheme() == "redis" {
+            let info = self.cli(&["INFO", "stats"]).concat();
+            return info.lines().find_map(|line| line.strip_prefix("evicted_keys:")).map_or(0, number);
+        }
+        let mut reader = self.dial();
+        reader.get_mut().write_all(b"stats\r\n").expect("memcached takes it");
+        std::iter::repeat_with(|| line(&mut reader)).find_map(|line| line.strip_prefix("STAT evictions ").map(number)).unwrap_or(0)
+    }
+
     /// One command to Redis; gives the bulk strings, numbers and words of the answer, whatever their order in lists.
     pub fn ask(&self, words: &[&[u8]]) -> Vec<Vec<u8>> {
         let mut reader = self.dial();

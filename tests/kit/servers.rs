@@ -44,7 +44,13 @@ impl Server {
 
     /// memcached; `None`, and the test counts as skipped, when it is not installed.
     pub fn memcached() -> Option<Self> {
-        Self::start("memcached", "memcached", &["-l", "127.0.0.1", "-U", "0", "-u", "root"], "-p")
+        Self::memcached_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub fn memcached_with(arguments: &[&str]) -> Option<Self> {
+        let all = ["-l", "127.0.0.1", "-U", "0", "-u", "root"];
+        Self::start("memcached", "memcached", &[&all[..], arguments].concat(), "-p")
     }
 
     /// For `store.url`.
