@@ -12,11 +12,12 @@ mod cluster {
     mod bans;
     mod caches;
     mod digests;
-    mod haproxy;
     mod everywhere;
     mod faults;
+    mod haproxy;
     mod history;
     mod homes;
+    mod limits;
     mod long;
     mod matrix;
     mod members;

@@ -275,7 +275,7 @@ async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, 
             homes.run().await;
         }
     };
-    let all = async { tokio::join!(announcer.keep_resolved(), sweep, seen, keep_ticket_keys(&house.tls), bans.run(), homes) };
+    let all = async { tokio::join!(announcer.keep_resolved(), sweep, seen, keep_ticket_keys(&house.tls), bans.run(), house.limits.run(), homes) };
     stop.run_until_cancelled(all).await;
 }
 

@@ -23,7 +23,7 @@ pub fn serve(accepted: Accepted, door: &Arc<Admission>, house: &Arc<House>, task
             Ok(known) => known,
             Err(unknown) => return unknown.say(&house.observer),
         };
-        match known.admit(&door) {
+        match known.admit(&door).await {
             Ok(admitted) => drop(cut.run_until_cancelled(session(admitted, house)).await),
             Err(refused) => refused.say(&house.observer),
         }

@@ -21,6 +21,19 @@ fn sessions() {
     });
 }
 
+/// Over several nodes: `cluster/limits.rs`, as those of an address and of a user.
+#[test]
+fn cluster_sessions() {
+    kit::test(60, || {
+        let node = limited("cluster_sessions: 2");
+        let held: Vec<Client> = (0..2).map(|_| Client::ready(&node)).collect();
+        Client::open(node.explicit, &tls()).expect(421);
+        refused(&node, "cluster_sessions");
+        drop(held);
+        kit::eventually(10, "the places are free again", || Client::open(node.explicit, &tls()).reply().code == 220);
+    });
+}
+
 #[test]
 fn sessions_per_ip() {
     kit::test(60, || {

@@ -134,7 +134,9 @@ fn scaling_and_a_rolling_restart_interrupt_nothing() {
         let users = kit::users_file(&names.iter().map(|name| (name.as_str(), "/", "all")).collect::<Vec<_>>());
         let setup = Setup { nodes: 3, store: Some(server.url()), users, ..Setup::default() };
         let setup = setup.key("limits", "bandwidth_per_session", "64KiB").key("limits", "sessions_per_user", "2000").key("limits", "sessions_per_ip", "2000");
-        let mut cluster = Cluster::with(setup.key("limits", "logins_per_minute_per_ip", "100000").key("drain", "delay", "1s").key("drain", "idle", "3s").key("drain", "timeout", "300s"));
+        let mut cluster = Cluster::with(
+            setup.key("limits", "logins_per_minute_per_ip", "100000").key("drain", "delay", "1s").key("drain", "idle", "3s").key("drain", "timeout", "300s"),
+        );
         cluster.settle();
         let size = 65_536 * seconds;
         let (bytes, door) = (kit::random_bytes(usize::try_from(size).unwrap()), Door::of(&cluster));

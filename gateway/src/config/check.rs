@@ -207,6 +207,7 @@ impl<'a> Reader<'a> {
     fn limits(&mut self) -> limits::Config {
         limits::Config {
             sessions: self.count("limits.sessions"),
+            cluster_sessions: self.value("limits.cluster_sessions", rules::number_or_null),
             sessions_per_ip: self.count("limits.sessions_per_ip"),
             sessions_per_user: self.count("limits.sessions_per_user"),
             logins_per_minute_per_ip: u32::try_from(self.value("limits.logins_per_minute_per_ip", forms::number(1, MANY))).unwrap_or(u32::MAX),

@@ -463,6 +463,7 @@ mod tests {
             digests: digest_defaults(),
             limits: limits::Config {
                 sessions: 10_000,
+                cluster_sessions: None,
                 sessions_per_ip: 50,
                 sessions_per_user: 20,
                 logins_per_minute_per_ip: 60,

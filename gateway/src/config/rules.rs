@@ -9,7 +9,7 @@ use ftps_proto::proof::{ReusePolicy, UploadEnd};
 use ipnet::IpNet;
 
 use super::check::default;
-use super::forms::{self, Fault, list, scalar, show};
+use super::forms::{self, Fault, MANY, list, scalar, show};
 use super::near::nearest;
 use super::problem::{Checked, Wrong};
 use super::tree::{Entry, Node, Value};
@@ -57,6 +57,11 @@ pub(super) fn password_jobs(node: &Node) -> Checked<Option<usize>> {
         "auto" => Ok(None),
         number => number.parse().ok().filter(|jobs| (1..=1024).contains(jobs)).map(Some).ok_or(Fault::Form),
     })
+}
+
+/// `limits.cluster_sessions`.
+pub(super) fn number_or_null(node: &Node) -> Checked<Option<usize>> {
+    if node.value == Value::Null { Ok(None) } else { forms::number(1, MANY)(node).map(|number| usize::try_from(number).ok()) }
 }
 
 /// Bytes a second. Less than the least would leave a client without a byte for longer than many wait.

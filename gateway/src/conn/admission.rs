@@ -1,7 +1,7 @@
 //! Decides whether a connection may go on: allowed networks first, then bans, then limits.
 //!
 //! Gets: the true client address. Gives: a permit held until close, or a refusal that says itself.
-//! Never: waits for the network.
+//! Never: waits for a client, or for another node longer than limits say.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ impl Known {
     /// The refusal, which still has to be said.
     // The refusal owns the connection; boxing it would only move an allocation into the path of a flood.
     #[allow(clippy::result_large_err)]
-    pub fn admit(self, door: &Admission) -> Result<Admitted, Refused> {
+    pub async fn admit(self, door: &Admission) -> Result<Admitted, Refused> {
         let ip = self.peer.ip();
         if !door.allows(ip) {
             return Err(Refused { known: self, why: Why::Reason(RefuseReason::NotAllowed) });
@@ -117,7 +117,7 @@ impl Known {
         if let Some(words) = banned.clone().filter(|_| self.listener == Listener::Explicit || !door.bans.replies_on_implicit()) {
             return Err(Refused { known: self, why: Why::Banned(words) });
         }
-        match door.limits.admit(ip) {
+        match door.limits.admit(ip).await {
             Ok(permit) => Ok(Admitted { known: self, permit, banned }),
             // The limit has counted itself.
             Err(_limit) => Err(Refused { known: self, why: Why::Reason(RefuseReason::Limit) }),

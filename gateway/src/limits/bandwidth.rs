@@ -1,12 +1,16 @@
-//! How fast bytes may move: a token bucket for each session and one for all sessions of a user on this node.
+//! How fast bytes may move: a token bucket for each session and one for all sessions of a user, whose speed is shared with those of other nodes.
 //!
-//! Gets: how many bytes have moved. Gives: how long to wait before more, and whose limit says so.
+//! Nodes tell each other twice a second how fast a user is with them and whether it could be faster; those where it could split evenly what the others leave.
+//! Gets: how many bytes have moved here, how fast they do elsewhere. Gives: how long to wait before more, and whose limit says so.
 //! Never: waits itself, holds a byte, or lets a share grow beyond one second of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::Limit;
+use super::{Limit, lock};
+use crate::observe::id::Incarnation;
 
 /// The speed of one session: its own share and its user's. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +24,23 @@ pub struct Pace {
 #[derive(Debug)]
 pub(super) struct Bucket {
     per_second: u64,
+    /// What other nodes leave of it.
+    share: AtomicU64,
     /// When all that was taken is paid for.
     even_at: Mutex<Option<Instant>>,
+    /// Bytes since this was asked last.
+    moved: AtomicU64,
+    /// Somebody had to wait since then.
+    waited: AtomicBool,
+    others: Mutex<HashMap<Incarnation, Other>>,
+}
+
+/// The same user at another node.
+#[derive(Clone, Copy, Debug)]
+struct Other {
+    rate: u64,
+    wants_more: bool,
+    told: Instant,
 }
 
 impl Pace {
@@ -44,7 +63,9 @@ impl Pace {
 
 impl Bucket {
     pub(super) fn new(per_second: u64) -> Self {
-        Self { per_second: per_second.max(1), even_at: Mutex::default() }
+        let per_second = per_second.max(1);
+        let (share, moved, waited) = (AtomicU64::new(per_second), AtomicU64::default(), AtomicBool::default());
+        Self { per_second, share, even_at: Mutex::default(), moved, waited, others: Mutex::default() }
     }
 
     pub(super) fn per_second(&self) -> u64 {
@@ -53,19 +74,53 @@ impl Bucket {
 
     /// Takes so many bytes; how long until they are paid for.
     fn take(&self, bytes: usize, now: Instant) -> Duration {
-        let nanos = bytes as u128 * 1_000_000_000 / u128::from(self.per_second);
+        let nanos = bytes as u128 * 1_000_000_000 / u128::from(self.share.load(Ordering::Relaxed));
         let price = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        let mut even_at = self.even_at.lock().unwrap_or_else(PoisonError::into_inner);
+        self.moved.fetch_add(bytes as u64, Ordering::Relaxed);
+        let mut even_at = lock(&self.even_at);
         // A full bucket holds one second.
         let full = now.checked_sub(FULL).unwrap_or(now);
         let even = even_at.map_or(full, |even| even.max(full)) + price;
         *even_at = Some(even);
-        even.saturating_duration_since(now)
+        let wait = even.saturating_duration_since(now);
+        if !wait.is_zero() {
+            self.waited.store(true, Ordering::Relaxed);
+        }
+        wait
+    }
+
+    /// How fast it was since this was asked last, that long ago, and whether it could be faster; `None`: nothing moves.
+    pub(super) fn speed(&self, since: Duration, now: Instant) -> Option<(u64, bool)> {
+        self.split(now);
+        let moved = self.moved.swap(0, Ordering::Relaxed);
+        let wants_more = self.waited.swap(false, Ordering::Relaxed) || lock(&self.even_at).is_some_and(|even| even > now);
+        let rate = moved.saturating_mul(1_000) / u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1);
+        (rate > 0 || wants_more).then_some((rate, wants_more))
+    }
+
+    /// So fast is the same user at another node.
+    pub(super) fn hear(&self, node: Incarnation, rate: u64, wants_more: bool, now: Instant) {
+        lock(&self.others).insert(node, Other { rate, wants_more, told: now });
+        self.split(now);
+    }
+
+    /// What is left by those nodes that could not be faster is split evenly among the others and this one.
+    fn split(&self, now: Instant) {
+        let mut others = lock(&self.others);
+        others.retain(|_, other| now.saturating_duration_since(other.told) < HEARD);
+        let content: u64 = others.values().filter(|other| !other.wants_more).map(|other| other.rate).fold(0, u64::saturating_add);
+        let wanting = others.values().filter(|other| other.wants_more).count() as u64;
+        let share = self.per_second.saturating_sub(content) / (1 + wanting);
+        self.share.store(share.max(self.per_second / LEAST).max(1), Ordering::Relaxed);
     }
 }
 
 /// What a bucket holds when nobody took anything, in time.
 const FULL: Duration = Duration::from_secs(1);
+/// How long a word of another node holds.
+const HEARD: Duration = Duration::from_millis(1500);
+/// A node has at least this part of the speed, whatever others say.
+const LEAST: u64 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -107,5 +162,23 @@ mod tests {
         let sibling = Pace::new(None, pace.of_user.clone());
         assert_eq!(sibling.moved(18 * KIB, now), Some((Duration::from_secs(1), Limit::BandwidthPerUser)));
         assert!(!Pace::default().is_limited() && Pace::default().moved(usize::MAX, now).is_none());
+    }
+
+    #[test]
+    fn what_one_node_leaves_another_one_has() {
+        let (bucket, start) = (Bucket::new(900), Instant::now());
+        let [a, b] = [0; 2].map(|_| Incarnation::now());
+        assert_eq!(bucket.speed(Duration::from_millis(500), start), None);
+        bucket.take(1800, start);
+        assert_eq!(bucket.speed(Duration::from_millis(500), start), Some((3600, true)));
+        let share = || bucket.share.load(Ordering::Relaxed);
+        bucket.hear(a, 900, true, start);
+        assert_eq!(share(), 450);
+        bucket.hear(b, 300, false, start);
+        assert_eq!(share(), 300, "600 for two");
+        bucket.hear(b, 5000, false, start);
+        assert_eq!(share(), 900 / LEAST);
+        bucket.speed(Duration::from_millis(500), start + HEARD);
+        assert_eq!(share(), 900, "nobody else says anything");
     }
 }

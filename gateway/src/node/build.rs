@@ -130,6 +130,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     );
     if let Some(peers) = &mut peers {
         house.bans.answer(&mut peers.handlers);
+        house.limits.answer(&mut peers.handlers);
         inbound::register(&router, &mut peers.handlers);
         house.data.homes.iter().for_each(|homes| homes.answer(&mut peers.handlers));
     }
@@ -227,7 +228,7 @@ fn house(
     let waits = Waits::new(data_ports);
     let homes = reached.then(|| Desk::new(waits.clone(), cluster.clone(), tls.clone()));
     let live = Live::default();
-    let limits = Limits::new(&config.limits, observer.clone());
+    let limits = Limits::new(&config.limits, cluster.clone(), observer.clone());
     Ok(House {
         bans: open_bans(plan, common, &cluster, (&live, &limits), rules, observer)?,
         settings: shared_settings,

@@ -197,6 +197,7 @@ pub enum StreamEnd {
 #[allow(missing_docs)]
 pub enum Limit {
     Sessions,
+    ClusterSessions,
     SessionsPerIp,
     SessionsPerUser,
     LoginsPerMinutePerIp,

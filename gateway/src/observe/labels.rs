@@ -201,6 +201,7 @@ closed_set!(Direction { Upload = "upload", Download = "download", List = "list" 
 closed_set!(StreamEnd { CloseNotify = "close_notify", Fin = "fin", Open = "open" });
 closed_set!(Limit {
     Sessions = "sessions",
+    ClusterSessions = "cluster_sessions",
     SessionsPerIp = "sessions_per_ip",
     SessionsPerUser = "sessions_per_user",
     LoginsPerMinutePerIp = "logins_per_minute_per_ip",

@@ -47,7 +47,7 @@ pub(super) fn start(carried: &Carried, fingerprint: [u8; 32], user: UserName, pa
             return Outcome::Banned(found.words).into();
         }
         // What a certificate shows costs nothing to check; passwords are counted.
-        let allowed = if password.is_some() { house.limits.login_attempt(ip, Instant::now()) } else { Ok(()) };
+        let allowed = if password.is_some() { house.limits.login_attempt(ip).await } else { Ok(()) };
         let answer = match allowed {
             Ok(()) => check(&house, Attempt { user: &user, password: password.as_ref(), certificate: certificate.as_deref(), peer: ip }).await,
             // The limit has counted itself.
@@ -96,7 +96,7 @@ pub(super) fn host(carried: &Carried, name: &HostName) -> Work {
 async fn check(house: &super::House, attempt: Attempt<'_>) -> Result<(Admittance, LoginMethod), (LoginRefusal, LoginFault)> {
     let Admitted { user, method } = house.login.check(attempt).await?;
     let own = Own { sessions: user.sessions, bandwidth: user.bandwidth };
-    let permit = house.limits.user(user.name.as_str(), own).map_err(|_limit| (LoginRefusal::TooMany, LoginFault::Limit))?;
+    let permit = house.limits.user(user.name.as_str(), own).await.map_err(|_limit| (LoginRefusal::TooMany, LoginFault::Limit))?;
     if let Some(tree) = house.storage.tree_now(&user.home) {
         return Ok((Admittance { user, tree, permit }, method));
     }

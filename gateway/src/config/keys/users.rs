@@ -64,7 +64,7 @@ pub const USER_KEYS: &[Key] = &[
         form: "size",
         default: Default::Found("limits.bandwidth_per_user"),
         acts: NewSessions,
-        meaning: "bytes a second of all sessions of this user on this node, over limits.bandwidth_per_user",
+        meaning: "bytes a second of all sessions of this user, over limits.bandwidth_per_user",
     },
     Key { name: "tls_reuse", form: "as data.tls_reuse", default: Default::Found("data.tls_reuse"), acts: NewSessions, meaning: "over data.tls_reuse" },
     Key { name: "upload_end", form: "as data.upload_end", default: Default::Found("data.upload_end"), acts: NewSessions, meaning: "over data.upload_end" },
