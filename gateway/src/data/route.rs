@@ -89,10 +89,7 @@ impl Router {
                 return None;
             }
             Err(NoHello::Other) => (None, DataOutcome::NoHello, None),
-            Ok((arrival, hello)) => {
-                let way = self.way(&hello, peer.ip(), port).await;
-                self.go(arrival, way).await
-            }
+            Ok((arrival, hello)) => self.go(arrival, &hello).await,
         };
         self.observer.event(Subject { session, peer: Some(peer), user: None }, &Event::DataConnection { outcome });
         relay
@@ -114,10 +111,20 @@ impl Router {
         false
     }
 
-    /// Goes the way, and where it leads on from there: a session may have ended, or its sibling be the one that waits.
-    async fn go(&self, arrival: Arrival, mut way: Way) -> (Option<SessionId>, DataOutcome, Option<Relay>) {
-        for _ in 0..OFFERS {
+    /// Goes the way, and where it leads on from there: a session may have ended, or its sibling be the one that waits. When several sessions of a client end at once,
+    /// who stands in for them is under way to their home: a connection that nobody waits for is looked up again before it is closed.
+    async fn go(&self, arrival: Arrival, hello: &ClientHello) -> (Option<SessionId>, DataOutcome, Option<Relay>) {
+        let (ip, port) = (arrival.peer.ip(), arrival.port);
+        let mut way = self.way(hello, ip, port).await;
+        let mut again = LOOKED_UP;
+        for _ in 0..OFFERS + LOOKED_UP {
             let (member, session, family) = match way {
+                Way::Nowhere(DataOutcome::NotWaiting) if again > 0 && self.peers.is_some() => {
+                    again -= 1;
+                    sleep(BREATH).await;
+                    way = self.way(hello, ip, port).await;
+                    continue;
+                }
                 Way::Nowhere(outcome) => return (None, outcome, None),
                 Way::To(session, outcome) => {
                     let outcome = if self.deliver(session, arrival).await { outcome } else { DataOutcome::NotWaiting };
@@ -369,3 +376,7 @@ const FIRST_READ: usize = 2048;
 
 /// Nodes that one connection is brought to at most: the session's, its sibling's, and one more when a session ends meanwhile.
 const OFFERS: usize = 4;
+
+/// How often a connection that nobody waits for is looked up again, and what lies between.
+const LOOKED_UP: usize = 4;
+const BREATH: Duration = Duration::from_millis(25);
