@@ -108,6 +108,27 @@ fn a_file_that_grows_is_read_when_it_has_grown() {
 }
 
 #[test]
+fn a_part_that_was_fetched_makes_the_whole_known() {
+    need!("python3");
+    kit::test(60, || {
+        let node = Node::with(Options::default().set("digests", "{ at_upload: [], at_download: [sha256] }"));
+        let (mut client, path) = (session(&node), node.root.join("file"));
+        let bytes = random_bytes(1_000_000);
+        std::fs::write(&path, &bytes).unwrap();
+        let told = || node.log().iter().filter(|line| line.contains("transfer_digest")).count();
+        for part in 1..=3 {
+            client.command("REST 999000").is(350);
+            assert!(client.get("RETR file") == bytes[999_000..]);
+            eventually(20, "the transfer has its digest", || told() == part);
+            assert_eq!(hashed(&node), 1_000_000.0, "read once, whoever fetches how many parts");
+        }
+        let answer = expected(&[(&path, 0, 1_000_000)])[0]["sha256"].as_str().unwrap().to_uppercase();
+        assert_eq!(text(&mut client, "XSHA256 file"), format!("213 {answer}"));
+        assert_eq!(node.metric("ftps_gateway_digests_total", &["source=\"computed\"", "result=\"done\""]), Some(0.0));
+    });
+}
+
+#[test]
 fn a_changed_file_has_another_digest() {
     kit::test(60, || {
         let node = Node::start();
