@@ -231,6 +231,7 @@ fn round_trip(node: &Node, client: &mut Client, name: &[u8]) {
         assert_eq!(list(client, "NLST", name).len(), 1, "NLST of it: {shown:?}");
     }
     assert_eq!(get(client, "RETR", name).unwrap(), bytes, "{shown:?}");
+    digested(node, client, name, argument);
     assert_eq!(put(client, "APPE", name, b"more").code, 226, "{shown:?}");
     say(client, "RNFR", name).is(350);
     say(client, "RNTO", b"renamed").is(250);
@@ -240,6 +241,19 @@ fn round_trip(node: &Node, client: &mut Client, name: &[u8]) {
     say(client, "SITE CHMOD 600", name).is(200);
     say(client, "DELE", name).is(250);
     assert_eq!(kit::entries(&node.root), 0, "{shown:?}");
+}
+
+/// XSHA256 takes a name in quotes, HASH and MD5 all that follows.
+fn digested(node: &Node, client: &mut Client, name: &[u8], argument: bool) {
+    let (value, shown) = (kit::sha256(at(&node.root, name)), String::from_utf8_lossy(name).into_owned());
+    let doubled = name.iter().flat_map(|byte| std::iter::repeat_n(*byte, if *byte == b'"' { 2 } else { 1 })).collect::<Vec<u8>>();
+    let quoted = [b"\"", &doubled[..], b"\""].concat();
+    assert_eq!(say(client, "XSHA256", &quoted).text, format!("213 {}", value.to_uppercase()), "{shown:?}");
+    if argument {
+        assert_eq!(say(client, "HASH", name).text, format!("213 SHA-256 0-1234 {value} {shown}"), "{shown:?}");
+        let md5 = say(client, "MD5", name).text;
+        assert!(md5.starts_with(&format!("251 {shown} ")) && md5.len() == shown.len() + 37, "{shown:?}: {md5}");
+    }
 }
 
 fn odd_names() -> Vec<Vec<u8>> {
