@@ -266,3 +266,46 @@ fn a_host_is_served_by_its_certificate_and_host_agrees_with_sni() {
         assert!(wrong.is_some() && wrong < right, "{text}\n{}", output.stderr);
     });
 }
+
+/// RFC 7151 has clients say HOST before AUTH TLS, too; those that say SNI need not.
+#[test]
+fn host_before_tls_chooses_the_certificate_of_a_client_without_sni() {
+    need!("python3");
+    kit::test(60, || {
+        let other = kit::Tree::new();
+        kit::Pki::write_named(&other, "b.example");
+        let (cert, key) = (other.join("b.example.pem"), other.join("b.example.key"));
+        let tls = format!("{{ certificates: [{{ cert: cert.pem, key: key.pem }}, {{ cert: {cert:?}, key: {key:?} }}] }}");
+        let node = Node::with(Options::default().set("tls", &tls));
+        let (port, ca) = (node.explicit.port().to_string(), node.pki.ca.display().to_string());
+        for (host, names, sni, shown) in [
+            ("", "", "", "localhost"),
+            ("HOST b.example\r\n", "220 ", "", "b.example"),
+            ("HOST c.example\r\n", "220 ", "", "localhost"),
+            ("HOST b.example\r\n", "220 ", "localhost", "localhost"),
+        ] {
+            let output = Run::new("python3", ["-c", BEFORE_TLS, &port, &ca, host, sni]).run().ok().text();
+            let (replies, certificate) = output.trim_end().rsplit_once('\n').unwrap();
+            assert!(replies.contains(names) && certificate.contains(shown), "{host:?} {sni:?}: {output}");
+        }
+    });
+}
+
+/// Prints the replies in clear text and then the names of the certificate.
+const BEFORE_TLS: &str = "
+import socket, ssl, sys
+port, ca, host, sni = sys.argv[1:]
+plain = socket.create_connection(('127.0.0.1', int(port)), 10)
+replies = plain.makefile('r')
+print(replies.readline(), end='')
+if host:
+    plain.sendall(host.encode())
+    print(replies.readline(), end='')
+plain.sendall(b'AUTH TLS\\r\\n')
+print(replies.readline(), end='')
+context = ssl.create_default_context(cafile=ca)
+context.check_hostname = False
+tls = context.wrap_socket(plain, server_hostname=sni or None)
+print([name for _, name in tls.getpeercert()['subjectAltName']])
+tls.sendall(b'QUIT\\r\\n')
+";

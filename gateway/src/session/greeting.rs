@@ -67,6 +67,9 @@ impl Greeting {
         if self.carried.identity.listener == Listener::Implicit {
             first_byte(control.io(), &self.carried).await?;
         }
+        if let Some(host) = self.machine.named_host() {
+            self.carried.keys.set_host(host);
+        }
         let Secured { stream, fingerprint, certificate, server_name, .. } = handshake(control.into_inner(), &mut self.carried).await?;
         if let Some(words) = self.banned {
             let mut control = Control::new(stream);

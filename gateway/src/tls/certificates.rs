@@ -120,11 +120,18 @@ impl Certificates {
     }
 }
 
-impl ResolvesServerCert for Certificates {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+impl Certificates {
+    /// The certificate for a ClientHello; `host` is the name for one that has none.
+    pub(super) fn resolve_for(&self, hello: &ClientHello<'_>, host: Option<&str>) -> Option<Arc<CertifiedKey>> {
         // rustls has left out the schemes that fit no cipher suite of this client, so a scheme is all there is to ask for.
         let schemes = hello.signature_schemes();
-        self.choose(hello.server_name(), |key| key.key.choose_scheme(schemes).is_some())
+        self.choose(hello.server_name().or(host), |key| key.key.choose_scheme(schemes).is_some())
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.resolve_for(&hello, None)
     }
 }
 

@@ -242,13 +242,13 @@ impl StoresServerSessions for Data {
 
 impl ResolvesServerCert for Control {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.shared.certificates.resolve(hello).map(|certified| self.attempt.watch(&certified))
+        self.shared.certificates.resolve_for(&hello, self.keys.host()).map(|certified| self.attempt.watch(&certified))
     }
 }
 
 impl ResolvesServerCert for Data {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.shared.certificates.resolve(hello).map(|certified| self.attempt.watch(&certified))
+        self.shared.certificates.resolve_for(&hello, self.accepts.first().and_then(|keys| keys.host())).map(|certified| self.attempt.watch(&certified))
     }
 }
 

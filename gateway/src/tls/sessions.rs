@@ -30,6 +30,8 @@ pub struct SessionKeys {
     registry: Arc<Registry>,
     /// Somebody has logged in: what it proves is now said by the list of its client's sessions.
     claimed: OnceLock<Instant>,
+    /// The host that was named before TLS; it chooses the certificate when the ClientHello names none.
+    host: OnceLock<Box<str>>,
     inner: Mutex<Inner>,
 }
 
@@ -52,7 +54,7 @@ impl SessionKeys {
     /// A new session, known to `registry` until it is dropped.
     pub(super) fn new(id: SessionId, registry: &Arc<Registry>, terms: Arc<Terms>) -> Arc<Self> {
         let inner = Inner { family: Family(id.0), own: Vec::new(), previous: None, states: Vec::new(), attempt: None, putting: None, chain: None };
-        let keys = Arc::new(Self { id, terms, registry: registry.clone(), claimed: OnceLock::new(), inner: Mutex::new(inner) });
+        let keys = Arc::new(Self { id, terms, registry: registry.clone(), claimed: OnceLock::new(), host: OnceLock::new(), inner: Mutex::new(inner) });
         registry.lock().living.insert(id, Arc::downgrade(&keys));
         keys
     }
@@ -80,6 +82,17 @@ impl SessionKeys {
     /// The session.
     pub fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// HOST named this one in clear text (RFC 7151). Nobody has proved anything by it: it chooses which certificate is shown, which the client verifies.
+    pub fn set_host(&self, name: &str) {
+        // The first handshake of a connection is its only one.
+        let _ = self.host.set(name.into());
+    }
+
+    /// The host that was named before TLS.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.host.get().map(|name| &**name)
     }
 
     /// Somebody has logged in, and other sessions of the same client know.

@@ -52,12 +52,14 @@ impl Machine {
         }
     }
 
-    /// RFC 7151 §3.1: before USER only. What was said in clear text does not outlive AUTH TLS and is noted unlooked; SNI is for that.
+    /// RFC 7151 §3.1: before USER only. What was said in clear text does not outlive AUTH TLS and is noted unlooked: it may choose the certificate of a client
+    /// that says no SNI, and that is all.
     pub(super) fn host(&mut self, name: HostName) {
         if self.login != Login::Nobody {
             return self.refuse(Refusal::HostTooLate);
         }
         if self.stage != Stage::Secured {
+            self.settings.host = Some(name);
             return self.succeed(Success::Host);
         }
         self.run(Job::CheckHost(name.clone()), Pending::Host(name));

@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use crate::addr::Family;
-use crate::command::{Command, UserName};
+use crate::command::{Command, HostName, UserName};
 use crate::digest::Offer;
 use crate::path::{VirtualPath, WirePath};
 use crate::reply::{Refusal, Reply, Success};
@@ -207,6 +207,11 @@ impl Machine {
     /// Whether TLS protects the control connection.
     pub fn secured(&self) -> bool {
         self.stage == Stage::Secured
+    }
+
+    /// The host that HOST named last.
+    pub fn named_host(&self) -> Option<&str> {
+        self.settings.host.as_ref().map(HostName::as_str)
     }
 
     /// Who is logged in.
