@@ -26,7 +26,8 @@ fn a_thousand_relays_have_the_pipes_of_an_unprivileged_user() {
         let setup = Setup { nodes: 2, through, users, ..Setup::default() };
         let setup =
             setup.key("limits", "sessions_per_user", "2000").key("limits", "sessions_per_ip", "2000").key("limits", "logins_per_minute_per_ip", "100000");
-        let cluster = Cluster::with(setup);
+        // The last one is read when all others are done.
+        let cluster = Cluster::with(setup.key("limits", "stall_timeout", "5m"));
         cluster.settle();
         cluster.balancer.pick(Pick::Fixed { control: 0, data: 1 });
         let bytes = random_bytes(if kit::full() { 4 << 20 } else { 2 << 20 });
