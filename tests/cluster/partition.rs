@@ -1,4 +1,4 @@
-//! A cluster that is cut in two: nodes in network namespaces of their own, whose peer port nftables closes. Clients reach all of them all the time.
+//! A cluster that is cut in two: nodes in network namespaces of their own, whose way to peers and store nftables closes. Clients reach all of them all the time.
 //!
 //! Gets: root, iproute2 and nftables. Gives: a history of bans and unbans on both sides of the cut, judged: what a node missed it applies within 2 s after the heal.
 //! Never: a rule outside of the test's own namespaces.
@@ -12,7 +12,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::admin::{ask, tokens};
 use super::history::{Doors, History, Watch, client};
 use super::namespaces::{NODES, Net};
-use crate::kit::{self, Node, Options, Tree, have};
+use crate::kit::{self, Node, Options, Server, Tree, have};
 
 /// From now on this thread, and what it starts, sees the network of the clients.
 fn enter(space: &str) -> bool {
@@ -27,10 +27,10 @@ fn rules((net, tree): (&Net, &Tree), node: u8, text: &str) {
     assert!(done.status.success(), "{text}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// Peers neither hear it nor are heard.
-fn cut(net: (&Net, &Tree), node: u8) {
-    let port = PEER;
-    let chain = |name: &str| format!("chain {name} {{ type filter hook {name} priority 0; tcp dport {port} drop; tcp sport {port} drop; }}");
+/// Peers neither hear it nor are heard, nor is what else has one of these ports.
+fn cut(net: (&Net, &Tree), node: u8, ports: &[u16]) {
+    let drops: String = ports.iter().map(|port| format!("tcp dport {port} drop; tcp sport {port} drop; ")).collect();
+    let chain = |name: &str| format!("chain {name} {{ type filter hook {name} priority 0; {drops}}}");
     rules(net, node, &format!("table inet cut {{\n{}\n{}\n}}", chain("input"), chain("output")));
 }
 
@@ -38,7 +38,7 @@ fn heal(net: (&Net, &Tree), node: u8) {
     rules(net, node, "delete table inet cut\n");
 }
 
-fn start(net: &Net, tree: &Tree, number: u8) -> Node {
+fn start(net: &Net, tree: &Tree, number: u8, store: Option<&Server>) -> Node {
     let ip = net.node(number);
     let peers: Vec<String> = (0..NODES).map(|other| format!("\"{}:{PEER}\"", net.node(other))).collect();
     let (state, secret) = (tree.join(&format!("state-{number}")), tree.join("secret"));
@@ -58,7 +58,8 @@ fn start(net: &Net, tree: &Tree, number: u8) -> Node {
         .set("admin", &format!("{{ tokens_file: {}, insecure_ok: true }}", tokens(tree)))
         .set("log", "{ format: json, level: info }")
         .set("cluster", &format!("{{ secret_file: {secret:?}, peers: [{}] }}", peers.join(", ")));
-    Node::with(options)
+    let url = store.map(|store| format!("{{ url: \"{}://10.77.{}.1:{}\" }}", store.scheme(), net.octet, store.port()));
+    Node::with(url.into_iter().fold(options, |options, url| options.set("store", &url)))
 }
 
 fn all_know_all(nodes: &[Node]) -> bool {
@@ -67,35 +68,64 @@ fn all_know_all(nodes: &[Node]) -> bool {
 
 #[test]
 fn what_a_node_missed_while_it_was_cut_off_it_applies_within_two_seconds() {
+    cut_and_healed("");
+}
+
+#[test]
+fn what_a_node_missed_while_it_was_cut_off_it_applies_within_two_seconds_with_redis() {
+    cut_and_healed("redis");
+}
+
+#[test]
+fn what_a_node_missed_while_it_was_cut_off_it_applies_within_two_seconds_with_memcached() {
+    cut_and_healed("memcached");
+}
+
+/// A store in the namespace of the clients, where this thread is.
+fn store(scheme: &str, ip: &str) -> Option<Server> {
+    match scheme {
+        "redis" => Server::redis_with(&["--bind", "127.0.0.1", ip, "--protected-mode", "no"]),
+        _ => Server::memcached_with(&["-l", ip]),
+    }
+}
+
+fn cut_and_healed(scheme: &'static str) {
     if !have("ip") || !have("nft") {
         return kit::skip("iproute2 or nftables is not installed");
     }
     if !rustix::process::geteuid().is_root() {
         return kit::skip("network namespaces need root");
     }
-    kit::test(400, || {
+    kit::test(400, move || {
         let Some(net) = Net::new() else { return kit::skip("this machine makes no network namespaces, or takes no nat rules") };
         if !enter(&net.space("c")) {
             return kit::skip("this machine lets no thread into a network namespace");
         }
         let tree = Tree::new();
         tree.write("secret", "0123456789abcdef".repeat(4).as_bytes());
-        let nodes: Vec<Node> = (0..NODES).map(|number| start(&net, &tree, number)).collect();
+        let store = (!scheme.is_empty()).then(|| store(scheme, &format!("10.77.{}.1", net.octet)));
+        if store.as_ref().is_some_and(Option::is_none) {
+            return;
+        }
+        let store = store.flatten();
+        let nodes: Vec<Node> = (0..NODES).map(|number| start(&net, &tree, number, store.as_ref())).collect();
         kit::eventually(30, "each node knows the others", || all_know_all(&nodes));
         let doors = Doors { nodes: nodes.iter().map(|node| node.explicit).collect::<Vec<SocketAddr>>(), from: Ipv4Addr::new(10, 77, net.octet, 1) };
         let history = History::default();
         [1, 2].iter().for_each(|number| history.know(Ipv4Addr::new(198, 19, 0, *number)));
         let watch = Watch::start(&doors, &history);
         for (round, seconds) in ROUNDS.into_iter().enumerate() {
-            through((&net, &tree), &nodes, &history, round, Duration::from_secs(seconds));
+            // From its peers alone, and from the store as well.
+            let ports: Vec<u16> = store.iter().filter(|_| round > 0).map(Server::port).chain([PEER]).collect();
+            through((&net, &tree), &nodes, &history, (round, &ports), Duration::from_secs(seconds));
         }
         drop(watch);
-        eprintln!("cut off and healed: {}", history.holds());
+        eprintln!("cut off and healed, store {scheme:?}: {}", history.holds());
     });
 }
 
 /// One cut: of another node each time, shorter and longer than a member may be silent.
-fn through(net: (&Net, &Tree), nodes: &[Node], history: &History, round: usize, lasts: Duration) {
+fn through(net: (&Net, &Tree), nodes: &[Node], history: &History, (round, ports): (usize, &[u16]), lasts: Duration) {
     let (lost, by) = (round % nodes.len(), (round + 1) % nodes.len());
     let who = |number: u32| client(u32::try_from(round).expect("few rounds") * 10 + number);
     let node = |number: usize| (number, &nodes[number]);
@@ -103,7 +133,7 @@ fn through(net: (&Net, &Tree), nodes: &[Node], history: &History, round: usize, 
         assert_eq!(history.ban(node(by), who(number), 3600).state, "everywhere");
         who(number)
     });
-    cut(net, u8::try_from(lost).expect("few nodes"));
+    cut(net, u8::try_from(lost).expect("few nodes"), ports);
     let early = history.ban(node(by), who(2), 3600);
     assert!(early.silent.contains(&lost) && early.state == "pending", "{early:?}");
     history.unban(node(by), freed[0]);
