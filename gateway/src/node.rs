@@ -6,9 +6,11 @@
 mod build;
 mod descriptors;
 mod drain;
+mod logs;
 mod reload;
 mod secrets;
 mod sidecar;
+mod space;
 mod stores;
 mod users;
 mod watch;
@@ -145,7 +147,7 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     let cut = drain::run(signals, patient, &on).await;
     built.house.cluster.leave().await;
     stop.end(cut).await;
-    built.transfers.flush();
+    built.logs.flush();
     built.log.flush();
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::json;
 
-use super::admin::{ask, tokens};
+use super::admin::{ask, joined, tokens};
 use crate::kit::{self, Client, Cluster, Reply, Setup, Tell, Tls, Tree, Version};
 
 /// Rules as they are written, besides which nothing is banned.
@@ -158,6 +158,33 @@ fn thousands_of_failures_of_the_spared_ban_nobody() {
         assert_eq!(door(&cluster, 7).code, 220);
         fail(&cluster, 77, 3);
         kit::eventually(10, "the rules work for others", || door(&cluster, 77).code == 421);
+    });
+}
+
+#[test]
+fn whom_a_rule_on_trial_would_have_banned_is_listed_on_every_node() {
+    kit::test(120, || {
+        let tree = Tree::new();
+        let rules = "[{ event: login_failed, count: 2, within: 10m, ban: 1h, dry_run: true }]";
+        let setup = Setup { nodes: 2, tell: Tell::public(2), ..Setup::default() };
+        let cluster = Cluster::with(setup.key("bans", "rules", rules).key("admin", "tokens_file", &tokens(&tree)));
+        joined(&cluster, 2);
+        fail(&cluster, 7, 4);
+        let targets = |node: usize, query: &str| -> Vec<String> {
+            let items = ask(cluster.node(node), "GET", &format!("/bans{query}"), "looker", None).body["items"].as_array().cloned().unwrap_or_default();
+            items.iter().filter_map(|ban| ban["target"]["ip"].as_str().map(str::to_owned)).collect()
+        };
+        kit::eventually(20, "both nodes list it", || (0..2).all(|node| targets(node, "?dry_run=true").contains(&"203.0.113.7".to_owned())));
+        assert_eq!(door(&cluster, 7).code, 220);
+        assert!(targets(0, "").is_empty() && targets(1, "?dry_run=false").is_empty(), "none is in force");
+        // What a removal would remove is told, and stays.
+        for last in [1, 2] {
+            let body = json!({ "target": { "ip": format!("198.51.100.{last}") }, "duration": "1h" });
+            assert_eq!(ask(cluster.node(0), "POST", "/bans", "root", Some(&body)).status, 200);
+        }
+        let would = ask(cluster.node(1), "DELETE", "/bans?source=admin&dry_run=true", "root", None).body;
+        assert_eq!((would["removed"].as_array().map(Vec::len), would["dry_run"].as_bool()), (Some(2), Some(true)), "{would}");
+        assert_eq!(targets(0, "").len(), 2);
     });
 }
 

@@ -97,7 +97,7 @@ pub(super) fn cursor(key: &str) -> String {
 
 /// The key in a cursor.
 pub(super) fn uncursor(text: &str) -> Option<String> {
-    if !text.is_ascii() || text.len() % 2 == 1 || text.len() > CURSOR {
+    if text.is_empty() || !text.is_ascii() || text.len() % 2 == 1 || text.len() > CURSOR {
         return None;
     }
     let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();

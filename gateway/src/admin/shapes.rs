@@ -32,6 +32,10 @@ shape! {
         sessions_limit: u64,
         /// Transfers that run on it.
         transfers: u64,
+        /// Data connections that it carries to sessions of other nodes now.
+        relaying: u64,
+        /// The widest difference between its clock and that of another node.
+        clock_skew_seconds: f64,
         /// Counts since it started.
         counters: Counters,
     }
@@ -62,6 +66,14 @@ shape! {
         handshakes_full: u64,
         /// Resumed ones.
         handshakes_resumed: u64,
+        /// Resumed ones of a session that another node began.
+        handshakes_elsewhere: u64,
+        /// Data connections that it carried to sessions of other nodes.
+        relayed: u64,
+        /// Questions to the cluster's TLS sessions and digests that found something.
+        cache_hits: u64,
+        /// Those that found nothing.
+        cache_misses: u64,
     }
 }
 

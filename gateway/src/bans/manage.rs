@@ -64,7 +64,7 @@ pub struct Added {
     /// The ban, also in a dry run (where it holds nowhere).
     #[serde(flatten)]
     pub ban: View,
-    /// Sessions that it ends on the nodes that answered; in a dry run, that it would end.
+    /// Sessions that it ends on the nodes that answered; in a dry run, that it would end on this one.
     pub sessions_ended: usize,
     /// How far it has come.
     pub propagation: Propagation,
@@ -174,15 +174,18 @@ impl Bans {
         self.may_ban(&target, request.force)?;
         let ban = Arc::new(new_ban(target, ends, request.reason.as_deref(), author, now));
         if request.dry_run {
-            let sessions_ended = self.0.live.entries().iter().filter(|entry| self.would_end(&ban.target, entry)).count();
-            let propagation = Propagation { acknowledged: 0, nodes: 0, silent: Vec::new(), state: Spread::LocalOnly, unwritten: Vec::new(), stored: None };
-            return Ok(Added { ban: View::of(&ban), sessions_ended, propagation, dry_run: true });
+            return Ok(Added { ban: View::of(&ban), sessions_ended: self.would_end(&ban.target), propagation: Propagation::none(), dry_run: true });
         }
         let changes = vec![Change::Ban(ban.clone())];
         let (_, ended) = self.take(&changes);
         let (propagation, others) = self.share(changes, wait).await;
         self.say_banned(&ban, false, ended);
         Ok(Added { ban: View::of(&ban), sessions_ended: ended + others, propagation, dry_run: false })
+    }
+
+    /// Sessions on this node that a ban of this target would end.
+    pub fn would_end(&self, target: &Target) -> usize {
+        self.0.live.entries().iter().filter(|entry| self.would_be_ended(target, entry)).count()
     }
 
     /// Removes one ban. `None`: there is none of this id.
@@ -267,7 +270,7 @@ impl Bans {
     }
 
     /// Whether a ban of this target would end a session.
-    fn would_end(&self, target: &Target, entry: &live::Entry) -> bool {
+    fn would_be_ended(&self, target: &Target, entry: &live::Entry) -> bool {
         let (ip, settings) = (entry.peer.ip().to_canonical(), self.0.settings.load());
         let user = entry.user();
         if self.spares(ip) || user.as_deref().is_some_and(|user| settings.spares_user(user)) {

@@ -17,7 +17,7 @@ mod target;
 mod trips;
 mod view;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -76,6 +76,8 @@ struct Shared {
     /// What was made without anybody waiting for it.
     outbox: mpsc::Sender<Change>,
     inbox: Mutex<Option<mpsc::Receiver<Change>>>,
+    /// What rules would have banned.
+    dry: Mutex<VecDeque<Arc<Ban>>>,
 }
 
 /// Says whether an address stands for many clients.
@@ -145,6 +147,7 @@ impl Bans {
             compare_now: Notify::new(),
             outbox,
             inbox: Mutex::new(Some(inbox)),
+            dry: Mutex::default(),
         });
         // The threads and sinks hold it weakly: they are older than it and live on when it is gone.
         let weak = Arc::downgrade(&shared);
@@ -223,6 +226,12 @@ impl Bans {
     pub fn counts(&self) -> (Counts, u64) {
         let state = self.0.journal.state();
         (read(&self.0.book).counts(), state.failed() + state.unreadable())
+    }
+
+    /// A number that two books have in common when they hold the same bans and removals.
+    pub fn version(&self) -> u32 {
+        let all = read(&self.0.book).digests().into_iter().fold(0_u64, u64::wrapping_add);
+        u32::try_from((all ^ (all >> 32)) & u64::from(u32::MAX)).unwrap_or_default()
     }
 
     /// What works less well than it should.

@@ -4,11 +4,11 @@
 //! Never: waits: disk, peers and store learn of it from [`Bans::run`]; bans twice for one thing.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::ban::{Ban, Change};
 use super::rules::{House, Trip};
-use super::{Bans, Shared, read, unix_now};
+use super::{Bans, Shared, View, read, unix_now};
 use crate::observe::event::BanSource;
 use crate::observe::id::BanId;
 
@@ -46,6 +46,13 @@ impl House for Weak {
 }
 
 impl Bans {
+    /// What rules on trial, or about hidden addresses, would have banned on this node: the latest of them that would still hold.
+    pub fn dry_runs(&self) -> Vec<View> {
+        let now = unix_now();
+        let dry = self.0.dry.lock().unwrap_or_else(PoisonError::into_inner);
+        dry.iter().filter(|ban| !ban.has_ended(now)).map(|ban| View::of(ban)).collect()
+    }
+
     /// In memory and for live sessions at once; journal and peers learn of it from [`Bans::run`].
     fn trip(&self, trip: Trip) {
         let now = unix_now();
@@ -66,6 +73,12 @@ impl Bans {
             ends: trip.term.end(now),
         });
         if trip.dry_run {
+            let mut dry = self.0.dry.lock().unwrap_or_else(PoisonError::into_inner);
+            if dry.len() >= REMEMBERED {
+                dry.pop_front();
+            }
+            dry.push_back(ban.clone());
+            drop(dry);
             return self.say_banned(&ban, true, 0);
         }
         let change = Change::Ban(ban.clone());
@@ -75,3 +88,6 @@ impl Bans {
         let _ = self.0.outbox.try_send(change);
     }
 }
+
+/// Dry runs that a node remembers.
+const REMEMBERED: usize = 1_000;

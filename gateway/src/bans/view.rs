@@ -124,6 +124,13 @@ pub struct Propagation {
     pub stored: Option<bool>,
 }
 
+impl Propagation {
+    /// Of a dry run.
+    pub fn none() -> Self {
+        Self { acknowledged: 0, nodes: 0, silent: Vec::new(), state: Spread::LocalOnly, unwritten: Vec::new(), stored: None }
+    }
+}
+
 /// How far a change has come, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -71,6 +71,7 @@ impl<'a> Reader<'a> {
                 format: self.value("log.format", forms::word(rules::LOG_FORMATS)),
                 level: self.value("log.level", rules::log_level),
                 transfer_log: self.value("log.transfer_log", forms::path_or_null),
+                audit: self.value("log.audit", rules::audit),
             },
             history: observe::history::HistoryConfig {
                 transfers: usize::try_from(self.value("history.transfers", forms::number(0, MANY))).unwrap_or(usize::MAX),

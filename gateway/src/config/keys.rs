@@ -351,6 +351,13 @@ pub const KEYS: &[Key] = &[
     ),
     key("log.format", "text or json", "text", Restart, "form of log lines"),
     key("log.level", "level or mapping of rooms", "info", Now, "off, error, warn, info, debug or trace; or by room: { default: info, tls: debug }"),
+    key(
+        "log.audit",
+        "stdout or path",
+        "stdout",
+        Now,
+        "where changes by the admin API and refusals are written: with the other log lines, or besides that into a file, one JSON object a line",
+    ),
     key("log.transfer_log", "path or null", "null", Now, "an xferlog(5) file: a line for each file that came, went or was deleted, in UTC"),
     key("admin.tokens_file", "path or null", "null", Now, "who may use the admin API, with which scopes; null: nobody"),
     key("admin.tls", "mapping", "{}", Now, "TLS of listen.admin"),

@@ -32,6 +32,7 @@ use sha2::{Digest, Sha256};
 
 pub use marks::Marks;
 pub use problem::{Problem, Problems};
+pub use shown::fingerprint;
 pub use stores::{StoreTls, Stores};
 pub use tokens::load_tokens;
 pub use users::{load_users, skipped};
@@ -189,7 +190,7 @@ impl Config {
 
     fn relative_to(&mut self, directory: &Path) {
         let certificates = self.tls.certificates.iter_mut().flat_map(|pair| [&mut pair.cert, &mut pair.key]);
-        let log = self.log.transfer_log.iter_mut();
+        let log = self.log.transfer_log.iter_mut().chain(&mut self.log.audit);
         let clients = self.tls.client_auth.ca.iter_mut().chain(&mut self.tls.client_auth.crl);
         let sidecar = self.admin.tls.certificate.iter_mut().flat_map(|pair| [&mut pair.cert, &mut pair.key]);
         let sidecar = sidecar.chain(&mut self.admin.tls.client_ca).chain(&mut self.admin.tokens_file);
@@ -479,7 +480,7 @@ mod tests {
                 bandwidth_per_user: None,
             },
             bans: bans(),
-            log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)], transfer_log: None },
+            log: observe::LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Info)], transfer_log: None, audit: None },
             history: observe::history::HistoryConfig { transfers: 100_000, audit: 10_000, keep: seconds(7 * 86_400) },
             drain: Drain { delay: seconds(10), idle: seconds(10), timeout: seconds(300) },
         };

@@ -209,6 +209,12 @@ pub(super) fn is_tls13_suite(name: &str) -> bool {
     !name.contains("_WITH_")
 }
 
+/// `log.audit`: `stdout`, or a file.
+pub(super) fn audit(node: &Node) -> Checked<Option<PathBuf>> {
+    let path = forms::path(node)?;
+    Ok((path.as_os_str() != "stdout").then_some(path))
+}
+
 /// `log.level`: one level, or a mapping from rooms to levels with `default` for the rest.
 pub(super) fn log_level(node: &Node) -> Checked<Vec<(Option<String>, LogLevel)>> {
     let Value::Map(entries) = &node.value else { return Ok(vec![(None, forms::word(LOG_LEVELS)(node)?)]) };

@@ -4,6 +4,7 @@
 //! Never: what an expansion brought in, or the password in a URL.
 
 use serde_json::{Map, Value as Json};
+use sha2::{Digest, Sha256};
 
 use super::keys::{Default, KEYS};
 use super::tree::{Kind, Node, Scalar, Value, parse};
@@ -25,6 +26,16 @@ pub(super) fn settings<'a>(written: impl Fn(&str) -> Option<&'a Node>) -> Vec<Se
     });
     shown.collect()
 }
+
+/// Tells configurations apart that nodes of one cluster should have in common: what each has of its own is not looked at.
+pub fn fingerprint(settings: &[Setting]) -> String {
+    let common = settings.iter().filter(|setting| !OWN.iter().any(|own| setting.key.starts_with(own)));
+    let text: String = common.map(|setting| format!("{}={}\n", setting.key, setting.value)).collect();
+    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Keys that differ from node to node.
+const OWN: &[&str] = &["node.", "listen.", "cluster.advertise", "cluster.peers", "data.public_address", "data.ports", "log."];
 
 fn json(node: &Node) -> Json {
     match &node.value {
@@ -75,7 +86,14 @@ mod tests {
         }
         let node = parse("[1, true, \"0640\", null, { a: x }]").unwrap();
         assert_eq!(json(&node).to_string(), r#"[1,true,"0640",null,{"a":"x"}]"#);
-        let all = settings(|_| None);
+        let mut all = settings(|_| None);
+        let known = fingerprint(&all);
+        let mut set = |key: &str, value: &str| all.iter_mut().find(|setting| setting.key == key).unwrap().value = value.into();
+        set("listen.admin", "10.0.0.5:7122");
+        set("limits.line", "8KiB");
+        assert_eq!(fingerprint(&all), known, "a node's own address, and a default that is written");
+        all.iter_mut().find(|setting| setting.key == "limits.line").unwrap().value = "4KiB".into();
+        assert_ne!(fingerprint(&all), known);
         assert!(all.iter().all(|setting| !setting.written) && all.iter().any(|setting| setting.key == "limits.line"));
     }
 }

@@ -89,6 +89,11 @@ impl Shared {
         Some(vault.follow(ftps_store::generation::Cache::Digests).await)
     }
 
+    /// What this node asked of the store.
+    pub(super) fn questions(&self) -> Statistics {
+        self.store.as_ref().map(|(vault, _)| vault.statistics_of(Kind::Digest)).unwrap_or_default()
+    }
+
     /// What this node asked of the store, and what the store as a whole has.
     pub(super) async fn statistics(&self) -> Option<(Statistics, Statistics)> {
         let (vault, _) = self.store.as_ref()?;

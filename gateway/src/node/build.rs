@@ -11,10 +11,11 @@ use ftps_store::seal::Secrets;
 use ftps_store::vault::Crypto;
 use tokio::net::TcpListener;
 
+use super::logs::Logs;
 use super::secrets::Lines;
 use super::sidecar::{self, Sidecar, Witnesses};
 use super::stores::{self, Stores};
-use super::{Error, Plan, Ready, descriptors, users};
+use super::{Error, Plan, Ready, descriptors, space, users};
 use crate::auth::Login;
 use crate::bans::{self, Bans, Rules};
 use crate::cluster::{self, Cluster, Handlers};
@@ -37,7 +38,6 @@ use crate::observe::log::{self, LogHandle};
 use crate::observe::metrics::{Build, Metrics};
 use crate::observe::ready::{Latch, Readiness};
 use crate::observe::stores::StoreReport;
-use crate::observe::transfer_log::{self, TransferLog};
 use crate::session::{Data, House, Settings};
 use crate::storage::Storage;
 use crate::tls::Tls;
@@ -56,7 +56,7 @@ pub(super) struct Built {
     pub(super) peers: Option<Peers>,
     pub(super) metrics: Metrics,
     pub(super) log: LogHandle,
-    pub(super) transfers: TransferLog,
+    pub(super) logs: Logs,
     /// `drain:`, as it is now.
     pub(super) drain: Arc<ArcSwap<Drain>>,
     pub(super) latch: Latch,
@@ -99,11 +99,11 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let config = &plan.config;
     let log = log::init(&config.log).map_err(|error| Error::Fault(format!("cannot start the log: {error}")))?;
     let metrics = Metrics::new(Build::default());
-    let transfers = transfer_log(config)?;
+    let logs = Logs::start(&config.log)?;
     let (rules, incarnation) = (Rules::default(), Incarnation::now());
     let readiness = Readiness::new();
     let witnesses = Witnesses::new(&metrics, &readiness, &log, config.history);
-    let observer = witnesses.observer(&rules, &transfers);
+    let observer = witnesses.observer(&rules, &logs);
     let latch = readiness.latch("listeners");
     users::begin(&plan, &metrics, &readiness);
     descriptors::raise(config.limits.sessions);
@@ -117,7 +117,8 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let (cluster, mut peers) = cluster(config, &common, incarnation, &observer)?;
     let lines = Arc::new(Lines::new(common.crypto.clone(), cluster.clone(), common.secrets.clone()));
     let house = Arc::new(house(&plan, &common, cluster, incarnation, &observer, rules, data.numbers())?);
-    scrape(&metrics, &house, &log, &transfers);
+    scrape(&metrics, &house, &log, &logs);
+    space::watch(&metrics, &house);
     (!plan.hash.is_empty()).then(|| note_self_signed(&house.tls, &readiness));
     let door = Arc::new(door(config, &house));
     let router = Router::new(
@@ -155,7 +156,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
         peers,
         metrics,
         log,
-        transfers,
+        logs,
         drain: Arc::new(ArcSwap::from_pointee(config.drain)),
         latch,
         ready,
@@ -285,15 +286,9 @@ pub(super) fn settings(config: &Config) -> Settings {
     }
 }
 
-fn transfer_log(config: &Config) -> Result<TransferLog, Error> {
-    let path = &config.log.transfer_log;
-    path.as_deref().map_or(Ok(()), transfer_log::check).map_err(Error::Configuration)?;
-    TransferLog::start(path.clone()).map_err(|error| Error::Fault(format!("cannot start the transfer log: {error}")))
-}
-
 /// Gauges that are counted when somebody looks.
-fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &TransferLog) {
-    let (house, log, transfers) = (house.clone(), log.clone(), transfers.clone());
+fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, logs: &Logs) {
+    let (house, log, logs) = (house.clone(), log.clone(), logs.clone());
     metrics.on_scrape(move |metrics| {
         let (mut preauth, mut idle, mut transfer) = (0, 0, 0);
         for entry in house.live.entries() {
@@ -310,12 +305,17 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, transfers: &Tr
         metrics.set_sessions(preauth, idle, transfer);
         metrics.set_cluster(&house.cluster.census());
         metrics.set_sessions_limit(house.settings.load().limits.sessions);
-        metrics.set_log_dropped(log.dropped() + transfers.dropped());
+        metrics.set_log_dropped(log.dropped() + logs.dropped());
         let (active, to_owner, to_client) = house.data.peers.as_ref().map(data::peers::Peers::carried).unwrap_or_default();
         metrics.set_relays(active, to_owner, to_client);
         metrics.set_password_queue(house.login.waiting());
         metrics.set_digests(house.digests.waiting(), house.digests.remembered());
         let (bans, faults) = house.bans.counts();
+        metrics.set_ban_version(house.bans.version());
+        let (pending, ports, leases) = house.data.waits.counts();
+        metrics.set_waits(pending, ports, leases);
+        let sealing = house.tls.sealing().map(|key| (key.generation, key.since));
+        metrics.set_tls(house.tls.resumed_elsewhere(), house.tls.cached_sessions(), sealing);
         metrics.set_bans(bans.admin, bans.rule, bans.removed, bans.dropped, faults);
     });
 }

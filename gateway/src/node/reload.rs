@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::build::{Built, note_self_signed, settings};
+use super::logs::{self, Logs};
 use super::secrets::Lines;
 use super::watch::Watch;
 use super::{descriptors, every, users};
@@ -31,7 +32,7 @@ use crate::config::{self, Drain, Loaded, Marks};
 use crate::conn::Admission;
 use crate::live::Entry;
 use crate::observe::event::Reloadable;
-use crate::observe::{Event, History, LogHandle, Metrics, Readiness, Subject, TransferLog, transfer_log};
+use crate::observe::{Event, History, LogHandle, Metrics, Readiness, Subject};
 use crate::session::House;
 use crate::tls::{Renewal, Sidecar, Tls};
 
@@ -46,7 +47,7 @@ pub(super) struct Reloader {
     door: Arc<Admission>,
     drain: Arc<ArcSwap<Drain>>,
     log: LogHandle,
-    transfers: TransferLog,
+    logs: Logs,
     metrics: Metrics,
     readiness: Readiness,
     access: Arc<Access>,
@@ -92,7 +93,7 @@ impl Reloader {
             door,
             drain,
             log: built.log.clone(),
-            transfers: built.transfers.clone(),
+            logs: built.logs.clone(),
             metrics: built.metrics.clone(),
             readiness: built.sidecar.state.readiness.clone(),
             access: built.sidecar.access.clone(),
@@ -194,8 +195,9 @@ impl Reloader {
         self.access.set(tokens, config.admin.allowed_hosts);
         self.sidecar.set(sidecar);
         self.history.set(config.history);
+        self.metrics.set_config(&config::fingerprint(&shown));
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = shown;
-        self.transfers.set(config.log.transfer_log);
+        self.logs.set(config.log);
         // A reload skips nobody: it is refused instead.
         users::tell(&users, 0, config.tls.client_auth.mode, &self.metrics, &self.readiness);
         if changed.iter().any(|key| key.name == "limits.sessions") {
@@ -239,8 +241,7 @@ fn read(file: &Path, tls: &Tls) -> Result<Fresh, Wrong> {
     })?;
     let (users, broken) = config::load_users(&loaded.config.auth);
     let mut problems: Vec<String> = broken.iter().map(ToString::to_string).collect();
-    let log = loaded.config.log.transfer_log.as_deref().map_or(Ok(()), transfer_log::check);
-    if let Err(words) = log {
+    if let Err(words) = logs::check(&loaded.config.log) {
         problems.push(words);
         return Err(Wrong { what: Reloadable::Config, problems });
     }

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use tokio::sync::{mpsc, watch};
 
+use super::logs::Logs;
 use super::{Error, Plan};
 use crate::admin::access::Access;
 use crate::admin::{self, Api, Draining, Fault, Order, Orders, Setting, Validate};
@@ -16,7 +17,7 @@ use crate::bans::Rules;
 use crate::cluster::Handlers;
 use crate::config::{self, Problem, Problems};
 use crate::observe::history::HistoryConfig;
-use crate::observe::{Feed, History, LogHandle, LogSink, Metrics, Observer, Readiness, TransferLog};
+use crate::observe::{Feed, History, LogHandle, LogSink, Metrics, Observer, Readiness};
 use crate::session::House;
 use crate::tls;
 
@@ -50,13 +51,14 @@ impl Witnesses {
         Self { metrics, readiness, log, history: History::new(history), feed: Feed::default() }
     }
 
-    /// All of them are told, and the rules of bans, and the transfer log.
-    pub(super) fn observer(&self, rules: &Rules, transfers: &TransferLog) -> Observer {
+    /// All of them are told, and the rules of bans, and the logs that are files.
+    pub(super) fn observer(&self, rules: &Rules, logs: &Logs) -> Observer {
         Observer::new(vec![
             Arc::new(self.metrics.clone()),
             Arc::new(rules.clone()),
             Arc::new(LogSink::new(self.log.clone())),
-            Arc::new(transfers.clone()),
+            Arc::new(logs.transfers.clone()),
+            Arc::new(logs.audit.clone()),
             Arc::new(self.readiness.clone()),
             Arc::new(self.history.clone()),
             Arc::new(self.feed.clone()),
@@ -71,6 +73,7 @@ pub(super) fn build(plan: &Plan, house: &Arc<House>, witnesses: Witnesses, handl
     let tls = tls::Sidecar::default();
     tls.set(config.admin.tls.load().map_err(|error| Error::Configuration(format!("admin.tls: {error}")))?);
     let access = Arc::new(Access::new(plan.tokens.clone(), config.admin.allowed_hosts.clone()));
+    metrics.set_config(&config::fingerprint(&plan.settings));
     let (orders, reloads) = orders(plan.source.clone(), plan.settings.clone());
     let (draining, settings) = (orders.draining.clone(), orders.settings.clone());
     let me = house.cluster.me();

@@ -19,6 +19,8 @@ pub(super) struct BanMetrics {
     rejections: Family<IntCounter, (BanStage, BanKind)>,
     propagation: Histogram,
     journal_errors: IntCounter,
+    /// Set by [`super::metrics::Metrics::set_ban_version`].
+    pub(super) version: IntGauge,
 }
 
 impl BanMetrics {
@@ -33,6 +35,7 @@ impl BanMetrics {
             unmade: make.counter("bans_unmade_total", "Bans that were removed on this node."),
             rejections: make.counters("ban_rejections_total", "Banned clients that were refused.", &["stage", "kind"]),
             propagation: make.histogram("ban_propagation_seconds", "From a ban on another node until it holds here.", PROPAGATION_SECONDS),
+            version: make.gauge("ban_list_version", "Nodes whose ban books are the same show the same number; it is no count."),
             journal_errors: make.counter("ban_journal_errors_total", "Writes of the ban journal that failed, and parts of it that could not be read."),
         }
     }

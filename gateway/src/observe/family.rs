@@ -63,6 +63,11 @@ impl Maker<'_> {
         self.register(Gauge::with_opts(options(name, help)))
     }
 
+    /// Gauges by one label that is no closed set: whoever sets it keeps one series of it.
+    pub(super) fn gauge_of_one_label(&self, name: &str, help: &str, label: &str) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(options(name, help), &[label]))
+    }
+
     /// One histogram; `buckets` in seconds.
     pub(super) fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         self.register(Histogram::with_opts(HistogramOpts { common_opts: options(name, help), buckets: buckets.to_vec() }))

@@ -207,7 +207,7 @@ mod tests {
     fn log(format: LogFormat, level: &[(Option<&str>, LogLevel)]) -> (LogHandle, Paper) {
         let paper = Paper::default();
         let level = level.iter().map(|(room, level)| (room.map(String::from), *level)).collect();
-        (LogHandle::new(&LogConfig { format, level, transfer_log: None }, paper.clone()).unwrap(), paper)
+        (LogHandle::new(&LogConfig { format, level, transfer_log: None, audit: None }, paper.clone()).unwrap(), paper)
     }
 
     fn ready() -> (Vec<SocketAddr>, Vec<u16>) {
@@ -248,7 +248,7 @@ mod tests {
         let (handle, _) = log(LogFormat::Text, &[(None, LogLevel::Warn), (Some("tls"), LogLevel::Trace), (Some("data"), LogLevel::Off)]);
         assert!(handle.enabled("tls", LogLevel::Trace) && handle.enabled("session", LogLevel::Warn));
         assert!(!handle.enabled("session", LogLevel::Info) && !handle.enabled("data", LogLevel::Error));
-        handle.set_levels(&LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Debug)], transfer_log: None });
+        handle.set_levels(&LogConfig { format: LogFormat::Text, level: vec![(None, LogLevel::Debug)], transfer_log: None, audit: None });
         assert!(handle.enabled("session", LogLevel::Debug) && handle.enabled("data", LogLevel::Error) && !handle.enabled("tls", LogLevel::Trace));
     }
 

@@ -262,7 +262,7 @@ mod tests {
     /// The lines of these events, at this level.
     fn said(level: LogLevel, session: SessionId, events: &[Event<'_>]) -> Vec<Value> {
         let paper = Paper::default();
-        let log = LogHandle::new(&LogConfig { format: LogFormat::Json, level: vec![(None, level)], transfer_log: None }, paper.clone()).unwrap();
+        let log = LogHandle::new(&LogConfig { format: LogFormat::Json, level: vec![(None, level)], transfer_log: None, audit: None }, paper.clone()).unwrap();
         let sink = LogSink::new(log.clone());
         for event in events {
             sink.event(Subject { session: Some(session), peer: Some("203.0.113.7:4711".parse().unwrap()), user: Some("al\"ice\n") }, event);

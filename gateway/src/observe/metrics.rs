@@ -13,6 +13,8 @@ use ftps_proto::machine::io::{DataRefusal, LoginRefusal};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 pub use self::counts::Counts;
+use self::gauges::ConfigInfo;
+pub use self::gauges::Space;
 use super::Sink;
 use super::bans::BanMetrics;
 use super::event::{
@@ -23,7 +25,7 @@ use super::family::{COMMAND_SECONDS, Family, HANDSHAKE_SECONDS, Maker, SESSION_S
 use super::peers::{CallResult, Departure, PeerEvent, PeerRefusal};
 pub use super::process::Build;
 use super::process::Process;
-use super::sets::{Admission, Command, Ending, NodeState, Operation, RelayWay, ReplyClass, SessionState, Trouble, Verdict, Work};
+use super::sets::{Admission, Command, Ending, NodeState, Operation, PortState, RelayWay, ReplyClass, SessionState, Trouble, Verdict, Work};
 use super::sidecar;
 use super::stores::StoreTable;
 
@@ -148,8 +150,14 @@ struct Table {
     handshake_failures: Family<IntCounter, (Channel, HandshakeFailure)>,
     handshake_duration: Family<Histogram, (Channel, Resumed)>,
     certificate_not_after: IntGauge,
+    resumed_elsewhere: IntCounter,
+    ticket_generation: IntGauge,
+    ticket_rotated: IntGauge,
+    session_cache: IntGauge,
     pasv_private: IntCounter,
     data_connections: Family<IntCounter, DataOutcome>,
+    data_ports: Family<IntGauge, PortState>,
+    data_leases: IntGauge,
     relay_active: IntGauge,
     relay_bytes: Family<IntCounter, RelayWay>,
     relay_errors: Family<IntCounter, RelayTrouble>,
@@ -167,6 +175,9 @@ struct Table {
     digest_cache: IntGauge,
     storage_errors: Family<IntCounter, (Operation, Trouble)>,
     orphans_swept: IntCounter,
+    storage_size: IntGauge,
+    storage_free: IntGauge,
+    storage_free_inodes: IntGauge,
     limits_hit: Family<IntCounter, Limit>,
     addresses_hidden: IntGauge,
     password_queue: IntGauge,
@@ -175,6 +186,7 @@ struct Table {
     reloads: Family<IntCounter, (Reloadable, Verdict)>,
     config_successful: IntGauge,
     config_success_time: IntGauge,
+    config_info: ConfigInfo,
     bans: BanMetrics,
     log_dropped: IntCounter,
     sidecar: sidecar::Table,
@@ -189,6 +201,7 @@ struct Table {
 }
 
 impl Table {
+    // long: a line for each metric.
     #[rustfmt::skip]
     fn new(make: &Maker<'_>) -> Self {
         Self {
@@ -209,8 +222,14 @@ impl Table {
             handshake_failures: make.counters("tls_handshake_failures_total", "TLS handshakes that failed.", &["channel", "reason"]),
             handshake_duration: make.histograms("tls_handshake_duration_seconds", "From the first byte of a ClientHello to the end of its handshake.", &["channel", "resumed"], HANDSHAKE_SECONDS),
             certificate_not_after: make.gauge("tls_certificate_not_after_timestamp_seconds", "When the first of the certificates in use expires."),
+            resumed_elsewhere: make.counter("tls_cross_node_resumptions_total", "Control connections that resumed a TLS session of another node."),
+            ticket_generation: make.gauge("tls_ticket_key_generation", "Tells the ticket key that seals from others; nodes that agree show the same."),
+            ticket_rotated: make.gauge("tls_ticket_key_rotated_timestamp_seconds", "When the ticket key that seals began to."),
+            session_cache: make.gauge("tls_session_cache_entries", "TLS 1.2 sessions in this node's memory that can be resumed by their ID."),
             pasv_private: make.counter("pasv_private_address_total", "PASV replies that told a public client a private address."),
             data_connections: make.counters("data_connections_total", "Data connections that came in, by what became of them.", &["outcome"]),
+            data_ports: make.gauges("data_ports", "Data ports: somebody waits there for a connection, or nobody does.", &["state"]),
+            data_leases: make.gauge("data_leases", "Waits that a data connection without proof may end too."),
             relay_active: make.gauge("relay_active", "Data connections that this node carries to sessions of others."),
             relay_bytes: make.counters("relay_bytes_total", "Bytes of data connections carried to sessions of other nodes, and back.", &["direction"]),
             relay_errors: make.counters("relay_errors_total", "Carried data connections that did not end by themselves.", &["reason"]),
@@ -228,6 +247,9 @@ impl Table {
             digest_cache: make.gauge("digest_cache_entries", "Digests that this node remembers."),
             storage_errors: make.counters("storage_errors_total", "Errors of the file system that are not the client's doing.", &["op", "kind"]),
             orphans_swept: make.counter("storage_orphans_swept_total", "Left-over uploads of dead nodes that were removed."),
+            storage_size: make.gauge("storage_size_bytes", "Size of the file system of storage.root."),
+            storage_free: make.gauge("storage_free_bytes", "Room on it for this process."),
+            storage_free_inodes: make.gauge("storage_free_inodes", "Files that it has room for; 0 also where the file system does not count them."),
             limits_hit: make.counters("limits_hit_total", "How often each limit was reached.", &["limit"]),
             addresses_hidden: make.gauge("source_address_hidden", "1 while a balancer hides the addresses of clients, so that limits and rules by address are suspended."),
             password_queue: make.gauge("password_queue_depth", "Password checks that run or wait."),
@@ -236,6 +258,7 @@ impl Table {
             reloads: make.counters("reloads_total", "Files that were read again.", &["what", "result"]),
             config_successful: make.gauge("config_last_reload_successful", "1 if the configuration was accepted when it was last read."),
             config_success_time: make.gauge("config_last_reload_success_timestamp_seconds", "When a configuration was last accepted."),
+            config_info: ConfigInfo::new(make),
             bans: BanMetrics::new(make),
             log_dropped: make.counter("log_dropped_total", "Log lines that were dropped because they were not read fast enough."),
             sidecar: sidecar::Table::new(make),

@@ -3,6 +3,8 @@
 //! Gets: events, from every room, synchronously. Gives: `/metrics` text, log lines, transfer records.
 //! Never: blocks the caller, loses an event under load, or turns client text into a label.
 
+pub mod appended;
+pub mod audit_log;
 mod bans;
 mod causes;
 pub mod event;
@@ -19,6 +21,7 @@ mod output;
 pub mod peers;
 mod process;
 pub mod ready;
+pub mod scrape;
 mod sets;
 pub mod sidecar;
 pub mod stores;
@@ -29,6 +32,7 @@ pub mod utc;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use audit_log::AuditLog;
 pub use event::{Event, Subject};
 pub use feed::Feed;
 pub use history::History;
@@ -50,6 +54,8 @@ pub struct LogConfig {
     pub level: Vec<(Option<String>, LogLevel)>,
     /// `log.transfer_log`.
     pub transfer_log: Option<PathBuf>,
+    /// `log.audit`; `None`: the log of the process alone.
+    pub audit: Option<PathBuf>,
 }
 
 /// `log.format`.

@@ -41,6 +41,15 @@ pub(super) enum NodeState {
 
 closed_set!(NodeState { Live = "live", Draining = "draining", Unreachable = "unreachable" });
 
+/// What a data port does: `data_ports{state}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PortState {
+    Free,
+    Pending,
+}
+
+closed_set!(PortState { Free = "free", Pending = "pending" });
+
 /// Which way carried bytes go: `relay_bytes_total{direction}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RelayWay {

@@ -4,30 +4,23 @@
 //! Never: blocks a session on a disk, writes to a file that was rotated away, or lets a name break its line.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use ftps_proto::verbs::Verb;
 
 use super::Sink;
+use super::appended::Appended;
 use super::event::{Direction, Event, Subject, TransferResult};
-use super::output::Output;
 use super::utc::Utc;
 
 /// The log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct TransferLog {
-    output: Arc<Output>,
-    place: Place,
+    file: Appended,
 }
-
-/// Where it is written, as the configuration says now.
-type Place = Arc<Mutex<Option<PathBuf>>>;
 
 /// One line of it.
 struct Line<'a> {
@@ -48,35 +41,23 @@ impl TransferLog {
     /// # Errors
     /// The thread that writes cannot be started.
     pub fn start(path: Option<PathBuf>) -> io::Result<Self> {
-        let place: Place = Arc::new(Mutex::new(path));
-        Ok(Self { output: Output::start(Writer { place: place.clone(), open: None })?, place })
+        Ok(Self { file: Appended::start(path)? })
     }
 
     /// From now on it is written there.
     pub fn set(&self, path: Option<PathBuf>) {
-        *lock(&self.place) = path;
+        self.file.set(path);
     }
 
     /// Lines that were lost so far: the disk was too slow, full or away.
     pub fn dropped(&self) -> u64 {
-        self.output.dropped()
+        self.file.dropped()
     }
 
     /// Waits until all lines are written, at most one second.
     pub fn flush(&self) {
-        self.output.flush(Duration::from_secs(1));
+        self.file.flush();
     }
-}
-
-/// Whether a transfer log can be written there. Makes the file.
-///
-/// # Errors
-/// Why not, and what to do.
-pub fn check(path: &Path) -> Result<(), String> {
-    let why = |error: &io::Error| {
-        format!("log.transfer_log: {} cannot be written ({error}); name a file in a directory that this process may write to", path.display())
-    };
-    open(path).map(drop).map_err(|error| why(&error))
 }
 
 impl Sink for TransferLog {
@@ -96,8 +77,8 @@ impl Sink for TransferLog {
             Event::FileChanged { verb: Verb::Dele, path, .. } => Line { seconds: 0, peer, bytes: 0, path, ascii: false, direction: 'd', user, complete: true },
             _ => return,
         };
-        if lock(&self.place).is_some() {
-            self.output.line(&line.text(SystemTime::now()));
+        if self.file.is_on() {
+            self.file.line(&line.text(SystemTime::now()));
         }
     }
 }
@@ -127,57 +108,6 @@ fn one_word(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().map(tame).collect()
 }
 
-/// The end of the queue: the file, opened again when another one stands under its name.
-struct Writer {
-    place: Place,
-    open: Option<(PathBuf, File)>,
-}
-
-impl Writer {
-    /// The file that lines go to now. Called for each batch of lines, on the log's own thread.
-    fn file(&mut self) -> io::Result<Option<&mut File>> {
-        let Some(path) = lock(&self.place).clone() else {
-            self.open = None;
-            return Ok(None);
-        };
-        let is_there = |(open, file): &(PathBuf, File)| *open == path && same(file, &path);
-        if !self.open.as_ref().is_some_and(is_there) {
-            self.open = None;
-            let file = open(&path)?;
-            self.open = Some((path, file));
-        }
-        Ok(self.open.as_mut().map(|(_, file)| file))
-    }
-}
-
-impl Write for Writer {
-    /// All or nothing, so that a rotation is never in the middle of a line.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(file) = self.file()? {
-            file.write_all(bytes)?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Appends, so that several nodes and a rotation that copies and truncates do not write over each other.
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
-}
-
-fn same(file: &File, path: &Path) -> bool {
-    let (Ok(open), Ok(there)) = (file.metadata(), fs::metadata(path)) else { return false };
-    (open.dev(), open.ino()) == (there.dev(), there.ino())
-}
-
-fn lock(place: &Place) -> std::sync::MutexGuard<'_, Option<PathBuf>> {
-    place.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The account of RFC 1635.
 const ANONYMOUS: &str = "anonymous";
 
@@ -186,6 +116,9 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use ftps_proto::machine::io::FileError;
 
+    use std::fs;
+
+    use super::super::appended::check;
     use super::super::event::StreamEnd;
     use super::super::id::TransferId;
     use super::*;
@@ -220,8 +153,8 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("ftps-gateway-transfer-log-{}", TransferId::now()));
         fs::create_dir_all(&directory).unwrap();
         let (path, old) = (directory.join("xferlog"), directory.join("xferlog.1"));
-        assert!(check(&directory.join("missing/xferlog")).unwrap_err().contains("cannot be written"));
-        check(&path).unwrap();
+        assert!(check("log.transfer_log", &directory.join("missing/xferlog")).unwrap_err().contains("cannot be written"));
+        check("log.transfer_log", &path).unwrap();
         let log = TransferLog::start(Some(path.clone())).unwrap();
         let say = |event: &Event<'_>| {
             log.event(Subject { user: Some("alice"), ..Subject::default() }, event);

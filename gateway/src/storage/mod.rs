@@ -16,6 +16,7 @@ mod plan;
 mod read;
 mod resolve;
 mod root;
+mod space;
 mod stored;
 mod sweep;
 mod temporary;

@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub(super) family: Family,
     /// The generation of the cluster's cache it belongs to: clearing raises the number.
     pub(super) generation: u64,
+    /// It came from the store: another node, or another start of this one, began the session.
+    pub(super) fetched: bool,
 }
 
 /// The cache. The newest use goes last.
@@ -101,7 +103,7 @@ mod tests {
 
     fn entry(issued: u64, size: usize) -> Entry {
         let session = SessionId::now();
-        Entry { tls: vec![0; size], issued, policy: [0; 16], session, family: Family(session.0), generation: 0 }
+        Entry { tls: vec![0; size], issued, policy: [0; 16], session, family: Family(session.0), generation: 0, fetched: false }
     }
 
     fn sizes(cache: &Cache) -> (usize, usize, usize) {

@@ -156,8 +156,18 @@ impl Epochs {
     /// The key that seals for this session now.
     pub(super) fn sealing(&self, session: SessionId, now: u64) -> Option<StateKey> {
         let keys = self.lock();
+        self.now_sealing(&keys, now).map(|epoch| epoch.key(session))
+    }
+
+    /// The epoch that seals now, and when it began to.
+    pub(super) fn sealing_id(&self, now: u64) -> Option<(EpochId, u64)> {
+        let keys = self.lock();
+        self.now_sealing(&keys, now).map(|epoch| (epoch.id, epoch.begins))
+    }
+
+    fn now_sealing<'a>(&self, keys: &'a Keys, now: u64) -> Option<&'a Epoch> {
         let derived = || keys.derived.iter().find(|epoch| epoch.begins <= now);
-        self.fresh(&keys, now).or_else(derived).or(keys.agreed.sealing(now)).map(|epoch| epoch.key(session))
+        self.fresh(keys, now).or_else(derived).or(keys.agreed.sealing(now))
     }
 
     /// Whether a derived epoch seals.

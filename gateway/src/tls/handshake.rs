@@ -40,6 +40,8 @@ pub(super) struct Origin {
     pub(super) key: Option<StateKey>,
     /// Its TLS 1.2 state, when it was found by ID: rustls never stores it again (the ID stays the same).
     pub(super) state: Option<(TlsId, Vec<u8>)>,
+    /// Another node began it.
+    pub(super) elsewhere: bool,
 }
 
 /// The answers for a control connection.
@@ -109,7 +111,8 @@ impl Control {
         if state.policy != terms.policy() || self.shared.distrusted.has(route.family) || state.issued < self.shared.oldest(terms) {
             return None;
         }
-        Some((Origin { session: route.session, family: route.family, key: Some(key), state: None }, state.tls))
+        let elsewhere = route.incarnation != self.shared.incarnation;
+        Some((Origin { session: route.session, family: route.family, key: Some(key), state: None, elsewhere }, state.tls))
     }
 }
 
@@ -143,7 +146,7 @@ impl StoresServerSessions for Control {
         self.keys.add_state(id, state.clone());
         let (shared, terms) = (&self.shared, self.keys.terms());
         let (session, family, generation) = (self.keys.id(), self.keys.family(), shared.generation());
-        let entry = Entry { tls: state, issued: shared.now(), policy: terms.policy(), session, family, generation };
+        let entry = Entry { tls: state, issued: shared.now(), policy: terms.policy(), session, family, generation, fetched: false };
         shared.cache.put(id, entry.clone());
         let (vault, place) = (shared.vault.clone(), Place::new(&id, self.server_name.as_deref(), entry.policy));
         let life = Duration::from_millis(terms.lifetime);
@@ -154,7 +157,8 @@ impl StoresServerSessions for Control {
 
     fn get(&self, id: &[u8]) -> Option<Vec<u8>> {
         let (found, entry) = self.found.as_ref().filter(|(found, _)| found[..] == *id)?;
-        self.attempt.give(Origin { session: entry.session, family: entry.family, key: None, state: Some((*found, entry.tls.clone())) });
+        let state = Some((*found, entry.tls.clone()));
+        self.attempt.give(Origin { session: entry.session, family: entry.family, key: None, state, elsewhere: entry.fetched });
         Some(entry.tls.clone())
     }
 

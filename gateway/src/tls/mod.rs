@@ -14,6 +14,7 @@ mod epochs;
 mod error;
 mod handshake;
 mod lent;
+mod measured;
 mod sessions;
 mod sidecar;
 mod stored;
@@ -22,6 +23,7 @@ mod tickets;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -146,6 +148,8 @@ struct Shared {
     /// For sessions that begin now.
     terms: ArcSwap<Terms>,
     distrusted: Distrusted,
+    /// Control connections that resumed a session of another node.
+    elsewhere: AtomicU64,
 }
 
 /// Now, in Unix ms.
@@ -167,7 +171,7 @@ impl Tls {
         let certificates = Arc::new(Certificates::load(&config.certificates, Arc::new(crypto_provider()), clock.clone())?);
         let terms = ArcSwap::from_pointee(Terms::new(config, &certificates)?);
         let (registry, distrusted) = (Arc::default(), Distrusted::default());
-        Ok(Self(Arc::new(Shared { incarnation, clock, vault, epochs, cache, registry, certificates, terms, distrusted })))
+        Ok(Self(Arc::new(Shared { incarnation, clock, vault, epochs, cache, registry, certificates, terms, distrusted, elsewhere: AtomicU64::new(0) })))
     }
 
     /// The keys of a new session, under the terms of today.
@@ -281,6 +285,7 @@ impl Tls {
         let origin = keys.take_attempt().and_then(|attempt| attempt.origin()).filter(|_| resumed != Resumed::Full);
         let previous = origin.as_ref().map(|origin| origin.session);
         if let Some(origin) = origin {
+            self.0.elsewhere.fetch_add(u64::from(origin.elsewhere), Ordering::Relaxed);
             keys.adopt(origin, &self.0.epochs);
         }
         let certificate = self.0.client(keys, connection)?;

@@ -49,7 +49,7 @@ fn decode(body: &[u8], generation: u64) -> Result<Entry, WireError> {
     let mut reader = Reader::new(body);
     let (issued, policy) = (reader.u64()?, reader.array()?);
     let (session, family) = (SessionId(Ulid::from_bytes(reader.array()?)), Family(Ulid::from_bytes(reader.array()?)));
-    Ok(Entry { tls: reader.rest(TLS_STATE_MAX)?.to_vec(), issued, policy, session, family, generation })
+    Ok(Entry { tls: reader.rest(TLS_STATE_MAX)?.to_vec(), issued, policy, session, family, generation, fetched: true })
 }
 
 /// Time of issue, policy, session, family.
@@ -63,7 +63,7 @@ mod tests {
 
     fn entry() -> Entry {
         let session = SessionId::now();
-        Entry { tls: vec![5; 94], issued: 7, policy: [1; 16], session, family: Family(session.0), generation: 0 }
+        Entry { tls: vec![5; 94], issued: 7, policy: [1; 16], session, family: Family(session.0), generation: 0, fetched: false }
     }
 
     #[tokio::test]

@@ -16,7 +16,8 @@ use super::super::everywhere::{Item, Question};
 use super::super::problems::{Problem, Refusal};
 use super::super::shape::{Schemas, Shape, shape};
 use super::super::shapes::List;
-use super::{CURSOR, LIMIT, Row, query};
+use super::ban_shapes::{added_schema, ban_schema, check_schema, import_schema, imported_schema, list_schema, removed_schema, request_schema, who_schema};
+use super::{CURSOR, DRY, LIMIT, Row, query};
 use crate::bans::{self, Filter, Refused, Request, Target, Who};
 use crate::observe::event::BanSource;
 use crate::observe::id::{BanId, Ulid};
@@ -30,6 +31,7 @@ pub(super) const CALLS: &[Call] = &[
         query("source", Kind::Text, "`admin` or `rule`."),
         query("ip", Kind::Ip, "That hold for this address."),
         query("text", Kind::Text, "With this in target, reason or author."),
+        query("dry_run", Kind::Flag, "`true`: not those in force, but the latest that rules on trial, or about hidden addresses, would have made."),
         LIMIT,
         CURSOR,
     ]),
@@ -39,7 +41,7 @@ pub(super) const CALLS: &[Call] = &[
         .with(&[WAIT]),
     Row { id: "removeBans", scope: Scope::Bans, about: "Removes all bans of a target (as `ip:203.0.113.7`) or a source. One of them has to be named.", ..ROW }
         .change(Method::Delete, removed_schema, |asked| Box::pin(remove_where(asked)))
-        .with(&[query("target", Kind::Text, "KIND:TEXT."), query("source", Kind::Text, "`admin` or `rule`."), WAIT]),
+        .with(&[query("target", Kind::Text, "KIND:TEXT."), query("source", Kind::Text, "`admin` or `rule`."), DRY, WAIT]),
     Row { path: "/bans/check", id: "checkBan", about: "Whether such a client would be refused, and by which ban.", ..ROW }
         .call(Method::Post, false, check_schema, |asked| Box::pin(check(asked)))
         .taking(who_schema),
@@ -63,6 +65,9 @@ pub(super) const CALLS: &[Call] = &[
 
 async fn list(asked: Asked) -> Result<Answer, Refusal> {
     let page = asked.page();
+    if asked.text("dry_run").as_deref() == Some("true") {
+        return Answer::json(&page.list(asked.api.everywhere(DryRuns {}).await));
+    }
     let after = page.after.as_deref().map(ban_id).transpose()?;
     let filter = Filter { source: source(&asked)?, ip: asked.ip("ip"), text: asked.text("text"), after, limit: page.limit, ..Filter::default() };
     let found = asked.api.house.bans.list(&filter);
@@ -92,8 +97,13 @@ async fn check(asked: Asked) -> Result<Answer, Refusal> {
 async fn add(asked: Asked) -> Result<Answer, Refusal> {
     let request: Request = asked.body()?;
     let target = request.target.iter().map(|(kind, text)| format!("{kind}:{text}")).collect::<Vec<_>>().join(" ");
-    let added = asked.api.house.bans.add(&request, &asked.actor.name, wait(&asked)?).await.map_err(refusal)?;
+    let mut added = asked.api.house.bans.add(&request, &asked.actor.name, wait(&asked)?).await.map_err(refusal)?;
     let dry = added.dry_run;
+    if let (true, Some((kind, text))) = (dry, request.target.iter().next()) {
+        let would = asked.api.everywhere(WouldEnd { kind: kind.clone(), text: text.clone() }).await;
+        added.sessions_ended = would.given.iter().sum();
+        added.propagation.silent = would.silent;
+    }
     let answer = Answer::json(&added)?.about(format!("{} {target}", added.ban.id)).dry(dry);
     Ok(Answer { status: StatusCode::OK, ..answer })
 }
@@ -110,6 +120,10 @@ async fn remove_where(asked: Asked) -> Result<Answer, Refusal> {
     let filter = Filter { source: source(&asked)?, target, ..Filter::default() };
     if filter.source.is_none() && filter.target.is_none() {
         return Err(Refusal::at("?", "name a target or a source: without one this would remove every ban"));
+    }
+    if asked.text("dry_run").as_deref() == Some("true") {
+        let found = asked.api.house.bans.list(&Filter { limit: usize::MAX, ..filter });
+        return Ok(Answer::json(&json!({ "removed": found.bans, "dry_run": true, "propagation": bans::Propagation::none() }))?.dry(true));
     }
     Answer::json(&asked.api.house.bans.remove_where(&filter, &asked.actor.name, wait(&asked)?).await)
 }
@@ -140,6 +154,55 @@ impl Item for BanCounter {
     fn merge(&mut self, other: Self) {
         self.counted += other.counted;
         self.tripped += other.tripped;
+    }
+}
+
+/// How many sessions would a ban of this target end?
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct WouldEnd {
+    kind: String,
+    text: String,
+}
+
+impl Question for WouldEnd {
+    const PATH: &'static str = "admin/v1/bans/would_end";
+    type Answer = usize;
+
+    async fn answer(self, api: Arc<Api>) -> Self::Answer {
+        Target::parse(&self.kind, &self.text).map_or(0, |target| api.house.bans.would_end(&target))
+    }
+}
+
+/// Whom would rules have banned?
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct DryRuns {}
+
+/// A ban that holds nowhere, as the room says it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(in super::super) struct DryRun(Value);
+
+impl Item for DryRun {
+    const NEWEST_FIRST: bool = true;
+
+    fn key(&self) -> String {
+        self.0["id"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Shape for DryRun {
+    fn schema(all: &mut Schemas) -> Value {
+        ban_schema(all)
+    }
+}
+
+impl Question for DryRuns {
+    const PATH: &'static str = "admin/v1/bans/dry_runs";
+    type Answer = Vec<DryRun>;
+
+    async fn answer(self, api: Arc<Api>) -> Self::Answer {
+        // Its fields are text.
+        api.house.bans.dry_runs().iter().filter_map(|ban| serde_json::to_value(ban).ok()).map(DryRun).collect()
     }
 }
 
@@ -227,105 +290,6 @@ fn refusal(error: Refused) -> Refusal {
         Refused::Targets | Refused::Target { .. } | Refused::Wide(_) | Refused::Never(_) | Refused::Class(_) => "/target",
     };
     Refusal::at(pointer, error.to_string())
-}
-
-fn texts() -> Value {
-    json!({ "type": "object", "additionalProperties": { "type": "string" } })
-}
-
-/// The room's own serde form, put into words here.
-fn ban_schema(all: &mut Schemas) -> Value {
-    let text = |words: &str| json!({ "type": "string", "description": words });
-    let schema = json!({
-        "type": "object", "description": "A ban.", "required": ["id", "target", "kind", "source", "reason", "author", "created_at", "expires_at"],
-        "properties": {
-            "id": text("Its id."), "target": texts(), "kind": text("host, network, user, user_at_host, class or certificate."), "source": text("admin or rule."),
-            "reason": text("Why."), "author": text("Who."), "evidence": text("What a rule saw."), "message": text("What the client is told."),
-            "created_at": text("When."), "expires_at": { "type": ["string", "null"], "description": "Until when; null: permanent." },
-        },
-    });
-    all.0.insert("Ban", schema);
-    json!({ "$ref": "#/components/schemas/Ban" })
-}
-
-fn propagation(all: &mut Schemas) -> Value {
-    let names = Vec::<String>::schema(all);
-    let schema = json!({
-        "type": "object", "description": "How far a change has come.", "required": ["acknowledged", "nodes", "silent", "state"],
-        "properties": {
-            "acknowledged": { "type": "integer", "description": "Nodes that have applied it." }, "nodes": { "type": "integer", "description": "Nodes that should." },
-            "silent": names.clone(), "state": { "type": "string", "enum": ["everywhere", "pending", "local_only"] },
-            "unwritten": names, "stored": { "type": "boolean", "description": "Whether a networked store has it." },
-        },
-    });
-    all.0.insert("Propagation", schema);
-    json!({ "$ref": "#/components/schemas/Propagation" })
-}
-
-fn list_schema(all: &mut Schemas) -> Value {
-    let ban = ban_schema(all);
-    json!({
-        "type": "object", "required": ["items", "next", "silent"],
-        "properties": { "items": { "type": "array", "items": ban }, "next": { "type": ["string", "null"] }, "silent": Vec::<String>::schema(all) },
-    })
-}
-
-fn added_schema(all: &mut Schemas) -> Value {
-    ban_schema(all);
-    let mut schema = all.0["Ban"].clone();
-    schema["description"] = "A ban, and what became of it.".into();
-    schema["properties"]["sessions_ended"] = json!({ "type": "integer" });
-    schema["properties"]["dry_run"] = json!({ "type": "boolean" });
-    schema["properties"]["propagation"] = propagation(all);
-    schema
-}
-
-fn removed_schema(all: &mut Schemas) -> Value {
-    let (ban, propagation) = (ban_schema(all), propagation(all));
-    json!({ "type": "object", "required": ["removed", "propagation"], "properties": { "removed": { "type": "array", "items": ban }, "propagation": propagation } })
-}
-
-fn check_schema(all: &mut Schemas) -> Value {
-    let ban = ban_schema(all);
-    json!({ "type": "object", "required": ["refused", "ban"], "properties": { "refused": { "type": "boolean" }, "ban": { "anyOf": [ban, { "type": "null" }] } } })
-}
-
-fn who_schema(_: &mut Schemas) -> Value {
-    let text = json!({ "type": "string" });
-    json!({ "type": "object", "additionalProperties": false, "properties": { "ip": text, "user": text, "class": text, "certificate": text } })
-}
-
-fn request_schema(_: &mut Schemas) -> Value {
-    json!({
-        "type": "object", "required": ["target"],
-        "properties": {
-            "target": { "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": { "type": "string" },
-                "description": "One of ip, cidr, user, user_at_host, class, certificate." },
-            "duration": { "type": ["string", "null"], "description": "1h, 30m, 7d or permanent; it must be there." },
-            "reason": { "type": ["string", "null"] }, "dry_run": { "type": "boolean" }, "force": { "type": "boolean", "description": "Also a very wide network." },
-        },
-    })
-}
-
-fn imported_schema(all: &mut Schemas) -> Value {
-    let propagation = propagation(all);
-    json!({
-        "type": "object", "required": ["imported", "skipped", "sessions_ended", "propagation"],
-        "properties": {
-            "imported": { "type": "integer", "description": "New bans." }, "skipped": { "type": "integer", "description": "There already, or ended." },
-            "errors": { "type": "object" }, "sessions_ended": { "type": "integer" }, "propagation": propagation,
-        },
-    })
-}
-
-fn import_schema(_: &mut Schemas) -> Value {
-    json!({
-        "type": "object", "required": ["bans"], "additionalProperties": false,
-        "properties": {
-            "bans": { "type": "array", "items": { "type": "object" }, "description": "The lines of an export, or bans as POST /bans takes them." },
-            "force": { "type": "boolean", "description": "Also wide networks." },
-        },
-    })
 }
 
 /// One JSON object a line.

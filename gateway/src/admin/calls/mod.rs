@@ -5,6 +5,7 @@
 
 mod about;
 mod audit;
+mod ban_shapes;
 mod bans;
 mod cache;
 mod certificates;
@@ -54,6 +55,8 @@ pub(super) fn answer_peers(api: &Arc<Api>, handlers: &mut Handlers) {
     answer::<sessions::Sessions>(api, handlers);
     answer::<sessions::End>(api, handlers);
     answer::<bans::Counters>(api, handlers);
+    answer::<bans::DryRuns>(api, handlers);
+    answer::<bans::WouldEnd>(api, handlers);
     answer::<clients::Clients>(api, handlers);
     answer::<clients::Forget>(api, handlers);
     answer::<transfers::Transfers>(api, handlers);

@@ -86,6 +86,7 @@ fn state(api: &Api) -> &'static str {
 fn node(api: &Api) -> Node {
     let entries = api.house.live.entries();
     let counts = api.metrics.counts();
+    let questions = api.house.tls.session_questions() + api.house.digests.questions();
     Node {
         name: api.node.name.clone(),
         incarnation: api.node.incarnation.to_string(),
@@ -97,6 +98,8 @@ fn node(api: &Api) -> Node {
         sessions: entries.len() as u64,
         sessions_limit: api.house.settings.load().limits.sessions as u64,
         transfers: entries.iter().filter(|entry| entry.is_transferring()).count() as u64,
+        relaying: api.house.data.peers.as_ref().map_or(0, |peers| peers.carried().0) as u64,
+        clock_skew_seconds: api.house.cluster.census().skew.as_secs_f64(),
         counters: Counters {
             bytes_in: counts.bytes_in,
             bytes_out: counts.bytes_out,
@@ -104,6 +107,10 @@ fn node(api: &Api) -> Node {
             logins_failed: counts.logins_failed,
             handshakes_full: counts.handshakes_full,
             handshakes_resumed: counts.handshakes_resumed,
+            handshakes_elsewhere: api.house.tls.resumed_elsewhere(),
+            relayed: counts.relayed,
+            cache_hits: questions.hits,
+            cache_misses: questions.misses,
         },
     }
 }

@@ -164,7 +164,9 @@ function showRates(rate) {
   tile('logins', Math.round((rate.logins_ok || 0) * 60));
   tile('failed', Math.round((rate.logins_failed || 0) * 60));
   chart('chart-traffic', [['in', 'a'], ['out', 'b']]);
+  $('peak-traffic').textContent = `top: ${bytes(Math.max(1, ...points.in, ...points.out))}/s`;
   chart('chart-logins', [['ok', 'a'], ['failed', 'c']]);
+  $('peak-logins').textContent = `top: ${Math.ceil(Math.max(1, ...points.ok, ...points.failed))} a minute`;
 }
 
 function nodeRow(node) {
@@ -180,7 +182,9 @@ function nodeRow(node) {
     box.append(small);
   }
   const sessions = node.sessions_limit ? `${node.sessions} of ${node.sessions_limit}` : node.sessions;
-  return row([node.name, { node: box }, sessions, node.transfers, node.address, node.version, ago(node.started_at).replace(' ago', '')], node.name);
+  const skew = node.clock_skew_seconds || 0;
+  const clock = { text: skew < 0.05 ? 'agrees' : `off ${skew.toFixed(1)} s`, kind: skew > 2 ? 'bad' : '', title: 'the widest difference to the clock of another node' };
+  return row([node.name, { node: box }, sessions, node.transfers, node.relaying ?? 0, clock, node.address, node.version, ago(node.started_at).replace(' ago', '')], node.name);
 }
 
 async function nodes() {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use super::bans;
 use super::table::{self, Column};
 use super::{Failure, USAGE};
 
@@ -69,10 +70,12 @@ enum What {
         action: Option<SessionAction>,
     },
     /// Who may not come
-    #[command(alias = "ban")]
+    #[command(alias = "ban", args_conflicts_with_subcommands = true)]
     Bans {
+        #[command(flatten)]
+        of: bans::Of,
         #[command(subcommand)]
-        action: Option<BanAction>,
+        action: Option<bans::Action>,
     },
     /// What each client has shown of itself
     #[command(alias = "client", args_conflicts_with_subcommands = true)]
@@ -196,34 +199,6 @@ enum SessionAction {
 }
 
 #[derive(Clone, Debug, Subcommand)]
-enum BanAction {
-    /// List them
-    List,
-    /// Ban somebody on all nodes
-    Add {
-        /// An address, a network, or KIND:TEXT with KIND user, user_at_host, class or certificate
-        target: String,
-        /// How long: 30m, 1h, 7d, or permanent
-        #[arg(long = "for", value_name = "DURATION")]
-        duration: String,
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
-        /// Only say what it would do
-        #[arg(long)]
-        dry_run: bool,
-        /// Also a very wide network
-        #[arg(long)]
-        force: bool,
-    },
-    /// Remove one
-    #[command(alias = "rm")]
-    Remove {
-        /// Its id
-        id: String,
-    },
-}
-
-#[derive(Clone, Debug, Subcommand)]
 enum ClientAction {
     /// Forget what a client has shown
     Forget { id: String },
@@ -260,25 +235,27 @@ enum ConfigAction {
 /// A request.
 pub(super) struct Question {
     pub(super) method: &'static str,
-    path: String,
-    query: Vec<(&'static str, String)>,
+    pub(super) path: String,
+    pub(super) query: Vec<(&'static str, String)>,
     pub(super) body: Option<Value>,
     /// Of the table; none: names and values.
     pub(super) columns: &'static [Column],
     /// Whether the answer never ends.
     pub(super) stream: bool,
+    /// Whether the answer is printed as it comes: it is no JSON document.
+    pub(super) raw: bool,
 }
 
 impl Question {
-    fn get(path: &str, columns: &'static [Column]) -> Self {
-        Self { method: "GET", path: path.into(), query: Vec::new(), body: None, columns, stream: false }
+    pub(super) fn get(path: &str, columns: &'static [Column]) -> Self {
+        Self { method: "GET", path: path.into(), query: Vec::new(), body: None, columns, stream: false, raw: false }
     }
 
-    fn act(method: &'static str, path: String) -> Self {
+    pub(super) fn act(method: &'static str, path: String) -> Self {
         Self { method, ..Self::get(&path, &[]) }
     }
 
-    fn with(mut self, name: &'static str, value: &Option<String>) -> Self {
+    pub(super) fn with(mut self, name: &'static str, value: &Option<String>) -> Self {
         self.query.extend(value.iter().map(|value| (name, value.clone())));
         self
     }
@@ -307,13 +284,7 @@ impl Ctl {
                 Question::get("/sessions", table::SESSIONS).with("user", &of.user).with("ip", &of.ip).with("class", &of.class).with("node", &of.node)
             }
             What::Sessions { action: Some(kick), .. } => kicked(kick),
-            What::Bans { action: None | Some(BanAction::List) } => Question::get("/bans", table::BANS),
-            What::Bans { action: Some(BanAction::Remove { id }) } => Question::act("DELETE", format!("/bans/{}", percent(id))),
-            What::Bans { action: Some(BanAction::Add { target, duration, reason, dry_run, force }) } => {
-                let (kind, text) = ban_target(target)?;
-                let body = json!({ "target": { kind: text }, "duration": duration, "reason": reason, "dry_run": dry_run, "force": force });
-                Question { body: Some(body), ..Question::act("POST", "/bans".into()) }
-            }
+            What::Bans { of, action } => bans::question(of, action.as_ref())?,
             What::Clients { user, action: None } => Question::get("/clients", table::CLIENTS).with("user", user),
             What::Clients { action: Some(ClientAction::Forget { id }), .. } => Question::act("DELETE", format!("/clients/{}", percent(id))),
             What::Transfers { user, path, since } => Question::get("/transfers", table::TRANSFERS).with("user", user).with("path", path).with("since", since),
@@ -350,18 +321,6 @@ fn kicked(SessionAction::Kick { id, user, ip, class, dry_run }: &SessionAction) 
     question.with("user", user).with("ip", ip).with("class", class).with("dry_run", &dry_run.then(|| "true".to_owned()))
 }
 
-/// What kind of target it is.
-fn ban_target(text: &str) -> Result<(&str, &str), Failure> {
-    if text.parse::<std::net::IpAddr>().is_ok() {
-        return Ok(("ip", text));
-    }
-    match text.split_once(':').filter(|(kind, _)| ["ip", "cidr", "user", "user_at_host", "class", "certificate"].contains(kind)) {
-        Some(parts) => Ok(parts),
-        None if text.contains('/') => Ok(("cidr", text)),
-        None => Err((USAGE, format!("{text}: write an address, a network, or KIND:TEXT, for example user:{text}"))),
-    }
-}
-
 fn validated(file: Option<&std::path::Path>) -> Result<Question, Failure> {
     let text = file.map(std::fs::read_to_string).transpose().map_err(|error| (USAGE, format!("the file cannot be read ({error})")))?;
     Ok(Question { body: Some(json!({ "yaml": text })), ..Question::act("POST", "/config/validate".into()) })
@@ -377,7 +336,7 @@ fn levels(level: &str, rooms: &[String]) -> Result<Question, Failure> {
 }
 
 /// RFC 3986 §2.1: everything but unreserved characters.
-fn percent(text: &str) -> String {
+pub(super) fn percent(text: &str) -> String {
     let byte = |byte: u8| if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(byte).collect()
 }
@@ -418,10 +377,22 @@ mod tests {
             ("ctl log-level warn --room tls=debug", "PUT /log-level"),
             ("ctl clients forget c_1", "DELETE /clients/c_1"),
             ("ctl ban add 203.0.113.7 --for 1h --reason x", "POST /bans"),
+            ("ctl ban add user:x --for 1h --wait 5s", "POST /bans?wait=5s"),
             ("ctl bans rm b_1", "DELETE /bans/b_1"),
+            ("ctl bans rm --target ip:203.0.113.7", "DELETE /bans?target=ip%3A203.0.113.7"),
+            ("ctl bans rm 203.0.113.7", "DELETE /bans?target=ip%3A203.0.113.7"),
+            ("ctl bans rm --source rule", "DELETE /bans?source=rule"),
+            ("ctl bans --source rule --text x", "GET /bans?source=rule&text=x&limit=1000"),
+            ("ctl bans list", "GET /bans?limit=1000"),
+            ("ctl bans show b_1", "GET /bans/b_1"),
+            ("ctl bans check 203.0.113.7", "POST /bans/check"),
+            ("ctl bans counters", "GET /bans/counters?limit=1000"),
+            ("ctl bans export", "GET /bans/export"),
         ] {
             assert_eq!(target(line), request, "{line}");
         }
         assert!(Line::try_parse_from(["ctl", "tickets"]).is_err());
+        let nobody = Line::try_parse_from(["ctl", "bans", "rm"]).unwrap().ctl.question();
+        assert!(nobody.is_err_and(|(code, words)| code == USAGE && words.contains("--target")));
     }
 }

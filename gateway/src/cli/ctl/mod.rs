@@ -4,6 +4,7 @@
 //! Never: takes a token as an argument that other users of the host could see, or prints text of a client that could move a cursor.
 
 mod arguments;
+mod bans;
 mod print;
 mod table;
 
@@ -44,6 +45,9 @@ async fn attempt(ctl: &Ctl) -> Result<(), Failure> {
     let door = Door::open(ctl)?;
     if question.stream {
         return door.follow(&question).await;
+    }
+    if question.raw {
+        return door.copy(&question).await;
     }
     loop {
         let answer = door.ask(&question).await?;
@@ -104,10 +108,24 @@ impl Door {
         if (200..300).contains(&status) { Ok(answer) } else { Err(refusal(status, &answer)) }
     }
 
-    /// Prints a stream of events until somebody ends it.
-    async fn follow(&self, question: &Question) -> Result<(), Failure> {
+    /// Prints an answer that may be long as it is.
+    async fn copy(&self, question: &Question) -> Result<(), Failure> {
+        let mut whole = Vec::new();
+        match self.stream(question, |chunk| whole.extend_from_slice(chunk)).await? {
+            (200, _) => out(&String::from_utf8_lossy(&whole)),
+            (status, body) => return Err(refusal(status, &serde_json::from_slice(&body).unwrap_or(Value::Null))),
+        }
+        Ok(())
+    }
+
+    async fn stream(&self, question: &Question, take: impl FnMut(&[u8])) -> Result<(u16, Vec<u8>), Failure> {
         let url = format!("{}/api/v1{}", self.url, question.target(None));
         let ask = Ask { method: question.method, url: &url, token: Some(&self.token), json: None, tls: self.tls.clone() };
+        http::follow(&ask, DEADLINE, take).await.map_err(|error| (UNREACHABLE, error.to_string()))
+    }
+
+    /// Prints a stream of events until somebody ends it.
+    async fn follow(&self, question: &Question) -> Result<(), Failure> {
         let mut kept = String::new();
         let take = |chunk: &[u8]| {
             kept.push_str(&String::from_utf8_lossy(chunk));
@@ -118,10 +136,9 @@ impl Door {
                 kept = rest.to_owned();
             }
         };
-        match http::follow(&ask, DEADLINE, take).await {
-            Ok((200, _)) => Ok(()),
-            Ok((status, body)) => Err(refusal(status, &serde_json::from_slice(&body).unwrap_or(Value::Null))),
-            Err(error) => Err((UNREACHABLE, error.to_string())),
+        match self.stream(question, take).await? {
+            (200, _) => Ok(()),
+            (status, body) => Err(refusal(status, &serde_json::from_slice(&body).unwrap_or(Value::Null))),
         }
     }
 }

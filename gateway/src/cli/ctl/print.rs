@@ -34,6 +34,9 @@ fn people(answer: &Value, question: &Question) -> String {
 }
 
 fn line(name: &str, value: &Value) -> String {
+    if name == "propagation" {
+        return format!("{name}: {}\n", spread(value));
+    }
     match value.as_array() {
         Some(items) if items.iter().any(Value::is_object) => {
             let rows = items.iter().map(|item| {
@@ -43,6 +46,20 @@ fn line(name: &str, value: &Value) -> String {
             format!("{name}:\n{}", rows.collect::<String>())
         }
         _ => format!("{name}: {}\n", cell(value, Show::Plain)),
+    }
+}
+
+/// How far a change has come, in words.
+fn spread(propagation: &Value) -> String {
+    let number = |name: &str| propagation[name].as_u64().unwrap_or(0);
+    let names = cell(&propagation["silent"], Show::Plain);
+    match (propagation["state"].as_str(), number("nodes")) {
+        // A dry run.
+        (_, 0) => "nothing was changed".into(),
+        (Some("everywhere"), 1) => "applied on this node, the only one".into(),
+        (Some("everywhere"), all) => format!("applied on all {all} nodes"),
+        (Some("local_only"), _) => format!("applied on this node alone; no answer from {names}, and no store has it"),
+        (_, all) => format!("applied on {} of {all} nodes; no answer yet from {names}", number("acknowledged")),
     }
 }
 
@@ -81,6 +98,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_change_says_how_far_it_has_come() {
+        let said =
+            |acknowledged, nodes, silent: &[&str], state| spread(&json!({ "acknowledged": acknowledged, "nodes": nodes, "silent": silent, "state": state }));
+        assert_eq!(said(3, 3, &[], "everywhere"), "applied on all 3 nodes");
+        assert_eq!(said(1, 1, &[], "everywhere"), "applied on this node, the only one");
+        assert_eq!(said(2, 3, &["b\u{1b}"], "pending"), "applied on 2 of 3 nodes; no answer yet from b\u{fffd}");
+        assert_eq!(said(1, 2, &["b"], "local_only"), "applied on this node alone; no answer from b, and no store has it");
+    }
 
     #[test]
     fn yaml_is_read_back_as_what_it_was() {

@@ -26,6 +26,8 @@ pub(super) const NODES: &[Column] = &[
     ("TRANSFERS", "/transfers", Plain),
     ("IN", "/counters/bytes_in", Bytes),
     ("OUT", "/counters/bytes_out", Bytes),
+    ("RELAYS", "/relaying", Plain),
+    ("SKEW", "/clock_skew_seconds", Seconds),
     ("VERSION", "/version", Plain),
     ("STARTED", "/started_at", Time),
     ("DEGRADED", "/degraded", Plain),
@@ -49,6 +51,14 @@ pub(super) const BANS: &[Column] = &[
     ("AUTHOR", "/author", Plain),
     ("REASON", "/reason", Plain),
     ("CREATED", "/created_at", Time),
+];
+pub(super) const COUNTERS: &[Column] = &[
+    ("RULE", "/rule", Plain),
+    ("EVENT", "/event", Plain),
+    ("COUNT", "/count", Plain),
+    ("DRY RUN", "/dry_run", Plain),
+    ("COUNTED", "/counted", Plain),
+    ("TRIPPED", "/tripped", Plain),
 ];
 pub(super) const CLIENTS: &[Column] = &[
     ("ID", "/id", Plain),

@@ -3,6 +3,7 @@
 //! Gets: words of homes, ports that they grant. Gives: what each session waits for, waits on granted ports.
 //! Never: asks anybody; the desk does.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -32,6 +33,14 @@ impl Waits {
     /// Whether it is to ask for each port.
     pub(in crate::data) fn has_company(&self, session: SessionId) -> bool {
         self.table().members.get(&session).is_some_and(|place| place.company)
+    }
+
+    /// Ports that somebody waits on, all ports, and waits that a connection without proof may end too.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let table = self.table();
+        let open = || table.members.values().filter_map(|place| place.wait);
+        let ports: HashSet<u16> = open().map(|wait| wait.port).collect();
+        (ports.len(), table.ports.len(), open().filter(|wait| wait.lease).count())
     }
 
     /// The latest number of a wait; every session, whether it has company, what it waits for.

@@ -4,8 +4,8 @@
 
 use super::super::labels::Label;
 use super::{
-    CallResult, Channel, Direction, Limit, LoginFault, LoginMethod, LoginRefusal, Metrics, PeerEvent, Resumed, StreamEnd, Table, TlsVersion, TransferResult,
-    Verdict,
+    CallResult, Channel, DataOutcome, Direction, Limit, LoginFault, LoginMethod, LoginRefusal, Metrics, PeerEvent, Resumed, StreamEnd, Table, TlsVersion,
+    TransferResult, Verdict,
 };
 
 /// Some of the counters, by name.
@@ -23,6 +23,8 @@ pub struct Counts {
     pub handshakes_full: u64,
     /// Resumed ones.
     pub handshakes_resumed: u64,
+    /// Data connections carried to sessions of other nodes.
+    pub relayed: u64,
 }
 
 impl Metrics {
@@ -39,6 +41,7 @@ impl Metrics {
             logins_failed: logins(Verdict::Failure),
             handshakes_full: handshakes(Resumed::Full),
             handshakes_resumed: handshakes(Resumed::Ticket) + handshakes(Resumed::SessionId),
+            relayed: table.data_connections.at(DataOutcome::Relayed).get(),
         }
     }
 }

@@ -2,12 +2,85 @@
 //!
 //! Gets: numbers. Gives: series. Never: asks anybody itself.
 
+use std::sync::{Mutex, PoisonError};
+
+use prometheus::IntGaugeVec;
+
 use super::{Metrics, gauge};
+use crate::observe::family::Maker;
 use crate::observe::peers::Census;
-use crate::observe::sets::{NodeState, RelayWay};
+use crate::observe::sets::{NodeState, PortState, RelayWay};
 use crate::observe::stores::Function;
 
+/// Which configuration is in force: nodes of one cluster that show different ones have drifted apart.
+pub(super) struct ConfigInfo {
+    all: IntGaugeVec,
+    now: Mutex<String>,
+}
+
+impl ConfigInfo {
+    /// Nothing is known yet.
+    pub(super) fn new(make: &Maker<'_>) -> Self {
+        let all = make.gauge_of_one_label("config_info", "The configuration in force, without what is the node's own; always 1.", "hash");
+        let info = Self { all, now: Mutex::default() };
+        info.set("none");
+        info
+    }
+
+    fn set(&self, hash: &str) {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        if *now != hash {
+            self.all.reset();
+            self.all.with_label_values(&[hash]).set(1);
+            hash.clone_into(&mut now);
+        }
+    }
+}
+
+/// How much room there is for files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes in all.
+    pub size: u64,
+    /// Bytes that this process may still write.
+    pub free: u64,
+    /// Files that it may still make.
+    pub inodes: u64,
+}
+
 impl Metrics {
+    /// A hash of the configuration in force.
+    pub fn set_config(&self, hash: &str) {
+        self.0.table.config_info.set(hash);
+    }
+
+    /// Room on the file system.
+    pub fn set_space(&self, space: Space) {
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let table = &self.0.table;
+        table.storage_size.set(whole(space.size));
+        table.storage_free.set(whole(space.free));
+        table.storage_free_inodes.set(whole(space.inodes));
+    }
+
+    /// Control connections that resumed a session of another node, sessions in memory, the ticket key that seals and since when; for [`Metrics::on_scrape`].
+    pub fn set_tls(&self, elsewhere: u64, sessions: usize, sealing: Option<(u32, u64)>) {
+        let table = &self.0.table;
+        table.resumed_elsewhere.inc_by(elsewhere.saturating_sub(table.resumed_elsewhere.get()));
+        table.session_cache.set(gauge(sessions));
+        let (generation, since) = sealing.unwrap_or_default();
+        table.ticket_generation.set(generation.into());
+        table.ticket_rotated.set(i64::try_from(since).unwrap_or(i64::MAX));
+    }
+
+    /// Data ports that somebody waits on, all of them, and waits under a lease; for [`Metrics::on_scrape`].
+    pub fn set_waits(&self, pending: usize, ports: usize, leases: usize) {
+        let table = &self.0.table;
+        table.data_ports.at(PortState::Pending).set(gauge(pending));
+        table.data_ports.at(PortState::Free).set(gauge(ports.saturating_sub(pending)));
+        table.data_leases.set(gauge(leases));
+    }
+
     /// Files that are read or wait for a digest, and digests that are remembered; for [`Metrics::on_scrape`].
     pub fn set_digests(&self, waiting: usize, remembered: usize) {
         self.0.table.digest_queue.set(gauge(waiting));
@@ -26,6 +99,11 @@ impl Metrics {
     /// The ban book: bans of administrators and of rules, removed ones, automatic ones that found no room, faults of the journal; for [`Metrics::on_scrape`].
     pub fn set_bans(&self, admin: usize, rule: usize, removed: usize, dropped: u64, journal_errors: u64) {
         self.0.table.bans.set([gauge(admin), gauge(rule), gauge(removed)], dropped, journal_errors);
+    }
+
+    /// What the ban books of two nodes have in common when they are the same; for [`Metrics::on_scrape`].
+    pub fn set_ban_version(&self, version: u32) {
+        self.0.table.bans.version.set(version.into());
     }
 
     /// Which functions have their store, whether one stands in for another, and how many writes wait; for [`Metrics::on_scrape`].

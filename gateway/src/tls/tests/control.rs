@@ -114,10 +114,27 @@ async fn a_cleared_cache_resumes_nothing_anywhere_and_fills_again() {
     connect(&node, &client).await;
     assert_eq!(connect(&other, &client).await.facts.resumed, Resumed::SessionId);
     assert_eq!((node.session_statistics().await.0.stores, other.session_statistics().await.0.hits), (1, 1));
+    assert_eq!((node.resumed_elsewhere(), other.resumed_elsewhere()), (0, 1));
     node.clear_sessions().await;
     other.0.vault.refresh().await;
     assert_eq!(connect(&other, &client).await.facts.resumed, Resumed::Full);
     assert_eq!(connect(&node, &client).await.facts.resumed, Resumed::SessionId, "the new one");
+}
+
+#[tokio::test]
+async fn a_session_that_another_node_began_is_counted_where_it_is_resumed() {
+    for mode in MODES {
+        let cluster = Cluster::new();
+        let (node, other) = (cluster.node(), cluster.node());
+        let client = Client::new(mode);
+        connect(&node, &client).await;
+        connect(&node, &client).await;
+        assert_eq!((node.resumed_elsewhere(), other.resumed_elsewhere()), (0, 0), "{mode:?}");
+        connect(&other, &client).await;
+        assert_eq!((node.resumed_elsewhere(), other.resumed_elsewhere()), (0, 1), "{mode:?}");
+        assert_eq!(node.sealing(), other.sealing(), "{mode:?}: one key seals");
+        assert!(node.sealing().is_some());
+    }
 }
 
 #[tokio::test]

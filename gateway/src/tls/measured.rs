@@ -1,0 +1,39 @@
+//! What is counted of TLS where no event tells it: sessions of other nodes that were resumed here, and the key that seals tickets.
+//!
+//! Gets: the state that all connections share. Gives: numbers, for metrics and the API.
+//! Never: waits, or gives away a key.
+
+use std::sync::atomic::Ordering;
+
+use ftps_store::key::Kind;
+use ftps_store::stats::Statistics;
+
+use super::Tls;
+
+/// The ticket key that seals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealing {
+    /// Tells it from others; the same on every node that seals with it.
+    pub generation: u32,
+    /// When it began to seal, in Unix seconds.
+    pub since: u64,
+}
+
+impl Tls {
+    /// Control connections that resumed a session of another node, or of an earlier start of this one.
+    pub fn resumed_elsewhere(&self) -> u64 {
+        self.0.elsewhere.load(Ordering::Relaxed)
+    }
+
+    /// What this node asked the cluster's session cache; memory answers.
+    pub fn session_questions(&self) -> Statistics {
+        self.0.vault.statistics_of(Kind::Session)
+    }
+
+    /// The ticket key that seals now; `None` before the first one.
+    pub fn sealing(&self) -> Option<Sealing> {
+        let (id, begins) = self.0.epochs.sealing_id(self.0.now())?;
+        let [a, b, c, d, ..] = id;
+        Some(Sealing { generation: u32::from_be_bytes([a, b, c, d]), since: begins / 1000 })
+    }
+}
