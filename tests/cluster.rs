@@ -24,6 +24,7 @@ mod cluster {
     mod namespaces;
     mod nodes;
     mod outages;
+    mod page;
     mod partition;
     mod proxy;
     mod relays;

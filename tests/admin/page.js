@@ -51,7 +51,8 @@ async function pictured(browser) {
   for (const [scheme, width] of [['light', 1280], ['dark', 1280], ['light', 390], ['dark', 390]]) {
     const page = await open(browser, scheme, width);
     await page.waitForSelector('#nodes tbody tr[data-id]');
-    await page.waitForSelector('#chart-traffic polyline', { state: 'attached' });
+    // Three points are a line.
+    await page.waitForFunction(() => (document.querySelector('#chart-traffic polyline')?.getAttribute('points') || '').split(' ').length > 2);
     await page.screenshot({ path: `${pictures}/${scheme}-${width}.png`, fullPage: true });
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
     check(`${scheme}, ${width} wide: nothing sticks out`, wide <= width, wide);
@@ -72,6 +73,9 @@ async function elements(page) {
   check('the tile counts the nodes', tile === `${ready} / ${nodes.length}`, tile);
   const sessions = await eventually(async () => [(await api('/sessions')).items.map((one) => one.id).sort(), await rows(page, 'sessions')], ([there, seen]) => JSON.stringify(there) === JSON.stringify(seen));
   check('every session has its row', JSON.stringify(sessions[0]) === JSON.stringify(sessions[1]) && sessions[0].length > 0, sessions);
+  const bans = (await api('/bans')).items.map((ban) => ban.id).sort();
+  const banned = await eventually(() => rows(page, 'ban-list'), (seen) => JSON.stringify(seen) === JSON.stringify(bans));
+  check('every ban has its row', JSON.stringify(banned) === JSON.stringify(bans) && bans.length > 0, banned);
   const certificates = (await api('/certificates')).items;
   const days = await eventually(() => cells(page, 'certificates'), (seen) => seen.length === certificates.length && seen[0].length === 3);
   const left = Math.floor((Date.parse(certificates[0].not_after) - Date.now()) / 86400000);
