@@ -26,6 +26,7 @@ mod cluster {
     mod outages;
     mod page;
     mod partition;
+    mod prometheus;
     mod proxy;
     mod relays;
     mod routing;
