@@ -11,6 +11,7 @@ mod cluster {
     mod balancer;
     mod bans;
     mod caches;
+    mod contract;
     mod digests;
     mod everywhere;
     mod faults;
