@@ -12,6 +12,7 @@ mod cluster {
     mod bans;
     mod caches;
     mod contract;
+    mod ctl;
     mod digests;
     mod everywhere;
     mod faults;
