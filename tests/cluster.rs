@@ -14,6 +14,7 @@ mod cluster {
     mod contract;
     mod ctl;
     mod digests;
+    mod doctor;
     mod everywhere;
     mod faults;
     mod haproxy;
