@@ -10,4 +10,5 @@ mod deploy {
     mod doctor;
     mod documents;
     mod quick_start;
+    mod sidecar;
 }
