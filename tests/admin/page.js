@@ -1,12 +1,12 @@
 // The page in a real browser: each element held against what the API says, bans and sessions changed by click and by keyboard.
 //
-// Gets: URL of the sidecar, a token, a directory for screenshots, a user whose session may be ended. Gives: one line for each check, exit code 0 when all hold.
+// Gets: URL of the sidecar, a token, a directory for screenshots, a user whose session may be ended, a token that may only read. Gives: one line for each check, exit code 0 when all hold.
 // Never: waits without a deadline, or looks at another host.
 'use strict';
 
 const { chromium } = require('playwright-core');
 
-const [base, token, pictures, user] = process.argv.slice(2);
+const [base, token, pictures, user, reader] = process.argv.slice(2);
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 const PATIENCE = 20000;
 let failed = 0;
@@ -76,6 +76,19 @@ async function elements(page) {
   const bans = (await api('/bans')).items.map((ban) => ban.id).sort();
   const banned = await eventually(() => rows(page, 'ban-list'), (seen) => JSON.stringify(seen) === JSON.stringify(bans));
   check('every ban has its row', JSON.stringify(banned) === JSON.stringify(bans) && bans.length > 0, banned);
+  const total = async () => (await api('/nodes')).items.reduce((sum, node) => sum + node.sessions, 0);
+  const counted = await eventually(async () => [String(await total()), await page.textContent('[data-tile="sessions"]')], ([there, seen]) => there === seen);
+  check('the tile counts the sessions', counted[0] === counted[1], counted);
+  const bytes = await eventually(() => page.textContent('[data-tile="in"]'), (text) => /^[1-9]/.test(text) && text.endsWith('B/s'));
+  check('what is uploaded is on its tile', /^[1-9].*B\/s$/.test(bytes), bytes);
+  const failing = await eventually(() => page.textContent('[data-tile="failed"]'), (text) => Number(text) > 0);
+  check('failed logins are on their tile', Number(failing) > 0, failing);
+  for (const chart of ['traffic', 'logins']) {
+    const lines = await eventually(() => page.$$eval(`#chart-${chart} polyline`, (all) => all.map((one) => one.getAttribute('points').trim().split(' ').length)), (all) => all.length === 2 && all.every((points) => points > 2));
+    check(`the chart of ${chart} has two lines`, lines.length === 2 && lines.every((points) => points > 2), lines);
+  }
+  const table = await eventually(() => cells(page, 'nodes'), (seen) => seen.length === nodes.length);
+  check('each node says its state, relays, clock and address', nodes.every((node) => table.some((one) => one[0] === node.name && one[1].startsWith(node.state) && /^\d+$/.test(one[4]) && one[5] === 'agrees' && one[6] === node.address)), table);
   const certificates = (await api('/certificates')).items;
   const days = await eventually(() => cells(page, 'certificates'), (seen) => seen.length === certificates.length && seen[0].length === 3);
   const left = Math.floor((Date.parse(certificates[0].not_after) - Date.now()) / 86400000);
@@ -141,6 +154,35 @@ async function dryAndWrong(page) {
   check('a refusal is said in words', !said.includes('is banned') && said.length > 10, said);
 }
 
+async function filterAndColours(page) {
+  await page.fill('#filter', user);
+  const mine = await cells(page, 'sessions');
+  check('the filter leaves only the user', mine.length > 0 && mine.every((one) => one[0] === user), mine);
+  await page.fill('#filter', 'nobody-by-this-name');
+  const none = await cells(page, 'sessions');
+  check('a filter that fits nobody says so', none.length === 1 && none[0][0] === 'nobody fits', none);
+  await page.fill('#filter', '');
+  const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const before = await ground();
+  await page.click('#theme');
+  const after = await ground();
+  await page.click('#theme');
+  check('a click turns light into dark and back', before !== after && before === (await ground()), [before, after]);
+}
+
+// Who may only read sees all but the audit, and nothing to press.
+async function readOnly(browser) {
+  const page = await open(browser, 'dark', 1280, `#token=${reader}`);
+  await page.waitForSelector('#sessions tbody tr[data-id]');
+  await page.waitForSelector('#ban-list tbody tr[data-id]');
+  const buttons = await page.$$eval('table button', (all) => all.length);
+  const enabled = await page.$$eval('#ban input, #ban select, #ban button', (all) => all.filter((one) => !one.disabled).length);
+  check('who may only read has no button', buttons === 0 && enabled === 0, [buttons, enabled]);
+  check('who may only read sees no audit', !(await page.isVisible('#audit-section')), null);
+  check('read only: no error', page.troubles.length === 0, page.troubles);
+  await page.context().close();
+}
+
 async function kick(page) {
   const mine = async () => (await api('/sessions')).items.filter((session) => session.user === user);
   const before = await mine();
@@ -172,12 +214,14 @@ async function door(browser) {
   try {
     await pictured(browser);
     await door(browser);
+    await readOnly(browser);
     const page = await open(browser, 'light', 1280);
     await page.waitForSelector('#nodes tbody tr[data-id]');
     await elements(page);
     await banByClick(page);
     await banByKeyboard(page);
     await dryAndWrong(page);
+    await filterAndColours(page);
     await kick(page);
     const audit = await eventually(() => cells(page, 'audit'), (seen) => seen.some((row) => row.join(' ').includes('/bans')));
     check('the audit shows the bans', audit.some((row) => row.join(' ').includes('/bans')), audit);

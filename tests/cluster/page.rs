@@ -78,7 +78,8 @@ fn the_page_shows_what_the_nodes_say_and_bans_by_click_and_by_keyboard() {
 fn script(node: &Node, library: &Path, pictures: &Path, own: &Path) -> Run {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/admin/page.js");
     let url = format!("http://{}", node.admin);
-    let arguments = [script.as_os_str(), url.as_ref(), "root-token-0123456789".as_ref(), pictures.as_os_str(), USER.as_ref()];
+    let arguments =
+        [script.as_os_str(), url.as_ref(), "root-token-0123456789".as_ref(), pictures.as_os_str(), USER.as_ref(), "looker-token-0123456789".as_ref()];
     Run::new("node", arguments).env("NODE_PATH", &library.display().to_string()).env("TMPDIR", &own.display().to_string())
 }
 

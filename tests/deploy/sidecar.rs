@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 
 use serde_json::Value;
 
-use crate::kit::{self, Authority, Node, Options, Output, Run, Tree};
+use crate::kit::{self, Authority, Node, Options, Output, PASSWORD, Run, Tree, USER, binary};
 use crate::need;
 
 /// curl at the admin listener; `-f` is not given: a refusal is an answer.
@@ -71,6 +71,18 @@ fn administrators_come_by_certificate_or_token_over_tls_alone() {
             let output = by(wrong, "/api/v1/version");
             assert!(output.code != Some(0) && status(&output) == 0, "{}{}", output.text(), output.stderr);
         }
+        // `ctl` comes the same way.
+        let (url, ca) = (format!("https://localhost:{}", node.admin.port()), node.pki.ca.display().to_string());
+        let ctl = |more: &[&str]| Run::new(binary(), ["ctl", "--url", &url, "--ca", &ca].into_iter().chain(more.iter().copied())).run();
+        let me = ctl(&["--cert", &ops.0, "--key", &ops.1, "token"]);
+        assert!(me.code == Some(0) && me.text().contains("name: night-shift"), "{}{}", me.text(), me.stderr);
+        assert_eq!(ctl(&["--cert", &ops.0, "--key", &ops.1, "config"]).code, Some(3), "out of scope");
+        assert_eq!(ctl(&["--cert", &stranger.0, "--key", &stranger.1, "nodes"]).code, Some(4), "the handshake fails");
+        assert_eq!(ctl(&["nodes"]).code, Some(2), "neither token nor certificate");
+        // So does the doctor, who needs neither.
+        let host = format!("localhost:{}", node.explicit.port());
+        let doctor = Run::new(binary(), ["doctor", &host, "--user", USER, "--ca", &ca, "--url", &url]).input(format!("{PASSWORD}\n")).run();
+        assert!(doctor.code == Some(0) && doctor.text().lines().any(|line| line.starts_with("ok    store ")), "{}{}", doctor.text(), doctor.stderr);
         // Probes need neither.
         assert_eq!(status(&curl(&node, "https", "/readyz", &[])), 200);
         assert_eq!(status(&curl(&node, "https", "/", &[])), 200, "the page");

@@ -147,6 +147,12 @@ fn files(config: &Config, found: &mut Vec<Found>) {
     for (index, path) in config.auth.files.iter().enumerate() {
         file("users.files", format!("[{index}]"), path, "write the path of a users file, relative to this file");
     }
+    let sidecar = &config.admin.tls;
+    if sidecar.files().all(|path| path.is_file())
+        && let Err(error) = sidecar.load()
+    {
+        found.push(("admin.tls", String::new(), format!("{error}; write PEM files that fit together")));
+    }
     let root = &config.storage.root;
     match std::fs::metadata(root) {
         Ok(metadata) if metadata.is_dir() => {}

@@ -243,11 +243,6 @@ impl Digests {
         self.0.shared.statistics().await.unwrap_or_default()
     }
 
-    /// What this node asked the cluster's digests; memory answers.
-    pub fn questions(&self) -> Statistics {
-        self.0.shared.questions()
-    }
-
     /// What was cleared on another node is forgotten here.
     fn renew(&self) {
         self.0.cache.renew(self.0.shared.generation());

@@ -48,6 +48,13 @@ struct Waiting {
     attended: bool,
 }
 
+impl super::Digests {
+    /// What this node asked the cluster's digests; memory answers.
+    pub fn questions(&self) -> Statistics {
+        self.0.shared.store.as_ref().map(|(vault, _)| vault.statistics_of(Kind::Digest)).unwrap_or_default()
+    }
+}
+
 impl Shared {
     /// Through this store, for this storage.
     pub fn new(vault: Vault, storage: Storage) -> Self {
@@ -87,11 +94,6 @@ impl Shared {
     pub(super) async fn follow(&self) -> Option<Reach> {
         let (vault, _) = self.store.as_ref()?;
         Some(vault.follow(ftps_store::generation::Cache::Digests).await)
-    }
-
-    /// What this node asked of the store.
-    pub(super) fn questions(&self) -> Statistics {
-        self.store.as_ref().map(|(vault, _)| vault.statistics_of(Kind::Digest)).unwrap_or_default()
     }
 
     /// What this node asked of the store, and what the store as a whole has.

@@ -14,7 +14,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -102,11 +102,11 @@ pub async fn follow(ask: &Ask<'_>, timeout: Duration, mut take: impl FnMut(&[u8]
     Ok((status, Vec::new()))
 }
 
-/// Trusts the authorities of a PEM file, else those of this machine.
+/// Trusts the authorities of a PEM file, else those of this machine; shows a certificate (its file and that of its key) to who asks for one.
 ///
 /// # Errors
-/// What is wrong with the file.
-pub fn trust(file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+/// What is wrong with a file.
+pub fn trust(file: Option<&Path>, own: Option<(&Path, &Path)>) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     match file {
         Some(file) => {
@@ -118,7 +118,13 @@ pub fn trust(file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider())).with_safe_default_protocol_versions();
-    Ok(Arc::new(builder.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth()))
+    let builder = builder.map_err(|error| error.to_string())?.with_root_certificates(roots);
+    let Some((cert, key)) = own else { return Ok(Arc::new(builder.with_no_client_auth())) };
+    let wrong = |path: &Path, error: &dyn std::fmt::Display| format!("{}: cannot be used ({error}); name a PEM file", path.display());
+    let read = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = read.map_err(|error| wrong(cert, &error))?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
+    builder.with_client_auth_cert(chain, secret).map(Arc::new).map_err(|error| wrong(cert, &error))
 }
 
 /// Sends the question; the connection ends with the second value.

@@ -29,6 +29,12 @@ pub struct Ctl {
     /// Trust the authorities in this PEM file instead of those of this machine
     #[arg(long, global = true, value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// Show this certificate instead of a token, or with it: a PEM file with the chain
+    #[arg(long, global = true, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Its private key, a PEM file
+    #[arg(long, global = true, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
     /// How to print
     #[arg(short, long, global = true, value_enum, default_value_t = Form::Table)]
     pub output: Form,

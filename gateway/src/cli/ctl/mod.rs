@@ -23,7 +23,8 @@ use crate::net::http::{self, Ask};
 /// Where and as whom to ask.
 struct Door {
     url: String,
-    token: String,
+    /// `None`: a certificate stands for it.
+    token: Option<String>,
     tls: Option<Arc<ClientConfig>>,
 }
 
@@ -74,13 +75,20 @@ fn failed(answer: &Value) -> Option<String> {
 impl Door {
     fn open(ctl: &Ctl) -> Result<Self, Failure> {
         let token = match (&ctl.token_file, &ctl.token) {
-            (Some(file), _) => std::fs::read_to_string(file).map_err(|error| (USAGE, format!("{}: cannot be read ({error})", file.display())))?,
-            (None, Some(token)) => token.clone(),
-            (None, None) => return Err((USAGE, "no token: name a file with --token-file, or set FTPS_GATEWAY_ADMIN_TOKEN".into())),
+            (Some(file), _) => Some(std::fs::read_to_string(file).map_err(|error| (USAGE, format!("{}: cannot be read ({error})", file.display())))?),
+            (None, Some(token)) => Some(token.clone()),
+            (None, None) if ctl.cert.is_some() => None,
+            (None, None) => {
+                return Err((
+                    USAGE,
+                    "no token: name a file with --token-file, set FTPS_GATEWAY_ADMIN_TOKEN, or show a certificate with --cert and --key".into(),
+                ));
+            }
         };
+        let own = ctl.cert.as_deref().zip(ctl.key.as_deref());
         let url = ctl.url.trim_end_matches('/').to_owned();
-        let tls = url.starts_with("https://").then(|| http::trust(ctl.ca.as_deref())).transpose().map_err(|words| (USAGE, words))?;
-        Ok(Self { url, token: token.trim().to_owned(), tls })
+        let tls = url.starts_with("https://").then(|| http::trust(ctl.ca.as_deref(), own)).transpose().map_err(|words| (USAGE, words))?;
+        Ok(Self { url, token: token.map(|token| token.trim().to_owned()), tls })
     }
 
     /// All pages of a list, or the one answer.
@@ -102,7 +110,7 @@ impl Door {
     async fn once(&self, question: &Question, cursor: Option<&str>) -> Result<Value, Failure> {
         let url = format!("{}/api/v1{}", self.url, question.target(cursor));
         let ask =
-            Ask { method: question.method, url: &url, token: Some(&self.token), json: question.body.as_ref().map(Value::to_string), tls: self.tls.clone() };
+            Ask { method: question.method, url: &url, token: self.token.as_deref(), json: question.body.as_ref().map(Value::to_string), tls: self.tls.clone() };
         let (status, body) = http::send(&ask, DEADLINE).await.map_err(|error| (UNREACHABLE, error.to_string()))?;
         let answer: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         if (200..300).contains(&status) { Ok(answer) } else { Err(refusal(status, &answer)) }
@@ -120,7 +128,7 @@ impl Door {
 
     async fn stream(&self, question: &Question, take: impl FnMut(&[u8])) -> Result<(u16, Vec<u8>), Failure> {
         let url = format!("{}/api/v1{}", self.url, question.target(None));
-        let ask = Ask { method: question.method, url: &url, token: Some(&self.token), json: None, tls: self.tls.clone() };
+        let ask = Ask { method: question.method, url: &url, token: self.token.as_deref(), json: None, tls: self.tls.clone() };
         http::follow(&ask, DEADLINE, take).await.map_err(|error| (UNREACHABLE, error.to_string()))
     }
 

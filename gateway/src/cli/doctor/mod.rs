@@ -24,7 +24,7 @@ use examination::Patient;
 use finding::{Finding, are_well, as_json, as_text};
 
 pub(super) async fn run(doctor: Doctor) -> u8 {
-    let (form, sidecar) = (doctor.output, doctor.url.clone());
+    let (form, sidecar, ca) = (doctor.output, doctor.url.clone(), doctor.ca.clone());
     // Sockets that block, each with a deadline: a thread of its own.
     let mut findings = match tokio::task::spawn_blocking(move || examine(&doctor)).await {
         Ok(Ok(findings)) => findings,
@@ -38,7 +38,7 @@ pub(super) async fn run(doctor: Doctor) -> u8 {
         }
     };
     if let Some(url) = sidecar {
-        findings.extend(sidecar::look(&url).await);
+        findings.extend(sidecar::look(&url, ca.as_deref()).await);
     }
     print(&match form {
         Form::Text => as_text(&findings),

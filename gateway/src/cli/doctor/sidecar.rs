@@ -2,19 +2,23 @@
 //!
 //! Gets: the URL of a sidecar. Gives: findings. Never: needs a token; probes and metrics give nothing away.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::finding::Finding;
-use crate::net::http;
+use crate::net::http::{self, Ask};
 use crate::observe::scrape::Scrape;
 
 /// Asks `/readyz?verbose`.
-pub(super) async fn look(url: &str) -> Vec<Finding> {
+pub(super) async fn look(url: &str, ca: Option<&Path>) -> Vec<Finding> {
     let url = format!("{}/readyz?verbose", url.trim_end_matches('/'));
-    match http::get(&url, DEADLINE).await {
+    // What is wrong with the file has been said already: FTP is held to it too.
+    let tls = url.starts_with("https://").then(|| http::trust(ca, None).ok()).flatten();
+    let ask = |url| Ask { url, tls: tls.clone(), ..Ask::default() };
+    match http::send(&ask(&url), DEADLINE).await {
         Ok((status, body)) => {
             let mut findings = said(status, &String::from_utf8_lossy(&body));
-            if let Ok((200, body)) = http::get(&url.replace("/readyz?verbose", "/metrics"), DEADLINE).await {
+            if let Ok((200, body)) = http::send(&ask(&url.replace("/readyz?verbose", "/metrics")), DEADLINE).await {
                 findings.extend(measured(&String::from_utf8_lossy(&body)));
             }
             findings
