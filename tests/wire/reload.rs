@@ -73,8 +73,8 @@ fn none_of_sixty_broken_files_moves_a_running_node() {
     kit::test(300, || {
         let elsewhere = Tree::new();
         let node = Node::with(Options { root: Some(elsewhere.join("")), ..Options::default() });
-        for name in ["users.yaml", "broken-users.yaml"] {
-            node.tree.write(&format!("files/{name}"), &std::fs::read(repository("tests/broken-config/files").join(name)).unwrap());
+        for file in std::fs::read_dir(repository("tests/broken-config/files")).unwrap().map(|entry| entry.unwrap().path()) {
+            node.tree.write(&format!("files/{}", file.file_name().unwrap().to_string_lossy()), &std::fs::read(&file).unwrap());
         }
         let mut client = Client::ready(&node);
         let (users, config) = (node.tree.read("users.yaml").unwrap(), node.tree.read("config.yaml").unwrap());

@@ -32,6 +32,12 @@ shape! {
         sessions_limit: u64,
         /// Transfers that run on it.
         transfers: u64,
+        /// Bytes to come of those whose size is known: downloads, and uploads that announced theirs.
+        bytes_left: u64,
+        /// Transfers of which only the client knows when they end.
+        open_ended: u64,
+        /// Seconds until the last of those of known size has ended, if each goes on as fast as it was; null while one of them has not moved yet.
+        estimate_seconds: Option<u64>,
         /// Data connections that it carries to sessions of other nodes now.
         relaying: u64,
         /// The widest difference between its clock and that of another node.

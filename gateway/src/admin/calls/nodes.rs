@@ -84,7 +84,7 @@ fn state(api: &Api) -> &'static str {
 }
 
 fn node(api: &Api) -> Node {
-    let entries = api.house.live.entries();
+    let left = api.house.live.remaining();
     let counts = api.metrics.counts();
     let questions = api.house.tls.session_questions() + api.house.digests.questions();
     Node {
@@ -95,9 +95,12 @@ fn node(api: &Api) -> Node {
         started_at: time::shown(api.node.started),
         state: state(api).to_owned(),
         degraded: api.readiness.report().degraded.into_iter().map(|(what, detail)| Degraded { what: what.to_owned(), detail }).collect(),
-        sessions: entries.len() as u64,
+        sessions: api.house.live.count() as u64,
         sessions_limit: api.house.settings.load().limits.sessions as u64,
-        transfers: entries.iter().filter(|entry| entry.is_transferring()).count() as u64,
+        transfers: left.transfers as u64,
+        bytes_left: left.bytes,
+        open_ended: left.open_ended as u64,
+        estimate_seconds: left.estimate.map(|time| time.as_secs()),
         relaying: api.house.data.peers.as_ref().map_or(0, |peers| peers.carried().0) as u64,
         clock_skew_seconds: api.house.cluster.census().skew.as_secs_f64(),
         counters: Counters {

@@ -24,6 +24,8 @@ pub(super) const NODES: &[Column] = &[
     ("STATE", "/state", Plain),
     ("SESSIONS", "/sessions", Plain),
     ("TRANSFERS", "/transfers", Plain),
+    ("LEFT", "/bytes_left", Bytes),
+    ("ENDS IN", "/estimate_seconds", Seconds),
     ("IN", "/counters/bytes_in", Bytes),
     ("OUT", "/counters/bytes_out", Bytes),
     ("RELAYS", "/relaying", Plain),
