@@ -179,19 +179,21 @@ fn a_frozen_home_or_no_other_node_at_all_refuses_nobody() {
 fn a_minutes_logins_of_an_address_are_counted_over_all_nodes() {
     kit::test(180, || {
         let cluster = limited(3, &[("logins_per_minute_per_ip", "6")]);
-        let count = |last: u8, node: &dyn Fn(usize) -> usize| {
+        let count = |last: u8, node: &dyn Fn(usize) -> usize, what: &str| {
+            let began = Instant::now();
             let tries = (0..12).map(|number| {
                 let inside = login_at(&cluster, node(number), last, "demo").is_some();
                 // Longer than it takes to tell the others.
                 std::thread::sleep(Duration::from_millis(150));
                 usize::from(inside)
             });
-            tries.sum::<usize>()
+            let inside = tries.sum::<usize>();
+            // A sixth of a minute gives another one.
+            let most = 6 + usize::try_from(began.elapsed().as_secs() / 10).unwrap();
+            assert!((6..=most).contains(&inside), "{inside} {what} within {:?}", began.elapsed());
         };
-        let began = Instant::now();
-        assert_eq!(count(7, &|number| number % 3), 6, "over three nodes");
-        assert_eq!(count(8, &|_| 1), 6, "on one of them");
-        assert!(began.elapsed() < Duration::from_secs(9), "a tenth of a minute gives another one: this machine is too slow to tell");
+        count(7, &|number| number % 3, "over three nodes");
+        count(8, &|_| 1, "on one of them");
         assert_eq!(hits(&cluster, "logins_per_minute_per_ip"), 12.0);
     });
 }
