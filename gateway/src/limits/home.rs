@@ -20,8 +20,8 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct Entry {
     limit: usize,
-    /// What each node may have taken, and when it was told so.
-    granted: HashMap<Incarnation, (usize, Instant)>,
+    /// What each node may have taken.
+    granted: HashMap<Incarnation, Granted>,
     /// Who was asked with the last recall.
     members: Vec<Incarnation>,
     epoch: u64,
@@ -29,6 +29,15 @@ struct Entry {
     /// Since when a recall is under way.
     recalling: Option<Instant>,
     asked: Instant,
+}
+
+/// What a node was told, by a grant or a recall.
+#[derive(Clone, Copy, Debug)]
+struct Granted {
+    most: usize,
+    when: Instant,
+    /// The number of that grant or recall: a return that left before it counts for nothing.
+    epoch: u64,
 }
 
 /// What becomes of a wish.
@@ -67,16 +76,16 @@ impl Table {
         entry.granted.retain(|node, _| members.contains(node));
         let age = entry.recalled.map(|when| now.saturating_duration_since(when));
         if age.is_some_and(|age| age < FRESH) && members.iter().all(|member| entry.members.contains(member)) {
-            let mine = entry.granted.get(&node).map_or(0, |(most, _)| *most).max(wish.used);
-            let others: usize = entry.granted.iter().filter(|(other, _)| **other != node).map(|(_, (most, _))| *most).sum();
+            let mine = entry.granted.get(&node).map_or(0, |granted| granted.most).max(wish.used);
+            let others: usize = entry.granted.iter().filter(|(other, _)| **other != node).map(|(_, granted)| granted.most).sum();
             let left = wish.limit.saturating_sub(mine + others);
-            if left > 0 {
-                let most = mine + (left / (2 * members.len().max(1))).max(1);
-                entry.granted.insert(node, (most, now));
-                return Verdict::Say(Grant { most, full: false, epoch: entry.epoch });
-            }
-            if age.is_some_and(|age| age < AGAIN) {
-                return Verdict::Say(Grant { most: mine, full: true, epoch: entry.epoch });
+            let full = left == 0;
+            if !full || age.is_some_and(|age| age < AGAIN) {
+                self.epoch += 1;
+                let more = if full { 0 } else { (left / (2 * members.len().max(1))).max(1) };
+                let granted = Granted { most: mine + more, when: now, epoch: self.epoch };
+                entry.granted.insert(node, granted);
+                return Verdict::Say(Grant { most: granted.most, full, epoch: granted.epoch });
             }
         }
         self.epoch += 1;
@@ -88,8 +97,9 @@ impl Table {
     pub(super) fn recalled(&mut self, node: Incarnation, wish: &Wish, answers: &[(Incarnation, Has)], members: &[Incarnation], now: Instant) {
         if let Some(entry) = self.entries.get_mut(&wish.key) {
             // What it was granted a moment ago may still be on its way to it.
-            let under_way = entry.granted.get(&node).filter(|(_, when)| now.saturating_duration_since(*when) < UNDER_WAY).map_or(0, |(most, _)| *most);
-            entry.granted.insert(node, (under_way.max(wish.used), now));
+            let under_way = entry.granted.get(&node).filter(|granted| now.saturating_duration_since(granted.when) < UNDER_WAY);
+            let most = under_way.map_or(0, |granted| granted.most).max(wish.used);
+            entry.granted.insert(node, Granted { most, when: now, epoch: entry.epoch });
         }
         self.counted(&wish.key, answers, members, now);
     }
@@ -99,7 +109,7 @@ impl Table {
         let Some(entry) = self.entries.get_mut(key) else { return };
         for (node, has) in answers {
             match has {
-                Has::Taken(used) => _ = entry.granted.insert(*node, (*used, now)),
+                Has::Taken(used) => _ = entry.granted.insert(*node, Granted { most: *used, when: now, epoch: entry.epoch }),
                 Has::Ended => _ = entry.granted.remove(node),
                 Has::Silent => {}
             }
@@ -112,7 +122,7 @@ impl Table {
         let mut due = Vec::new();
         for (key, entry) in &mut self.entries {
             let old = entry.recalled.is_some_and(|when| now.saturating_duration_since(when) >= EVERY);
-            if old && entry.recalling.is_none() && entry.granted.values().any(|(most, _)| *most > 0) {
+            if old && entry.recalling.is_none() && entry.granted.values().any(|granted| granted.most > 0) {
                 self.epoch += 1;
                 (entry.epoch, entry.recalling) = (self.epoch, Some(now));
                 due.push(Recall { key: key.clone(), limit: entry.limit, epoch: entry.epoch });
@@ -123,9 +133,10 @@ impl Table {
 
     /// A node gives places back.
     pub(super) fn returned(&mut self, node: Incarnation, back: &Return) {
-        let entry = self.entries.get_mut(&back.key).filter(|entry| entry.epoch == back.epoch);
-        if let Some((most, _)) = entry.and_then(|entry| entry.granted.get_mut(&node)) {
-            *most = most.saturating_sub(back.count);
+        let granted = self.entries.get_mut(&back.key).and_then(|entry| entry.granted.get_mut(&node));
+        // One that crossed a grant or a recall says what was true before it; what it meant is found with the next recall.
+        if let Some(granted) = granted.filter(|granted| granted.epoch == back.epoch) {
+            granted.most = granted.most.saturating_sub(back.count);
         }
     }
 
@@ -134,7 +145,7 @@ impl Table {
         let since = |when: Instant| now.saturating_duration_since(when);
         self.entries.retain(|_, entry| {
             entry.recalling = entry.recalling.filter(|when| since(*when) < RECALLING);
-            since(entry.asked) < FORGOTTEN || entry.granted.values().any(|(most, _)| *most > 0)
+            since(entry.asked) < FORGOTTEN || entry.granted.values().any(|granted| granted.most > 0)
         });
     }
 
@@ -178,14 +189,14 @@ mod tests {
         assert_eq!(table.take(a, &wish(1, 5), &[a, b], start), Verdict::Recall(1));
         assert_eq!(table.take(b, &wish(0, 5), &[a, b], start), Verdict::Wait);
         table.recalled(a, &wish(1, 5), &[(b, Has::Taken(2))], &[a, b], start);
-        assert_eq!(table.take(a, &wish(1, 5), &[a, b], start), Verdict::Say(Grant { most: 2, full: false, epoch: 1 }));
-        assert_eq!(table.take(b, &wish(2, 5), &[a, b], start), Verdict::Say(Grant { most: 3, full: false, epoch: 1 }));
-        assert_eq!(table.take(b, &wish(3, 5), &[a, b], start), Verdict::Say(Grant { most: 3, full: true, epoch: 1 }));
-        assert_eq!(table.take(b, &wish(3, 5), &[a, b, c], start), Verdict::Recall(2), "a node is new");
+        assert_eq!(table.take(a, &wish(1, 5), &[a, b], start), Verdict::Say(Grant { most: 2, full: false, epoch: 2 }));
+        assert_eq!(table.take(b, &wish(2, 5), &[a, b], start), Verdict::Say(Grant { most: 3, full: false, epoch: 3 }));
+        assert_eq!(table.take(b, &wish(3, 5), &[a, b], start), Verdict::Say(Grant { most: 3, full: true, epoch: 4 }));
+        assert_eq!(table.take(b, &wish(3, 5), &[a, b, c], start), Verdict::Recall(5), "a node is new");
         table.recalled(b, &wish(3, 5), &[(a, Has::Silent), (c, Has::Taken(0))], &[a, b, c], start);
-        assert_eq!(table.take(c, &wish(0, 5), &[a, b, c], start), Verdict::Say(Grant { most: 0, full: true, epoch: 2 }), "what the silent one had counts on");
-        assert_eq!(table.take(c, &wish(0, 5), &[b, c], start), Verdict::Say(Grant { most: 1, full: false, epoch: 2 }), "it is no member any more");
-        assert_eq!(table.take(c, &wish(1, 5), &[b, c], start + FRESH), Verdict::Recall(3));
+        assert_eq!(table.take(c, &wish(0, 5), &[a, b, c], start), Verdict::Say(Grant { most: 0, full: true, epoch: 6 }), "what the silent one had counts on");
+        assert_eq!(table.take(c, &wish(0, 5), &[b, c], start), Verdict::Say(Grant { most: 1, full: false, epoch: 7 }), "it is no member any more");
+        assert_eq!(table.take(c, &wish(1, 5), &[b, c], start + FRESH), Verdict::Recall(8));
         table.sweep(start + FRESH + FORGOTTEN);
         assert_eq!(table.entries.len(), 1, "places of it are taken");
         table.counted(&wish(0, 0).key, &[(a, Has::Ended), (b, Has::Taken(0)), (c, Has::Taken(0))], &[b, c], start);
@@ -194,17 +205,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_returned_is_free_at_once_and_a_return_from_before_a_recall_counts_for_nothing() {
+    fn what_is_returned_is_free_at_once_and_a_return_that_crossed_a_grant_or_a_recall_counts_for_nothing() {
         let (mut table, now) = (Table::default(), Instant::now());
         let [a, b] = [0; 2].map(|_| Incarnation::now());
         table.take(a, &wish(2, 2), &[a, b], now);
         table.recalled(a, &wish(2, 2), &[(b, Has::Taken(0))], &[a, b], now);
-        let full = Verdict::Say(Grant { most: 0, full: true, epoch: 1 });
-        assert_eq!(table.take(b, &wish(0, 2), &[a, b], now), full);
+        let full = |epoch| Verdict::Say(Grant { most: 0, full: true, epoch });
+        assert_eq!(table.take(b, &wish(0, 2), &[a, b], now), full(2));
         table.returned(a, &Return { key: wish(0, 0).key, epoch: 0, count: 1 });
-        assert_eq!(table.take(b, &wish(0, 2), &[a, b], now), full);
+        assert_eq!(table.take(b, &wish(0, 2), &[a, b], now), full(3));
         table.returned(a, &Return { key: wish(0, 0).key, epoch: 1, count: 1 });
-        assert_eq!(table.take(b, &wish(0, 2), &[a, b], now), Verdict::Say(Grant { most: 1, full: false, epoch: 1 }));
+        assert_eq!(table.take(b, &wish(0, 2), &[a, b], now), Verdict::Say(Grant { most: 1, full: false, epoch: 4 }));
+        // Its place goes back and it asks again; what it is granted overtakes the return.
+        let late = Return { key: wish(0, 0).key, epoch: 4, count: 1 };
+        table.returned(a, &Return { epoch: 1, ..late.clone() });
+        assert_eq!(table.take(b, &wish(0, 2), &[a, b], now), Verdict::Say(Grant { most: 2, full: false, epoch: 5 }));
+        table.returned(b, &late);
+        assert_eq!(table.take(a, &wish(0, 2), &[a, b], now), full(6), "both are still the other's");
     }
 
     /// Nodes with leases and a home, with answers that are lost or late, sessions that come and go anywhere: never more than the limit while nobody is cut off, and in the
@@ -224,7 +241,7 @@ mod tests {
             let ids: Vec<Incarnation> = (0..count).map(|_| Incarnation::now()).collect();
             let mut nodes: Vec<(Leases, usize)> = ids.iter().map(|_| (Leases::default(), 0)).collect();
             nodes.iter_mut().for_each(|(leases, _)| leases.set_members(count, Instant::now()));
-            let (mut table, mut now) = (Table::default(), Instant::now());
+            let (mut table, mut now, mut under_way) = (Table::default(), Instant::now(), Vec::new());
             let try_one = |nodes: &mut Vec<(Leases, usize)>, table: &mut Table, node: usize, lost: bool, now: Instant| {
                 for _ in 0..4 {
                     let used = nodes[node].1;
@@ -270,7 +287,12 @@ mod tests {
                 ask_all(&mut nodes, &mut table, now);
                 now += Duration::from_millis(next(300) as u64);
                 let node = next(count);
-                match next(5) {
+                match next(6) {
+                    // A return arrives, in whatever order.
+                    5 if !under_way.is_empty() => {
+                        let (from, back): (usize, Return) = under_way.swap_remove(next(under_way.len()));
+                        table.returned(ids[from], &back);
+                    }
                     0..3 => _ = try_one(&mut nodes, &mut table, node, next(10) == 0, now),
                     3 if nodes[node].1 > 0 => {
                         nodes[node].1 -= 1;
@@ -279,7 +301,7 @@ mod tests {
                     _ => {
                         let used = nodes[node].1;
                         let returns = nodes[node].0.returns(|_| used, now);
-                        returns.iter().filter(|_| next(10) > 0).for_each(|(_, back)| table.returned(ids[node], back));
+                        under_way.extend(returns.into_iter().filter(|_| next(10) > 0).map(|(_, back)| (node, back)));
                     }
                 }
                 let all: usize = nodes.iter().map(|(_, used)| used).sum();
