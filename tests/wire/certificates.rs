@@ -229,15 +229,20 @@ fn curl_openssl_and_python_come_with_a_certificate() {
     });
 }
 
+/// A node with a certificate for localhost and one for b.example, and where the latter lies.
+fn two_hosts() -> (Node, kit::Tree) {
+    let other = kit::Tree::new();
+    kit::Pki::write_named(&other, "b.example");
+    let (cert, key) = (other.join("b.example.pem"), other.join("b.example.key"));
+    let tls = format!("{{ certificates: [{{ cert: cert.pem, key: key.pem }}, {{ cert: {cert:?}, key: {key:?} }}] }}");
+    (Node::with(Options::default().set("tls", &tls)), other)
+}
+
 #[test]
 fn a_host_is_served_by_its_certificate_and_host_agrees_with_sni() {
     need!("openssl");
     kit::test(60, || {
-        let other = kit::Tree::new();
-        kit::Pki::write_named(&other, "b.example");
-        let (cert, key) = (other.join("b.example.pem"), other.join("b.example.key"));
-        let tls = format!("{{ certificates: [{{ cert: cert.pem, key: key.pem }}, {{ cert: {cert:?}, key: {key:?} }}] }}");
-        let node = Node::with(Options::default().set("tls", &tls));
+        let (node, _other) = two_hosts();
         let mut client = Client::implicit(&node, &Tls::new(Version::Tls13));
         client.command("HOST b.example").is(504);
         client.command("HOST c.example").is(504);
@@ -272,11 +277,7 @@ fn a_host_is_served_by_its_certificate_and_host_agrees_with_sni() {
 fn host_before_tls_chooses_the_certificate_of_a_client_without_sni() {
     need!("python3");
     kit::test(60, || {
-        let other = kit::Tree::new();
-        kit::Pki::write_named(&other, "b.example");
-        let (cert, key) = (other.join("b.example.pem"), other.join("b.example.key"));
-        let tls = format!("{{ certificates: [{{ cert: cert.pem, key: key.pem }}, {{ cert: {cert:?}, key: {key:?} }}] }}");
-        let node = Node::with(Options::default().set("tls", &tls));
+        let (node, _other) = two_hosts();
         let (port, ca) = (node.explicit.port().to_string(), node.pki.ca.display().to_string());
         for (host, names, sni, shown) in [
             ("", "", "", "localhost"),
