@@ -35,6 +35,7 @@ mod cluster {
     mod routing;
     mod sealed;
     mod sessions;
+    mod split;
     mod spread;
     mod strangers;
 }

@@ -6,8 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
+use super::split::home_of;
 use crate::kit::{self, Client, Cluster, Server, Setup, Tls, Tree, Version, contents, parallel};
 use crate::need;
 
@@ -110,18 +109,6 @@ fn a_home_that_dies_or_freezes_stops_no_transfer() {
             cluster.kill(home);
         }
     });
-}
-
-/// The node that is the home of a user: the greatest SHA-256 of its start and the user's name, as ARCHITECTURE.md says.
-fn home_of(cluster: &Cluster, user: &str) -> usize {
-    let start = |number: usize| {
-        let name = format!("\"node\":\"node-{number}\"");
-        let from = cluster.node(usize::from(number == 0)).logged(&["member_joined", &name]);
-        let text = from.split("\"incarnation\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an incarnation").to_owned();
-        ftps_gateway::observe::id::Ulid::parse(&text).expect("a start").to_bytes()
-    };
-    let weight = |number: &usize| Sha256::new().chain_update(start(*number)).chain_update(user).finalize();
-    (0..cluster.nodes().count()).max_by_key(weight).expect("nodes")
 }
 
 // long: one story, in the order in which it happens.

@@ -140,7 +140,7 @@ impl Channel {
     /// A connection for this session. One that nobody waits for any more is closed and counted.
     pub fn arrive(&mut self, arrival: Arrival) {
         match &mut self.state {
-            State::Open { port: Some(port), reception } if *port == arrival.port => reception.admit(arrival),
+            State::Open { port: Some(port), reception } if *port == arrival.port && reception.since <= arrival.since => reception.admit(arrival),
             State::Open { .. } | State::Ended(_) | State::Active(_) | State::Closed => {
                 self.setup.tell(&Event::DataConnection { outcome: DataOutcome::NotWaiting });
             }

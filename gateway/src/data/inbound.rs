@@ -3,6 +3,8 @@
 //! Gets: connections to the peer port behind their `D`, questions of peers. Gives: arrivals to this node's sessions; a verdict for each.
 //! Never: reads a header before it has chosen what that is bound to, or waits longer than 5 s for one.
 
+use std::time::Duration;
+
 use ftps_proto::hello::ClientHello;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
@@ -10,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::header::{FRAME_MAX, Header, Nonce};
 use super::peers::{Answer, By, ELSEWHERE, NOT_WAITING, OWNER, Question, TAKEN, UNKNOWN};
 use super::route::{Router, Shown};
+use super::waits::Landed;
 use crate::cluster::{DataLink, Handlers};
 use crate::net::Arrival;
 use crate::observe::event::DataOutcome;
@@ -34,11 +37,11 @@ pub fn register(router: &Router, handlers: &mut Handlers) {
 impl Router {
     /// Who of this node is meant.
     pub(super) fn answer(&self, question: &Question) -> Answer {
-        let port = question.port;
+        let landed = Landed { port: question.port, at: ago(question.waited) };
         let of_session = |session, family| {
             let living = self.waits.living(session, family);
             let stand_in = if living.is_none() { self.stand_in(session) } else { None };
-            let owner = living.and_then(|living| self.waits.owner_for(port, living));
+            let owner = living.and_then(|living| self.waits.owner_for(landed, living));
             let client = living.filter(|_| owner.is_none()).and_then(|living| self.waits.client(living));
             Answer { alive: living.is_some(), owner, lease: false, client, stand_in }
         };
@@ -49,10 +52,10 @@ impl Router {
                 Shown::There { .. } | Shown::Nothing => Answer::default(),
             },
             By::Address { ip } => {
-                let unproven = self.waits.unproven_owner(*ip, port);
+                let unproven = self.waits.unproven_owner(*ip, landed);
                 Answer { owner: unproven.map(|one| one.session), lease: unproven.is_some_and(|one| one.lease), ..Answer::default() }
             }
-            By::Client { client } => Answer { owner: self.waits.owner_of_client(port, client), ..Answer::default() },
+            By::Client { client } => Answer { owner: self.waits.owner_of_client(landed, client), ..Answer::default() },
         }
     }
 
@@ -89,19 +92,19 @@ impl Router {
             return;
         }
         let Some(owner) = owner else { return };
-        let now = Instant::now();
         let Header { port, peer, waited, read, .. } = header;
-        let arrival = Arrival { stream, read, peer, port, since: now.checked_sub(waited).unwrap_or(now) };
+        let arrival = Arrival { stream, read, peer, port, since: ago(waited) };
         let outcome = self.live.deliver(owner, arrival).map_or(DataOutcome::NotWaiting, |()| DataOutcome::FromPeer);
         self.observer.event(Subject { session: Some(owner), peer: Some(peer), user: None }, &Event::DataConnection { outcome });
     }
 
     async fn verdict(&self, header: &Header) -> (Vec<u8>, Option<SessionId>) {
         let Some(living) = self.waits.living(header.session, header.family) else { return (vec![UNKNOWN], None) };
-        if let Some(owner) = self.waits.owner_for(header.port, living) {
+        let landed = Landed { port: header.port, at: ago(header.waited) };
+        if let Some(owner) = self.waits.owner_for(landed, living) {
             return (vec![TAKEN], Some(owner));
         }
-        match self.sibling(living, header.port).await {
+        match self.sibling(living, landed).await {
             Some((member, session)) => {
                 let mut verdict = vec![ELSEWHERE];
                 verdict.extend_from_slice(&member.incarnation.0.to_bytes());
@@ -113,8 +116,14 @@ impl Router {
     }
 }
 
+/// What a peer says in time that has passed: clocks differ. What the message took makes it later than it was, never earlier.
+fn ago(passed: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_sub(passed).unwrap_or(now)
+}
+
 /// For a header to come.
-const HEADER: std::time::Duration = std::time::Duration::from_secs(5);
+const HEADER: Duration = Duration::from_secs(5);
 
 /// Bytes of a question: a user's name is the longest in it.
 const QUESTION_MAX: usize = 4096;

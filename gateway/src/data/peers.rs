@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::clients::Client;
 use super::header::{Header, Nonce};
+use super::waits::Landed;
 use crate::cluster::{AskError, Cluster, Member};
 use crate::net::splice::{Broken, Carried, Pipes, relay};
 use crate::observe::event::RelayTrouble;
@@ -52,6 +53,8 @@ struct Relays {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Question {
     pub(super) port: u16,
+    /// How long ago the connection came there.
+    pub(super) waited: Duration,
     pub(super) by: By,
 }
 
@@ -154,9 +157,10 @@ impl Peers {
     }
 
     /// Asks all peers at once.
-    pub(super) async fn ask(&self, port: u16, by: By) -> Answers {
+    pub(super) async fn ask(&self, landed: Landed, by: By) -> Answers {
         let mut answers = Answers::default();
-        for (member, answer) in self.0.cluster.ask_all_json::<Answer>(OWNER, &Question { port, by }, PATIENCE).await {
+        let question = Question { port: landed.port, waited: landed.at.elapsed(), by };
+        for (member, answer) in self.0.cluster.ask_all_json::<Answer>(OWNER, &question, PATIENCE).await {
             match answer {
                 Ok(answer) => answers.by_member.push((member, answer)),
                 // Nobody is there, so nobody waits there; or it is another start, which knows nothing of what came before.

@@ -38,6 +38,8 @@ pub(super) struct Reception {
     _wait: Option<Wait>,
     /// The active connection that is being made.
     pub(super) dialing: Option<Dialing>,
+    /// Its port was told to nobody before: what came earlier was meant for another wait.
+    pub(super) since: Instant,
     deadline: Pin<Box<Sleep>>,
     /// What the client is told at the deadline.
     why: DataRefusal,
@@ -79,6 +81,7 @@ impl Reception {
             leased,
             _wait: wait,
             dialing: None,
+            since: Instant::now(),
             deadline: Box::pin(sleep_until(Instant::now() + channel.setup.data_timeout)),
             why: DataRefusal::Timeout,
             candidates: Vec::new(),

@@ -18,7 +18,7 @@ use super::clients::Client;
 use super::header::Header;
 use super::homes::desk::Desk;
 use super::peers::{By, Offer, Peers, Relay};
-use super::waits::{Unproven, Waits};
+use super::waits::{Landed, Unproven, Waits};
 use crate::cluster::Member;
 use crate::live::Live;
 use crate::net::Arrival;
@@ -114,15 +114,15 @@ impl Router {
     /// Goes the way, and where it leads on from there: a session may have ended, or its sibling be the one that waits. When several sessions of a client end at once,
     /// who stands in for them is under way to their home: a connection that nobody waits for is looked up again before it is closed.
     async fn go(&self, arrival: Arrival, hello: &ClientHello) -> (Option<SessionId>, DataOutcome, Option<Relay>) {
-        let (ip, port) = (arrival.peer.ip(), arrival.port);
-        let mut way = self.way(hello, ip, port).await;
+        let (ip, landed) = (arrival.peer.ip(), Landed { port: arrival.port, at: arrival.since });
+        let mut way = self.way(hello, ip, landed).await;
         let mut again = LOOKED_UP;
         for _ in 0..OFFERS + LOOKED_UP {
             let (member, session, family) = match way {
                 Way::Nowhere(DataOutcome::NotWaiting) if again > 0 && self.peers.is_some() => {
                     again -= 1;
                     sleep(BREATH).await;
-                    way = self.way(hello, ip, port).await;
+                    way = self.way(hello, ip, landed).await;
                     continue;
                 }
                 Way::Nowhere(outcome) => return (None, outcome, None),
@@ -142,12 +142,12 @@ impl Router {
                 }
                 Ok(Offer::Elsewhere(incarnation, session)) => self.to_session(incarnation, session),
                 Ok(Offer::NotWaiting) => Way::Nowhere(DataOutcome::NotWaiting),
-                Ok(Offer::Unknown) => self.by_family(session, family, peer.ip(), *port).await,
+                Ok(Offer::Unknown) => self.by_family(session, family, ip, landed).await,
                 Err(trouble) => {
                     peers.failed(Subject { session: Some(session), peer: Some(*peer), user: None }, trouble);
                     // A node that is gone has no sessions; one that is silent may.
                     match trouble {
-                        RelayTrouble::Connect => self.by_family(session, family, peer.ip(), *port).await,
+                        RelayTrouble::Connect => self.by_family(session, family, ip, landed).await,
                         _ => Way::Nowhere(DataOutcome::Unreachable),
                     }
                 }
@@ -158,41 +158,41 @@ impl Router {
 
     /// A living session that is shown decides alone: whoever shows one that waits elsewhere gets no lease besides. A dead one
     /// stands for its family; without a living session of that it is no proof, and the lease decides.
-    async fn way(&self, hello: &ClientHello, ip: IpAddr, port: u16) -> Way {
+    async fn way(&self, hello: &ClientHello, ip: IpAddr, landed: Landed) -> Way {
         match (self.shown)(hello) {
             Shown::Here { session, family } => match self.waits.living(session, family) {
-                Some(living) => self.by_living(living, port).await,
-                None => self.by_family(session, family, ip, port).await,
+                Some(living) => self.by_living(living, landed).await,
+                None => self.by_family(session, family, ip, landed).await,
             },
             Shown::There { incarnation, session, family } => match self.peers.as_ref().and_then(|peers| peers.member(incarnation)) {
                 Some(member) => Way::Over(member, session, family),
-                None => self.by_family(session, family, ip, port).await,
+                None => self.by_family(session, family, ip, landed).await,
             },
             Shown::Nothing => match hello.resumable_id() {
-                Some(id) => self.by_tls_id(id.to_vec(), ip, port).await,
-                None => self.by_address(ip, port).await,
+                Some(id) => self.by_tls_id(id.to_vec(), ip, landed).await,
+                None => self.by_address(ip, landed).await,
             },
         }
     }
 
     /// A session that lives here is shown: it, or the one of its client that waits on that port.
-    async fn by_living(&self, living: SessionId, port: u16) -> Way {
-        if let Some(owner) = self.waits.owner_for(port, living) {
+    async fn by_living(&self, living: SessionId, landed: Landed) -> Way {
+        if let Some(owner) = self.waits.owner_for(landed, living) {
             return Way::To(owner, DataOutcome::Local);
         }
-        self.sibling(living, port).await.map_or(Way::Nowhere(DataOutcome::NotWaiting), |(member, session)| over(member, session))
+        self.sibling(living, landed).await.map_or(Way::Nowhere(DataOutcome::NotWaiting), |(member, session)| over(member, session))
     }
 
     /// The only session of the same client that waits on that port on another node.
-    pub(super) async fn sibling(&self, living: SessionId, port: u16) -> Option<(Member, SessionId)> {
+    pub(super) async fn sibling(&self, living: SessionId, landed: Landed) -> Option<(Member, SessionId)> {
         let client = self.waits.client(living)?;
-        self.waits_there(client, port).await.ok()?
+        self.waits_there(client, landed).await.ok()?
     }
 
     /// The only session of this client that waits on that port on another node; an error when two do.
-    async fn waits_there(&self, client: Client, port: u16) -> Result<Option<(Member, SessionId)>, DataOutcome> {
+    async fn waits_there(&self, client: Client, landed: Landed) -> Result<Option<(Member, SessionId)>, DataOutcome> {
         let Some(peers) = &self.peers else { return Ok(None) };
-        let answers = peers.ask(port, By::Client { client }).await;
+        let answers = peers.ask(landed, By::Client { client }).await;
         let mut owners = answers.by_member.into_iter().filter_map(|(member, answer)| Some((member, answer.owner?)));
         match (owners.next(), owners.next()) {
             (owner, None) => Ok(owner),
@@ -201,9 +201,9 @@ impl Router {
     }
 
     /// Something is shown that lives on another node and does not wait there: the only one of its client that does, on any node.
-    async fn by_client(&self, client: Client, port: u16) -> Way {
-        let here = self.waits.owner_of_client(port, &client);
-        match (here, self.waits_there(client, port).await) {
+    async fn by_client(&self, client: Client, landed: Landed) -> Way {
+        let here = self.waits.owner_of_client(landed, &client);
+        match (here, self.waits_there(client, landed).await) {
             (Some(owner), Ok(None)) => Way::To(owner, DataOutcome::Local),
             (None, Ok(Some((member, session)))) => over(member, session),
             (None, Ok(None)) => Way::Nowhere(DataOutcome::NotWaiting),
@@ -212,16 +212,16 @@ impl Router {
     }
 
     /// A session is shown that does not live where it was: a living one of its family, here or on any node; else the lease.
-    async fn by_family(&self, session: SessionId, family: Family, ip: IpAddr, port: u16) -> Way {
+    async fn by_family(&self, session: SessionId, family: Family, ip: IpAddr, landed: Landed) -> Way {
         if let Some(living) = self.waits.living(session, family) {
-            return self.by_living(living, port).await;
+            return self.by_living(living, landed).await;
         }
         if let Some((incarnation, living)) = self.stand_in(session) {
-            return self.by_stand_in(incarnation, living, port).await;
+            return self.by_stand_in(incarnation, living, landed).await;
         }
-        match self.asked(port, By::Session { session, family }).await {
+        match self.asked(landed, By::Session { session, family }).await {
             Some(way) => way,
-            None => self.by_address(ip, port).await,
+            None => self.by_address(ip, landed).await,
         }
     }
 
@@ -230,35 +230,35 @@ impl Router {
         self.homes.as_ref().and_then(|homes| homes.stand_in(ended))
     }
 
-    async fn by_stand_in(&self, incarnation: Incarnation, living: SessionId, port: u16) -> Way {
+    async fn by_stand_in(&self, incarnation: Incarnation, living: SessionId, landed: Landed) -> Way {
         let member = self.peers.as_ref().and_then(|peers| peers.member(incarnation));
         match member {
             Some(member) if Some(incarnation) != self.peers.as_ref().map(Peers::incarnation) => over(member, living),
-            _ => self.by_living(living, port).await,
+            _ => self.by_living(living, landed).await,
         }
     }
 
     /// A session ID of TLS 1.2 that is not known here: who holds it knows; else the lease.
-    async fn by_tls_id(&self, id: Vec<u8>, ip: IpAddr, port: u16) -> Way {
-        match self.asked(port, By::TlsId { id }).await {
+    async fn by_tls_id(&self, id: Vec<u8>, ip: IpAddr, landed: Landed) -> Way {
+        match self.asked(landed, By::TlsId { id }).await {
             Some(way) => way,
-            None => self.by_address(ip, port).await,
+            None => self.by_address(ip, landed).await,
         }
     }
 
     /// What the peers say of something shown. `None`: it lives nowhere.
-    async fn asked(&self, port: u16, by: By) -> Option<Way> {
-        let answers = self.peers.as_ref()?.ask(port, by).await.by_member;
+    async fn asked(&self, landed: Landed, by: By) -> Option<Way> {
+        let answers = self.peers.as_ref()?.ask(landed, by).await.by_member;
         let mut owners = answers.iter().filter_map(|(member, answer)| Some((member, answer.owner?)));
         match (owners.next(), owners.next()) {
             (Some((member, session)), None) => Some(over(member.clone(), session)),
             (Some(_), Some(_)) => Some(Way::Nowhere(DataOutcome::Unsure)),
             (None, _) => {
                 if let Some(client) = answers.iter().find_map(|(_, answer)| answer.client.clone()) {
-                    return Some(self.by_client(client, port).await);
+                    return Some(self.by_client(client, landed).await);
                 }
                 match answers.iter().find_map(|(_, answer)| answer.stand_in) {
-                    Some((incarnation, living)) => Some(self.by_stand_in(incarnation, living, port).await),
+                    Some((incarnation, living)) => Some(self.by_stand_in(incarnation, living, landed).await),
                     None => answers.iter().any(|(_, answer)| answer.alive).then_some(Way::Nowhere(DataOutcome::NotWaiting)),
                 }
             }
@@ -266,10 +266,10 @@ impl Router {
     }
 
     /// Nothing is shown, and a node is silent that may hold the lease: the connection waits until it answers or is no member any more, or is closed.
-    async fn by_address(&self, ip: IpAddr, port: u16) -> Way {
+    async fn by_address(&self, ip: IpAddr, landed: Landed) -> Way {
         let until = Instant::now() + SURE;
         loop {
-            match self.leased(ip, port).await {
+            match self.leased(ip, landed).await {
                 Way::Nowhere(DataOutcome::Unsure) if Instant::now() < until => sleep(ASK_AGAIN).await,
                 way => return way,
             }
@@ -277,14 +277,14 @@ impl Router {
     }
 
     /// Nothing is shown: the one lease of this address on that port in the whole cluster; without a lease the only one that waits, who can say so to its client.
-    async fn leased(&self, ip: IpAddr, port: u16) -> Way {
-        let here = self.waits.unproven_owner(ip, port);
-        if let Some(way) = self.by_lessee(here, ip, port).await {
+    async fn leased(&self, ip: IpAddr, landed: Landed) -> Way {
+        let here = self.waits.unproven_owner(ip, landed);
+        if let Some(way) = self.by_lessee(here, ip, landed).await {
             return way;
         }
         let here_way = |owner: Option<Unproven>| owner.map_or(Way::Nowhere(DataOutcome::NoOwner), |one| Way::To(one.session, DataOutcome::Leased));
         let Some(peers) = &self.peers else { return here_way(here) };
-        let answers = peers.ask(port, By::Address { ip }).await;
+        let answers = peers.ask(landed, By::Address { ip }).await;
         if answers.unsure {
             return Way::Nowhere(DataOutcome::Unsure);
         }
@@ -304,9 +304,9 @@ impl Router {
     }
 
     /// The home of the address knows the lease, whoever else is silent.
-    async fn by_lessee(&self, here: Option<Unproven>, ip: IpAddr, port: u16) -> Option<Way> {
+    async fn by_lessee(&self, here: Option<Unproven>, ip: IpAddr, landed: Landed) -> Option<Way> {
         let (peers, homes) = (self.peers.as_ref()?, self.homes.as_ref()?);
-        let (incarnation, session) = homes.lessee(ip, port).await?;
+        let (incarnation, session) = homes.lessee(ip, landed.port).await?;
         if incarnation == peers.incarnation() {
             return here.filter(|one| one.lease && one.session == session).map(|one| Way::To(one.session, DataOutcome::Leased));
         }

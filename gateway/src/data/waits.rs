@@ -43,6 +43,14 @@ pub struct Unproven {
     pub lease: bool,
 }
 
+/// A data connection's port, and when it came there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Landed {
+    pub port: u16,
+    pub at: Instant,
+}
+
 /// Sessions with equal keys are one client: a TLS session of one proves the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientKey(Ulid);
@@ -106,6 +114,8 @@ pub(super) struct Open {
     pub(super) port: u16,
     pub(super) ip: IpAddr,
     pub(super) lease: bool,
+    /// Before its port is told to anybody: no connection that came earlier can be meant for it.
+    pub(super) since: Instant,
 }
 
 impl ClientKey {
@@ -186,23 +196,23 @@ impl Waits {
         client.and_then(|all| all.first().copied()).or_else(|| table.clients.of_family(family))
     }
 
-    /// Whose a connection is that came to `port` and shows the TLS session of `shown`: the session of the same client that waits on that port.
-    pub fn owner_for(&self, port: u16, shown: SessionId) -> Option<SessionId> {
+    /// Whose a connection is that shows the TLS session of `shown`: the session of the same client that waited on its port already when it came.
+    pub fn owner_for(&self, landed: Landed, shown: SessionId) -> Option<SessionId> {
         let table = self.table();
         let client = table.members.get(&shown)?.client;
-        table.reserved.get(&(client, port)).copied()
+        table.reserved.get(&(client, landed.port)).copied().filter(|session| table.waited(*session, landed.at))
     }
 
-    /// Whose a connection is that came from `ip` to `port` and shows nothing: the lease's holder; else the only session of that address that waits there,
-    /// which will not take it but can say so to its client; else nobody's.
-    pub fn unproven_owner(&self, ip: IpAddr, port: u16) -> Option<Unproven> {
+    /// Whose a connection is that came from `ip` and shows nothing: the lease's holder; else the only session of that address that waited on its port, which
+    /// will not take it but can say so to its client; else nobody's.
+    pub fn unproven_owner(&self, ip: IpAddr, landed: Landed) -> Option<Unproven> {
         let table = self.table();
-        let waiting = table.by_address.get(&(ip, port))?;
+        let mut waiting = table.by_address.get(&(ip, landed.port))?.iter().filter(|session| table.waited(**session, landed.at));
         let leases = |session: &&SessionId| table.members.get(*session).and_then(|place| place.wait).is_some_and(|open| open.lease);
-        match (waiting.iter().find(leases), waiting.as_slice()) {
-            (Some(holder), _) => Some(Unproven { session: *holder, lease: true }),
-            (None, [only]) => Some(Unproven { session: *only, lease: false }),
-            (None, _) => None,
+        match (waiting.clone().find(leases), waiting.next(), waiting.next()) {
+            (Some(holder), _, _) => Some(Unproven { session: *holder, lease: true }),
+            (None, Some(only), None) => Some(Unproven { session: *only, lease: false }),
+            (None, _, _) => None,
         }
     }
 
@@ -212,10 +222,10 @@ impl Waits {
     }
 
     /// The session of this client that waits on that port, whichever node the one that is known of it lives on.
-    pub fn owner_of_client(&self, port: u16, client: &Client) -> Option<SessionId> {
+    pub fn owner_of_client(&self, landed: Landed, client: &Client) -> Option<SessionId> {
         let table = self.table();
         let key = table.clients.find(client)?;
-        table.reserved.get(&(key, port)).copied()
+        table.reserved.get(&(key, landed.port)).copied().filter(|session| table.waited(*session, landed.at))
     }
 
     /// Gives up the session's wait: any, or the one with this serial number.
@@ -318,7 +328,7 @@ impl Table {
         let port = self.ports[(start + place) % count];
         self.next = (start + place + 1) % count;
         self.serial += 1;
-        self.open(session, Open { serial: self.serial, port, ip, lease })?;
+        self.open(session, Open { serial: self.serial, port, ip, lease, since: Instant::now() })?;
         Some((self.serial, port))
     }
 
@@ -328,6 +338,11 @@ impl Table {
         self.reserved.insert((place.client, open.port), session);
         self.by_address.entry((open.ip, open.port)).or_default().push(session);
         Some(())
+    }
+
+    /// Whether it waited already when a connection came.
+    fn waited(&self, session: SessionId, at: Instant) -> bool {
+        self.members.get(&session).and_then(|place| place.wait).is_some_and(|open| open.since <= at)
     }
 
     fn is_free(&self, port: u16, client: ClientKey, ip: IpAddr, lease: bool) -> bool {
@@ -374,6 +389,10 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
+    fn now(port: u16) -> Landed {
+        Landed { port, at: Instant::now() }
+    }
+
     fn someone(user: &str) -> Client {
         Client { user: user.into(), ip: HERE, fingerprint: [0; 32], family: Family(Ulid::now()) }
     }
@@ -400,12 +419,23 @@ mod tests {
             last = Some(wait);
         }
         let port = last.as_ref().unwrap().port();
-        assert_eq!(waits.owner_for(port, session), Some(session));
-        assert_eq!((1..=3).filter(|port| waits.owner_for(*port, session).is_some()).count(), 1);
+        assert_eq!(waits.owner_for(now(port), session), Some(session));
+        assert_eq!((1..=3).filter(|port| waits.owner_for(now(*port), session).is_some()).count(), 1);
         seen.sort_unstable();
         assert_eq!(seen, [1, 2, 3]);
         drop(last);
-        assert_eq!(waits.owner_for(port, session), None);
+        assert_eq!(waits.owner_for(now(port), session), None);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_no_sessions_that_waited_later() {
+        let (waits, before) = (waits(&[7]), now(7));
+        let (session, _member) = join(&waits);
+        let _wait = waits.open(session, HERE, true).await.unwrap();
+        let client = waits.client(session).unwrap();
+        assert_eq!((waits.owner_for(before, session), waits.owner_of_client(before, &client), waits.unproven_owner(HERE, before)), (None, None, None));
+        assert_eq!((waits.owner_for(now(7), session), waits.owner_of_client(now(7), &client)), (Some(session), Some(session)));
+        assert!(waits.unproven_owner(HERE, now(7)).is_some());
     }
 
     #[tokio::test]
@@ -417,16 +447,16 @@ mod tests {
         let elsewhere = waits.open(b, THERE, true).await.unwrap();
         let proving = waits.open(c, HERE, false).await.unwrap();
         assert_eq!((held.port(), elsewhere.port(), proving.port()), (7, 7, 7));
-        assert_eq!(waits.unproven_owner(HERE, 7).map(|owner| owner.session), Some(a));
-        assert_eq!(waits.unproven_owner(THERE, 7).map(|owner| owner.session), Some(b));
-        assert_eq!(waits.owner_for(7, c), Some(c));
+        assert_eq!(waits.unproven_owner(HERE, now(7)).map(|owner| owner.session), Some(a));
+        assert_eq!(waits.unproven_owner(THERE, now(7)).map(|owner| owner.session), Some(b));
+        assert_eq!(waits.owner_for(now(7), c), Some(c));
         drop(held);
-        assert_eq!(waits.unproven_owner(HERE, 7).map(|owner| owner.session), Some(c), "the only one left is told, and refuses");
+        assert_eq!(waits.unproven_owner(HERE, now(7)).map(|owner| owner.session), Some(c), "the only one left is told, and refuses");
         let again = waits.open(a, HERE, true).await.unwrap();
-        assert_eq!(waits.unproven_owner(HERE, 7).map(|owner| owner.session), Some(a));
+        assert_eq!(waits.unproven_owner(HERE, now(7)).map(|owner| owner.session), Some(a));
         drop(again);
         let second = waits.open(a, HERE, false).await.unwrap();
-        assert_eq!(waits.unproven_owner(HERE, 7), None, "two without a lease: nobody");
+        assert_eq!(waits.unproven_owner(HERE, now(7)), None, "two without a lease: nobody");
         drop(second);
     }
 
@@ -439,11 +469,11 @@ mod tests {
         let first = waits.open(a, HERE, false).await.unwrap();
         let second = waits.open(b, HERE, false).await.unwrap();
         assert_ne!(first.port(), second.port());
-        assert_eq!(waits.owner_for(first.port(), b), Some(a), "the port chooses the session");
-        assert_eq!(waits.owner_for(second.port(), c), Some(b));
+        assert_eq!(waits.owner_for(now(first.port()), b), Some(a), "the port chooses the session");
+        assert_eq!(waits.owner_for(now(second.port()), c), Some(b));
         assert_eq!(waits.open(c, HERE, false).await.unwrap_err(), PassiveError::Busy);
         drop(members);
-        assert_eq!(waits.owner_for(first.port(), b), None);
+        assert_eq!(waits.owner_for(now(first.port()), b), None);
         assert!(waits.table().of_client.is_empty());
     }
 
@@ -460,7 +490,7 @@ mod tests {
         assert!(!waits.has_siblings(other));
         assert_eq!((waits.siblings(other), waits.siblings(stranger)), (vec![ended], vec![]));
         let wait = waits.open(other, HERE, false).await.unwrap();
-        assert_eq!(waits.living(ended, Family(ended.0)).and_then(|shown| waits.owner_for(1, shown)), Some(other));
+        assert_eq!(waits.living(ended, Family(ended.0)).and_then(|shown| waits.owner_for(now(1), shown)), Some(other));
         for _ in 0..DEPARTED {
             drop(waits.join(SessionId::now(), someone("one"), Arc::new(())));
         }
@@ -492,7 +522,7 @@ mod tests {
     async fn who_is_not_logged_in_gets_nothing() {
         let waits = waits(&[1]);
         assert_eq!(waits.open(SessionId::now(), HERE, true).await.unwrap_err(), PassiveError::Busy);
-        assert_eq!(waits.owner_for(1, SessionId::now()), None);
-        assert_eq!(waits.unproven_owner(HERE, 1), None);
+        assert_eq!(waits.owner_for(now(1), SessionId::now()), None);
+        assert_eq!(waits.unproven_owner(HERE, now(1)), None);
     }
 }

@@ -6,13 +6,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use sha2::{Digest, Sha256};
-use tokio::time::Instant;
+use futures_util::future::{join, join_all};
 
-use super::desk::{Desk, PATIENCE, address_key, weight};
+use super::desk::{Desk, PATIENCE};
+use super::sight::{Seen, address_key, weight};
 use super::table::{Leased, Told};
-use super::words::{EVERYTHING, Everything, Word};
+use super::words::{Answer, EVERYTHING, Everything, HOME, Word};
 use crate::cluster::Member as Node;
 use crate::data::waits::Open;
 use crate::observe::id::Incarnation;
@@ -20,13 +19,15 @@ use crate::observe::id::Incarnation;
 impl Desk {
     /// Everything, to every home. Whether all have heard it.
     pub(super) async fn tell_everything(&self) -> bool {
-        let (homes, me) = (self.homes(), self.0.cluster.incarnation());
-        let digest = digest_of(&homes);
-        let members: Vec<Incarnation> = self.0.cluster.members().iter().map(|member| member.incarnation).collect();
-        self.table().set_members(digest, &members, Instant::now());
+        let me = self.0.cluster.incarnation();
+        // Before the look at what is held: whoever is granted something later sees that the homes are others, and gives it back.
+        let seen = self.look();
+        let Seen { homes, digest } = &*seen;
+        let digest = *digest;
+        let silent = self.silent();
         let home_of = |key: &[u8]| homes.iter().map(|node| node.incarnation).max_by_key(|node| weight(*node, key));
         let (serial, everyone) = self.0.waits.everyone();
-        let nothing = || Everything { digest, serial, sessions: Vec::new(), leases: Vec::new() };
+        let nothing = || Everything { digest, silent: silent.clone(), serial, sessions: Vec::new(), leases: Vec::new() };
         let mut all: HashMap<Incarnation, Everything> = homes.iter().map(|home| (home.incarnation, nothing())).collect();
         for (session, client, company, wait) in everyone {
             if let Some(Open { serial, port, ip, .. }) = wait.filter(|open| open.lease)
@@ -46,11 +47,20 @@ impl Desk {
             }
             self.0.cluster.ask_json::<()>(home, EVERYTHING, &everything, EVERYTHING_WITHIN).await.is_ok()
         });
-        let heard = join_all(tell.collect::<Vec<_>>()).await.into_iter().all(|heard| heard);
+        let (heard, ()) = join(join_all(tell.collect::<Vec<_>>()), self.tell_others(homes)).await;
         if !homes.iter().any(|home| home.incarnation == me) {
             self.hand_over().await;
         }
-        heard
+        heard.into_iter().all(|heard| heard)
+    }
+
+    /// Members that are no homes learn it, as far as they hear anything: one that was only slow has to stop granting.
+    async fn tell_others(&self, homes: &[Node]) {
+        let (members, me) = (self.0.cluster.members(), self.0.cluster.incarnation());
+        let others = members.iter().filter(|node| node.incarnation != me && !homes.iter().any(|home| home.incarnation == node.incarnation));
+        // Not said as other words are: one more silence is no news.
+        let letter = self.letter(Word::Look);
+        join_all(others.map(|node| self.0.cluster.ask_json::<Answer>(node, HOME, &letter, PATIENCE))).await;
     }
 
     /// This node is no home any more: what ended sessions left with it goes to the next ones.
@@ -61,13 +71,6 @@ impl Desk {
             self.say(&home, Word::Left { session, client, proof }, PATIENCE).await;
         }
     }
-}
-
-fn digest_of(homes: &[Node]) -> u64 {
-    let mut ids: Vec<_> = homes.iter().map(|node| node.incarnation.0.to_bytes()).collect();
-    ids.sort_unstable();
-    let digest = ids.iter().fold(Sha256::new(), |digest, id| digest.chain_update(id)).finalize();
-    digest.first_chunk().copied().map_or(0, u64::from_be_bytes)
 }
 
 /// For everything to be heard.

@@ -10,19 +10,28 @@ use tokio::time::{Instant, timeout_at};
 
 use super::desk::{Desk, POLL};
 use super::table::{Claim, Slot, Untold};
-use super::words::{Answer, Asked, Everything, Word, unhex};
+use super::words::{Answer, Asked, Everything, Letter, Word, unhex};
 use crate::data::clients::Client;
 use crate::data::waits::Keepsake;
 use crate::observe::id::Incarnation;
 use crate::tls::Token;
 
 impl Desk {
-    pub(super) async fn hear(&self, from: Incarnation, word: Word) -> Answer {
+    pub(super) async fn hear(&self, from: Incarnation, letter: Letter) -> Answer {
+        let Letter { digest, silent, word } = letter;
+        self.adopt(&silent);
+        self.look();
         match word {
             Word::Join { session, client } => {
-                let (company, untold) = self.table().join(from, session, client, Instant::now());
+                let now = Instant::now();
+                let (company, untold, sure) = {
+                    let mut table = self.table();
+                    let (company, untold) = table.join(from, session, client, now);
+                    (company, untold, table.agrees(digest, now))
+                };
                 self.introduce(untold).await;
-                Answer::Joined { company }
+                // Others may live that are not known here yet: one that asks for each port is on the safe side.
+                Answer::Joined { company: company || !sure }
             }
             Word::Leave { session, proof } => {
                 let keepsake = proof.and_then(|proof| self.0.tls.borrow(&unhex(&proof)?)).map(|keys| keys as Keepsake);
@@ -33,7 +42,7 @@ impl Desk {
             }
             Word::Reserve { session, serial, slot, ports, patience } => {
                 let claim = Claim { node: from, session, serial };
-                self.grant(claim, slot, &ports, Duration::from_millis(patience.into()).min(POLL)).await
+                self.grant(claim, slot, &ports, digest, Duration::from_millis(patience.into()).min(POLL)).await
             }
             Word::Release { session, serial } => {
                 self.table().let_go(session, Some(serial));
@@ -45,7 +54,11 @@ impl Desk {
                 None => Answer::Unknown,
             },
             Word::Proof { token, client } => Answer::Proof { proof: self.proof(token, &client) },
-            Word::Lessee { ip, port } => Answer::Leased { lessee: self.table().lessee(ip, port, Instant::now()) },
+            Word::Lessee { ip, port } => {
+                let table = self.table();
+                Answer::Leased { lessee: table.lessee(ip, port).filter(|_| table.agrees(digest, Instant::now())) }
+            }
+            Word::Look => Answer::Done,
             Word::Left { session, client, proof } => {
                 let keepsake = unhex(&proof).and_then(|bytes| self.0.tls.borrow(&bytes)).map(|keys| keys as Keepsake);
                 let mut table = self.table();
@@ -58,6 +71,8 @@ impl Desk {
     }
 
     pub(super) async fn hear_all(&self, from: Incarnation, everything: Everything) {
+        self.adopt(&everything.silent);
+        self.look();
         let untold = self.table().replace(from, everything, Instant::now());
         self.0.freed.notify_waiters();
         self.introduce(untold).await;
@@ -77,7 +92,8 @@ impl Desk {
         }
     }
 
-    async fn grant(&self, claim: Claim, asked: Asked, ports: &[u16], patience: Duration) -> Answer {
+    /// Grants nothing to one that sees other homes, which are `digest`: another home may have granted what is free here.
+    async fn grant(&self, claim: Claim, asked: Asked, ports: &[u16], digest: u64, patience: Duration) -> Answer {
         let began = Instant::now();
         let mut deadline = began + patience;
         loop {
@@ -91,7 +107,7 @@ impl Desk {
                     Asked::Address(ip) => Some(Slot::Address(ip)),
                 };
                 let Some(slot) = slot else { return Answer::Unknown };
-                let settled = table.is_settled(now);
+                let settled = table.agrees(digest, now);
                 let granted = if settled { table.reserve(slot, claim, ports, now) } else { None };
                 if let Some(port) = granted {
                     return Answer::Granted { port };

@@ -3,19 +3,18 @@
 //! Gets: sessions that log in, PASV, tokens that a ClientHello shows, words of other nodes, changes of the members. Gives: waits that no sibling shares.
 //! Never: makes a login fail; waits longer than 200 ms for one home; goes on with a silent home while another one answers.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ftps_proto::machine::io::PassiveError;
 use futures_util::future::join_all;
-use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::sight::{Suspects, address_key};
 use super::table::Table;
-use super::words::{Answer, Asked, EVERYTHING, EVERYTHING_MAX, Everything, HOME, WORD_MAX, Word, hex, unhex};
+use super::words::{Answer, Asked, EVERYTHING, EVERYTHING_MAX, Everything, HOME, Letter, WORD_MAX, Word, hex, unhex};
 use crate::cluster::{AskError, Cluster, Handlers, Member as Node, Refused};
 use crate::data::clients::Client;
 use crate::data::waits::{Keepsake, Member, Open, Wait, Waits};
@@ -34,16 +33,15 @@ pub(super) struct Shared {
     /// Something is free at this home.
     pub(super) freed: Notify,
     /// Everything is to be told anew.
-    anew: Notify,
-    /// Homes that did not answer, and until when others stand in for them.
-    suspects: Mutex<HashMap<Incarnation, Instant>>,
+    pub(super) anew: Notify,
+    suspects: Mutex<Suspects>,
 }
 
 /// What a home says to a wish for a port.
 enum Said {
     Granted(u16, Node),
     Busy,
-    /// No home answers: this node decides alone, and an arrival that two sessions wait for is given to none.
+    /// No home understands the question: this node decides alone, and an arrival that two sessions wait for is given to none.
     Nobody,
 }
 
@@ -57,9 +55,9 @@ impl Desk {
     /// Registers what this node answers.
     pub fn answer(&self, handlers: &mut Handlers) {
         let desk = self.clone();
-        handlers.on_json(HOME, WORD_MAX, move |caller, word: Word| {
+        handlers.on_json(HOME, WORD_MAX, move |caller, letter: Letter| {
             let desk = desk.clone();
-            async move { Ok::<_, Refused>(desk.hear(caller.incarnation, word).await) }
+            async move { Ok::<_, Refused>(desk.hear(caller.incarnation, letter).await) }
         });
         let desk = self.clone();
         handlers.on_json(EVERYTHING, EVERYTHING_MAX, move |caller, all: Everything| {
@@ -77,6 +75,8 @@ impl Desk {
         loop {
             let whole = self.tell_everything().await;
             let next = Instant::now() + if whole { EVERY } else { AGAIN };
+            // A silent one that may be a home again has to hear it.
+            let next = self.suspects().until().map_or(next, |until| next.min(until));
             let news = async {
                 tokio::select! {
                     _ = members.changed() => {}
@@ -128,7 +128,7 @@ impl Desk {
 
     async fn try_open(&self, session: SessionId, ip: IpAddr, lease: bool) -> Result<Option<Wait>, PassiveError> {
         let waits = &self.0.waits;
-        let company = waits.has_company(session);
+        let (company, seen) = (waits.has_company(session), self.look().digest);
         let (serial, mut ports) = waits.free(session, ip, lease).ok_or(PassiveError::Busy)?;
         if ports.is_empty() {
             waits.freed(POLL).await;
@@ -152,15 +152,17 @@ impl Desk {
         }
         let (desk, told) = (self.clone(), homes.clone());
         let ended = Box::new(move |()| desk.release(session, serial, told));
-        let wait = waits.open_granted(session, Open { serial, port: ports[0], ip, lease }, company, ended);
+        let wait = waits.open_granted(session, Open { serial, port: ports[0], ip, lease, since: Instant::now() }, company, ended);
         if wait.is_none() {
             self.release(session, serial, homes);
         }
-        Ok(wait)
+        // Whoever is a home now has been told before this wait was there, or will be.
+        Ok(wait.filter(|_| self.look().digest == seen))
     }
 
     async fn reserve(&self, session: SessionId, serial: u64, slot: Asked, ports: &[u16], patience: Duration) -> Said {
         let Some(client) = self.0.waits.client(session) else { return Said::Nobody };
+        let mut nothing = Said::Nobody;
         for _ in 0..=HOMES {
             let home = match slot {
                 Asked::Client => self.home(client.user.as_bytes()),
@@ -174,10 +176,13 @@ impl Desk {
                 Some(Answer::Busy) => return Said::Busy,
                 // A new home.
                 Some(Answer::Unknown) => drop(self.say(&home, Word::Join { session, client: client.clone() }, PATIENCE).await),
-                _ => {}
+                Some(_) => {}
+                // It may have granted one all the same; the next one is asked later, when it has been told everything.
+                None if self.suspects().contains(home.incarnation) => nothing = Said::Busy,
+                None => {}
             }
         }
-        Said::Nobody
+        nothing
     }
 
     /// What proves a session that a ClientHello shows to `session` is fetched from the node that has it, and kept for the client of `session`. Without an
@@ -219,17 +224,18 @@ impl Desk {
     /// Says one word to a node, which may be this one. `None`: no answer; another node stands in for it for a while.
     pub(super) async fn say(&self, node: &Node, word: Word, within: Duration) -> Option<Answer> {
         let me = self.0.cluster.incarnation();
+        let letter = self.letter(word);
         if node.incarnation == me {
             // A home that is this node answers at once, but for what it asks others.
-            return Some(Box::pin(self.hear(me, word)).await);
+            return Some(Box::pin(self.hear(me, letter)).await);
         }
-        match self.0.cluster.ask_json(node, HOME, &word, within).await {
+        match self.0.cluster.ask_json(node, HOME, &letter, within).await {
             Ok(answer) => Some(answer),
             Err(AskError::Refused(Refused::Busy)) => Some(Answer::Busy),
             // It is of an older version, or did not understand: it lives.
             Err(AskError::Refused(_)) => None,
             Err(_) => {
-                self.suspects().insert(node.incarnation, Instant::now() + SUSPECT);
+                self.suspects().add(node.incarnation, Instant::now());
                 self.0.anew.notify_one();
                 None
             }
@@ -268,26 +274,11 @@ impl Desk {
         self.0.tls.lend(&keys).map(|bytes| hex(&bytes))
     }
 
-    /// The home of a user or an address, as this node sees the members.
-    pub(super) fn home(&self, key: &[u8]) -> Option<Node> {
-        self.homes().into_iter().max_by_key(|node| weight(node.incarnation, key))
-    }
-
-    /// Members that may be homes: those that stay and answer, or all when none does.
-    pub(super) fn homes(&self) -> Vec<Node> {
-        let (members, me, now) = (self.0.cluster.members(), self.0.cluster.incarnation(), Instant::now());
-        let mut suspects = self.suspects();
-        suspects.retain(|_, until| *until > now);
-        let answers = |node: &Node| node.incarnation == me || (node.reachable && !suspects.contains_key(&node.incarnation));
-        let good: Vec<Node> = members.iter().filter(|node| !node.draining && answers(node)).cloned().collect();
-        if good.is_empty() { members.iter().filter(|node| answers(node)).cloned().collect() } else { good }
-    }
-
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn suspects(&self) -> MutexGuard<'_, HashMap<Incarnation, Instant>> {
+    pub(super) fn suspects(&self) -> MutexGuard<'_, Suspects> {
         self.0.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -296,16 +287,6 @@ impl std::fmt::Debug for Desk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Desk").finish_non_exhaustive()
     }
-}
-
-/// The highest weight is the home (rendezvous hashing): a member that goes or comes moves only what was or will be its own.
-pub(super) fn weight(node: Incarnation, key: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update(node.0.to_bytes()).chain_update(key).finalize().into()
-}
-
-/// The key of an address, which is no user's name.
-pub(super) fn address_key(ip: IpAddr) -> Vec<u8> {
-    format!("\0{ip}").into_bytes()
 }
 
 /// For a home to answer.
@@ -319,8 +300,6 @@ const BREATH: Duration = Duration::from_millis(5);
 /// After so many tries, which are other ports each.
 const AROUND: u32 = 8;
 const REST: Duration = Duration::from_millis(100);
-/// A home that was silent is no home for that long; when it is gone, the members say so before.
-const SUSPECT: Duration = Duration::from_secs(5);
 /// Everything is told at least that often: what went lost in between is mended.
 const EVERY: Duration = Duration::from_secs(60);
 /// When a home did not hear it.

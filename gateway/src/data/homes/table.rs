@@ -89,10 +89,10 @@ struct View {
 }
 
 impl Table {
-    /// The members are these now; `digest` names the set of those that are homes. What gone ones held is free.
-    pub(super) fn set_members(&mut self, digest: u64, members: &[Incarnation], now: Instant) {
+    /// The members are these now; `digest` names the set of those that are homes. What gone ones held is free. Whether anything has changed.
+    pub(super) fn set_members(&mut self, digest: u64, members: &[Incarnation], now: Instant) -> bool {
         if self.view.digest == digest && self.view.members == members {
-            return;
+            return false;
         }
         let gone: HashSet<Incarnation> = self.view.members.iter().filter(|one| !members.contains(one)).copied().collect();
         if self.view.digest != digest {
@@ -101,12 +101,18 @@ impl Table {
         (self.view.digest, self.view.members) = (digest, members.to_vec());
         self.view.told.retain(|node, _| members.contains(node));
         if gone.is_empty() {
-            return;
+            return true;
         }
         let lost: Vec<SessionId> = self.sessions.iter().filter(|(_, entry)| gone.contains(&entry.node)).map(|(id, _)| *id).collect();
         lost.into_iter().for_each(|session| drop(self.leave(session, None)));
         let held: Vec<SessionId> = self.held.values().filter(|claim| gone.contains(&claim.node)).map(|claim| claim.session).collect();
         held.into_iter().for_each(|session| self.let_go(session, None));
+        true
+    }
+
+    /// Whether what is granted to one that sees these homes is known to be free: it asks the right home, which knows what all the others hold.
+    pub(super) fn agrees(&self, digest: u64, now: Instant) -> bool {
+        self.view.digest == digest && self.is_settled(now)
     }
 
     /// Whether no member can hold something that is not known here.
@@ -199,9 +205,9 @@ impl Table {
         self.departed.iter().flat_map(of).collect()
     }
 
-    /// Who leases a port for connections without proof from this address; `None` while a member may lease it without having said so.
-    pub(super) fn lessee(&self, ip: IpAddr, port: u16, now: Instant) -> Option<(Incarnation, SessionId)> {
-        self.held.get(&(Slot::Address(ip), port)).filter(|_| self.is_settled(now)).map(|claim| (claim.node, claim.session))
+    /// Who leases a port for connections without proof from this address.
+    pub(super) fn lessee(&self, ip: IpAddr, port: u16) -> Option<(Incarnation, SessionId)> {
+        self.held.get(&(Slot::Address(ip), port)).map(|claim| (claim.node, claim.session))
     }
 
     /// The slot of a session that has joined here.
@@ -272,7 +278,7 @@ impl Table {
 
     /// Everything that a node has with this home, in place of what was known of it. Gives who is to be told of company.
     pub(super) fn replace(&mut self, node: Incarnation, all: Everything, now: Instant) -> Untold {
-        let Everything { digest, serial, sessions, leases } = all;
+        let Everything { digest, serial, sessions, leases, .. } = all;
         let named: HashSet<SessionId> = sessions.iter().map(|told| told.session).collect();
         let is_old = |entry: &Entry| now.saturating_duration_since(entry.since) >= UNDER_WAY;
         let ended: Vec<SessionId> =

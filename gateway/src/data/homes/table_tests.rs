@@ -23,7 +23,7 @@ fn number(keepsake: &Keepsake) -> u32 {
 }
 
 fn everything(digest: u64, serial: u64, sessions: Vec<Told>) -> Everything {
-    Everything { digest, serial, sessions, leases: Vec::new() }
+    Everything { digest, silent: Vec::new(), serial, sessions, leases: Vec::new() }
 }
 
 #[test]
@@ -94,6 +94,7 @@ fn a_home_waits_for_its_members_but_not_for_ever() {
     table.replace(nodes[1], everything(2, 0, Vec::new()), now);
     assert!(!table.is_settled(now), "it sees others");
     assert!(table.is_settled(now + SETTLE));
+    assert!(table.agrees(1, now + SETTLE) && !table.agrees(2, now + SETTLE), "who sees other homes may be at the wrong one");
     table.replace(nodes[1], everything(1, 0, Vec::new()), now);
     assert!(table.is_settled(now));
 }

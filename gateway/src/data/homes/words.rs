@@ -11,6 +11,24 @@ use crate::data::clients::Client;
 use crate::observe::id::{Incarnation, SessionId};
 use crate::tls::Token;
 
+/// A word, and what its sender sees of the homes: both sides have to see the same before a port is granted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Letter {
+    /// The homes it sees.
+    pub(super) digest: u64,
+    /// Members that it takes for no homes because they did not answer.
+    pub(super) silent: Vec<Silent>,
+    pub(super) word: Word,
+}
+
+/// A member that did not answer somebody. Whoever learns of it takes it for no home either, as long as that one does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Silent {
+    pub(super) node: Incarnation,
+    /// For how many ms more.
+    pub(super) left: u32,
+}
+
 /// To a home, or to the node of a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -30,7 +48,9 @@ pub(super) enum Word {
     Proof { token: Token, client: Client },
     /// To the home of an address: who leases that port?
     Lessee { ip: IpAddr, port: u16 },
-    /// From a home that drains to the next one: an ended session's.
+    /// Nothing but what the letter says of the silent.
+    Look,
+    /// From a home that is none any more to the next one: an ended session's.
     Left { session: SessionId, client: Client, proof: String },
 }
 
@@ -71,6 +91,7 @@ pub(super) enum Answer {
 pub(super) struct Everything {
     /// The homes it sees.
     pub(super) digest: u64,
+    pub(super) silent: Vec<Silent>,
     /// The latest number of a wait; what has a later one is newer than this.
     pub(super) serial: u64,
     pub(super) sessions: Vec<Told>,

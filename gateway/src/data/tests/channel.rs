@@ -18,6 +18,7 @@ use super::kit::{Client, Kit, LIMIT, SECOND, TLS12, TLS13};
 use crate::data::Next;
 use crate::data::channel::Channel;
 use crate::data::stream::DataStream;
+use crate::data::waits::Landed;
 
 async fn passive(channel: &mut Channel) -> u16 {
     let wait = channel.reserve().await.unwrap();
@@ -153,7 +154,7 @@ async fn nobody_came() {
     assert_eq!(established(&mut channel).await.err(), Some(DataRefusal::NoPort));
     let port = passive(&mut channel).await;
     assert_eq!(established(&mut channel).await.err(), Some(DataRefusal::Timeout));
-    assert_eq!(kit.waits.unproven_owner("127.0.0.1".parse().unwrap(), port), None, "the port is given up");
+    assert_eq!(kit.waits.unproven_owner("127.0.0.1".parse().unwrap(), Landed { port, at: Instant::now() }), None, "the port is given up");
     assert_eq!(kit.events.count("DataRefused { refusal: Timeout }"), 1);
 }
 
@@ -179,11 +180,11 @@ async fn a_proof_frees_the_port_while_the_transfer_runs() {
     let (client, mut channel) = (kit.client(TLS13, true), kit.channel(ReusePolicy::Auto, LIMIT, &kit.tickets));
     let port = passive(&mut channel).await;
     let here = "127.0.0.1".parse().unwrap();
-    assert!(kit.waits.unproven_owner(here, port).is_some());
+    assert!(kit.waits.unproven_owner(here, Landed { port, at: Instant::now() }).is_some());
     let task = kit.run(&client, |mut client| client.read_all());
     channel.arrive(kit.arrival().await);
     let stream = established(&mut channel).await.unwrap();
-    assert!(kit.waits.unproven_owner(here, port).is_none());
+    assert!(kit.waits.unproven_owner(here, Landed { port, at: Instant::now() }).is_none());
     stream.into_sender(SECOND).finish().await.unwrap();
     drop(task.await);
 }

@@ -63,7 +63,7 @@ impl Waits {
     /// Waits on a port that the homes have granted; `ended` is done when the wait is over. `None`, and `ended` is not done: somebody of this node has it, or
     /// the session has company that the homes were not asked about.
     pub(in crate::data) fn open_granted(&self, session: SessionId, open: Open, asked: bool, ended: Box<dyn FnOnce(()) + Send + Sync>) -> Option<Wait> {
-        let Open { serial, port, ip, lease } = open;
+        let Open { serial, port, ip, lease, .. } = open;
         let mut table = self.table();
         let place = table.members.get(&session)?;
         if (place.company && !asked) || !table.is_free(port, place.client, ip, lease) {
