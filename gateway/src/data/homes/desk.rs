@@ -69,8 +69,12 @@ impl Desk {
         });
     }
 
-    /// Tells homes of everything again when the members change, or a word did not arrive. Runs until it is dropped.
+    /// Tells homes of everything again when they change, or a word did not arrive; asks silent ones whether they are back. Runs until it is dropped.
     pub async fn run(&self) {
+        tokio::join!(self.keep_told(), self.probe());
+    }
+
+    async fn keep_told(&self) {
         let mut members = self.0.cluster.watch();
         loop {
             let whole = self.tell_everything().await;
@@ -171,7 +175,7 @@ impl Desk {
             let Some(home) = home else { break };
             let waiting = u16::try_from(patience.as_millis()).unwrap_or(0);
             let word = Word::Reserve { session, serial, slot, ports: ports.to_vec(), patience: waiting };
-            match self.say(&home, word, PATIENCE + patience).await {
+            match self.say(&home, word, RESERVE + patience).await {
                 Some(Answer::Granted { port }) if ports.contains(&port) => return Said::Granted(port, home),
                 Some(Answer::Busy) => return Said::Busy,
                 // A new home.
@@ -291,6 +295,8 @@ impl std::fmt::Debug for Desk {
 
 /// For a home to answer.
 pub(super) const PATIENCE: Duration = Duration::from_millis(200);
+/// For a home to answer to a wish for a port, besides what it was asked to wait: no login hangs on it, and to call a busy home silent costs all of its clients.
+const RESERVE: Duration = Duration::from_millis(350);
 /// Homes that are asked when one is silent.
 const HOMES: usize = 2;
 /// That a home waits for a port to be free before it says that none is.

@@ -3,20 +3,21 @@
 //! Gets: the members, who did not answer this node, what others say of the silent. Gives: the home of a user or an address, and a name for the set of homes.
 //! A port is granted only between two nodes that see the same homes, so one that is silent to somebody is no home to anybody: two homes of one client at a
 //! time would give two of its sessions the same port.
-//! Never: believes for longer than 5 s what it was told once; spreads the word when more than half of the members are silent to it.
+//! Never: doubts a member for longer than 1.5 s after it answered; spreads the word when more than half of the members are silent to it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use super::desk::Desk;
-use super::words::{Letter, Silent, Word};
-use crate::cluster::Member as Node;
+use super::desk::{Desk, PATIENCE};
+use super::words::{Answer, HOME, Letter, Silent, Word};
+use crate::cluster::{AskError, Member as Node};
 use crate::observe::id::Incarnation;
 
 /// The homes as a node sees them.
@@ -31,6 +32,8 @@ pub(super) struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     until: HashMap<Incarnation, Instant>,
+    /// Those of them that were silent to this node itself: it asks again whether they answer.
+    own: HashSet<Incarnation>,
     /// What was seen last, of these members and with this in mind.
     last: Option<(Arc<[Node]>, Arc<Seen>)>,
 }
@@ -38,9 +41,15 @@ pub(super) struct Suspects {
 impl Suspects {
     /// It did not answer just now.
     pub(super) fn add(&mut self, node: Incarnation, now: Instant) {
+        self.own.insert(node);
         if self.until.insert(node, now + SUSPECT).is_none() {
             self.last = None;
         }
+    }
+
+    /// It answers. Those who have heard of its silence go on for what is left of their time, and so does this node.
+    fn answered(&mut self, node: Incarnation) {
+        self.own.remove(&node);
     }
 
     /// Somebody else says so. Whether it is news.
@@ -76,6 +85,7 @@ impl Suspects {
         let known = self.until.len();
         self.until.retain(|_, until| *until > now);
         if self.until.len() != known {
+            self.own.retain(|node| self.until.contains_key(node));
             self.last = None;
         }
     }
@@ -123,17 +133,41 @@ impl Desk {
         Letter { digest: self.look().digest, silent: self.silent(), word }
     }
 
-    /// Who is silent to this node. Nothing when most of the members are: then the trouble is here.
+    /// Who is silent to this node itself: what it was told it does not tell on, or two would keep each other in doubt. Nothing when most of the members are
+    /// silent: then the trouble is here.
     pub(super) fn silent(&self) -> Vec<Silent> {
         let (members, now) = (self.0.cluster.members(), Instant::now());
         let suspects = self.suspects();
         let left = |until: Instant| u32::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(u32::MAX);
-        let silent = members.iter().filter_map(|node| match suspects.until.get(&node.incarnation) {
+        let silent = members.iter().filter_map(|node| match suspects.until.get(&node.incarnation).filter(|_| suspects.own.contains(&node.incarnation)) {
             Some(until) => Some(Silent { node: node.incarnation, left: left(*until) }),
             None => (!node.reachable).then_some(Silent { node: node.incarnation, left: UNREACHABLE }),
         });
         let silent: Vec<Silent> = silent.filter(|silent| silent.left > 0).collect();
         if silent.len() * 2 > members.len() { Vec::new() } else { silent }
+    }
+
+    /// Asks those that were silent to this node again and again, until they answer or are no members, and reminds all others. Runs until it is dropped.
+    pub(super) async fn probe(&self) {
+        loop {
+            sleep(PROBE).await;
+            let doubted = self.suspects().own.clone();
+            if doubted.is_empty() {
+                continue;
+            }
+            let (members, letter) = (self.0.cluster.members(), self.letter(Word::Look));
+            let me = self.0.cluster.incarnation();
+            let (doubted, letter) = (&doubted, &letter);
+            let ask = members.iter().filter(|node| node.incarnation != me).map(|node| async move {
+                let answer = self.0.cluster.ask_json::<Answer>(node, HOME, letter, PATIENCE).await;
+                match answer {
+                    _ if !doubted.contains(&node.incarnation) => {}
+                    Ok(_) | Err(AskError::Refused(_)) => self.suspects().answered(node.incarnation),
+                    Err(_) => self.suspects().add(node.incarnation, Instant::now()),
+                }
+            });
+            join_all(ask).await;
+        }
     }
 
     /// What another node says of the silent.
@@ -171,10 +205,12 @@ pub(super) fn address_key(ip: IpAddr) -> Vec<u8> {
     format!("\0{ip}").into_bytes()
 }
 
-/// A home that was silent is no home for that long; when it is gone, the members say so before.
-const SUSPECT: Duration = Duration::from_secs(5);
-/// One that answers no heartbeat, in ms: longer than until the next one.
-const UNREACHABLE: u32 = 1500;
+/// A home that was silent is no home for that long, and for as long as it stays silent.
+const SUSPECT: Duration = Duration::from_millis(1500);
+/// Between two questions whether it is; twice this and the time for the answer are less than the above, so that others are reminded in time.
+const PROBE: Duration = Duration::from_millis(400);
+/// One that answers no heartbeat, in ms.
+const UNREACHABLE: u32 = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -214,9 +250,11 @@ mod tests {
         suspects.add(members[0].incarnation, now);
         let (seen, anew) = suspects.look(&members, now);
         assert!(anew && seen.homes == members[1..]);
-        suspects.add(members[0].incarnation, now + Duration::from_secs(1));
+        suspects.add(members[0].incarnation, now + PROBE);
         assert!(!suspects.look(&members, now + SUSPECT).1, "it was silent again");
-        assert!(suspects.look(&members, now + SUSPECT + Duration::from_secs(1)).1);
+        suspects.answered(members[0].incarnation);
+        assert!(suspects.own.is_empty() && suspects.contains(members[0].incarnation), "others still doubt it");
+        assert!(suspects.look(&members, now + SUSPECT + PROBE).1);
         let fewer: Arc<[Node]> = members[..1].into();
         assert_eq!(suspects.look(&fewer, now).0.homes, members[..1]);
     }
