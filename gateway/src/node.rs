@@ -31,7 +31,7 @@ use crate::auth::Users;
 use crate::config::{Config, Marks, Problem};
 use crate::data::ports::Door;
 use crate::observe::event::Listener;
-use crate::observe::ready::Readiness;
+use crate::observe::ready::{Part, Readiness};
 use crate::observe::{Event, Subject, log};
 use crate::session::House;
 use crate::tls::Sidecar;
@@ -116,7 +116,7 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     let stop = Stop::default();
     let reloader = source.map(|(file, marks)| reload::Reloader::new(file, marks, &mut built));
     first_keys(&built).await;
-    stop.tasks.spawn(keep_stores(built.common.stores.clone(), built.sidecar.state.readiness.clone(), stop.all.clone()));
+    stop.tasks.spawn(keep_stores(built.common.stores.clone(), built.metrics.clone(), built.sidecar.state.readiness.clone(), stop.all.clone()));
     stop.tasks.spawn(keep_secrets(built.lines.clone(), built.house.cluster.clone(), built.common.stores.clone(), stop.all.clone()));
     stop.tasks.spawn(maintain(built.house.clone(), built.metrics.clone(), built.sidecar.state.readiness.clone(), stop.all.clone()));
     if let (Some(reloader), Some(hangups)) = (reloader, hangups) {
@@ -128,6 +128,7 @@ pub async fn serve(mut plan: Plan) -> Result<(), Error> {
     stop.admin.spawn(serve_admin(built.admin, built.sidecar.tls.clone(), built.sidecar.state.clone(), stop.admin_ends.clone()));
     // Peers and probes are served already; clients only when it is known who is banned.
     built.house.bans.fill(FILL).await;
+    built.sidecar.state.readiness.set_degraded(Part::Bans, built.house.bans.trouble());
     start(&built.house, built.listeners, &built.door, &stop);
     built.latch.release();
     built.house.observer.event(Subject::default(), &Event::Ready);
@@ -208,8 +209,8 @@ async fn serve_admin(listeners: (tokio::net::TcpListener, Option<tokio::net::Tcp
 }
 
 /// Learns what other nodes cleared, and says how the stores are.
-async fn keep_stores(stores: stores::Stores, readiness: crate::observe::Readiness, stop: CancellationToken) {
-    stop.run_until_cancelled(stores.keep(&readiness)).await;
+async fn keep_stores(stores: stores::Stores, metrics: crate::observe::Metrics, readiness: Readiness, stop: CancellationToken) {
+    stop.run_until_cancelled(stores.keep(&metrics, &readiness)).await;
 }
 
 /// Who lives, by the store's list, and which secret seals therefore.
@@ -267,8 +268,8 @@ async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, 
             often.tick().await;
             let ends = house.tls.certificates().infos().iter().map(|info| info.not_after).min();
             metrics.set_certificate_not_after(ends.unwrap_or_default());
-            readiness.set_degraded("bans", house.bans.trouble());
-            readiness.set_degraded("pasv", house.data.announcer.is_unreachable().then(|| UNREACHABLE.to_owned()));
+            readiness.set_degraded(Part::Bans, house.bans.trouble());
+            readiness.set_degraded(Part::Pasv, house.data.announcer.is_unreachable().then(|| UNREACHABLE.to_owned()));
         }
     };
     let bans = house.bans.clone();

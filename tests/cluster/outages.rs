@@ -7,7 +7,10 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use crate::kit::{self, Client, Cluster, Node, Server, Setup, Tls, random_bytes, same};
+use serde_json::json;
+
+use super::admin::{ask, tokens};
+use crate::kit::{self, Client, Cluster, Node, Server, Setup, Tls, Tree, random_bytes, same};
 
 fn over(url: String) -> Cluster {
     Cluster::with(Setup { nodes: 2, store: Some(url), ..Setup::default() })
@@ -53,6 +56,18 @@ fn says_degraded(cluster: &Cluster, wanted: bool) {
     kit::eventually(30, &format!("readiness says degraded: {wanted}"), || cluster.nodes().all(said));
 }
 
+/// Bans that only the store knows may be missing: said in readiness, which stays 200, and counted.
+fn lacks_bans(cluster: &Cluster, wanted: bool) {
+    let said = |node: &Node| {
+        let answer = node.get(node.admin, "/readyz?verbose");
+        let counted = node.metric("ftps_gateway_degraded", &["what=\"bans\""]) == Some(f64::from(u8::from(wanted)));
+        answer.status == 200 && answer.body.contains("[!] bans: the ban book may lack bans of others") == wanted && counted
+    };
+    kit::eventually(60, &format!("readiness says that bans may be missing: {wanted}"), || cluster.nodes().all(said));
+    let line = if wanted { "may lack bans of others" } else { "the ban book is whole" };
+    cluster.nodes().for_each(|node| assert_eq!(lines(node, line), 1, "{line}"));
+}
+
 #[test]
 fn a_store_that_is_not_there_at_the_start() {
     kit::test(240, || {
@@ -64,12 +79,48 @@ fn a_store_that_is_not_there_at_the_start() {
             up(&cluster, false);
             says_degraded(&cluster, true);
             cluster.nodes().for_each(|node| assert_eq!(lines(node, "this node goes on with what it has"), 1));
+            lacks_bans(&cluster, true);
             server.restart();
             up(&cluster, true);
             says_degraded(&cluster, false);
+            lacks_bans(&cluster, false);
             assert!(shares(&cluster));
             cluster.nodes().for_each(|node| assert_eq!(lines(node, "the store answers"), 1));
         }
+    });
+}
+
+#[test]
+fn a_store_that_loses_a_part_of_the_ban_book() {
+    kit::test(180, || {
+        let Some(server) = Server::redis() else { return };
+        let tree = Tree::new();
+        let setup = Setup { nodes: 1, store: Some(server.url()), ..Setup::default() };
+        let cluster = Cluster::with(setup.key("admin", "tokens_file", &tokens(&tree)));
+        up(&cluster, true);
+        let ban = |last: u8| {
+            let body = json!({ "target": { "ip": format!("203.0.113.{last}") }, "duration": "1h" });
+            ask(cluster.node(0), "POST", "/bans", "root", Some(&body)).body["propagation"]["stored"].clone()
+        };
+        assert_eq!(ban(1), true);
+        let lost = || cluster.metric("ftps_gateway_ban_store_parts_lost_total", &[]);
+        // The head is longer than the part with one ban.
+        let part = || server.items_of("ban").into_iter().min_by_key(|item| item.value.len());
+        let name = part().expect("a part").key;
+        // Deleted again and again until the node knew that the store had it.
+        kit::eventually(60, "the loss is seen", || {
+            server.cli(&["DEL", &name]);
+            std::thread::sleep(Duration::from_secs(1));
+            lost() >= 1.0
+        });
+        kit::eventually(30, "the part is written again", || part().is_some_and(|item| item.key == name));
+        assert_eq!(lines(cluster.node(0), "the store loses parts of the ban book"), 1, "once");
+        assert_eq!(ban(2), false, "a store that loses parts is no second copy");
+        assert!(cluster.node(0).get(cluster.node(0).admin, "/readyz?verbose").body.contains("[!] bans: the store loses parts"));
+        // All at once is another thing, said apart.
+        server.cli(&["FLUSHALL"]);
+        kit::eventually(60, "the copy is there again", || server.items_of("ban").len() >= 3);
+        assert_eq!(lines(cluster.node(0), "the store has lost its copy of the ban book"), 1);
     });
 }
 
@@ -109,6 +160,8 @@ fn frozen(server: Option<Server>) {
     says_degraded(&cluster, true);
     cluster.nodes().for_each(|node| assert_eq!(lines(node, "this node goes on with what it has"), 1, "once, not for each connection"));
     assert!(cluster.nodes().all(|node| node.metric("ftps_gateway_shared_store_outages_total", &[]) == Some(1.0)));
+    assert!(cluster.nodes().all(|node| node.metric("ftps_gateway_shared_store_breaker_state", &["function=\"bans\"", "state=\"open\""]) == Some(1.0)));
+    kit::eventually(20, "the time is counted", || cluster.metric("ftps_gateway_shared_store_degraded_seconds_total", &[]) > 0.0);
     server.thaw();
     up(&cluster, true);
     kit::eventually(30, "what was missed is brought to the store", || Client::session(cluster.node(1), &during).resumed());

@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(sidecar.get("/readyz?verbose").await, (503, "[-] listeners\nstarting\n".into()));
         latch.release();
         assert_eq!(sidecar.get("/startupz").await.0, 200);
-        sidecar.state.readiness.set_degraded("certificate", Some("self-signed".into()));
+        sidecar.state.readiness.set_degraded(crate::observe::ready::Part::Certificate, Some("self-signed".into()));
         assert_eq!(sidecar.get("/readyz").await, (200, "ok\n".into()));
         assert_eq!(sidecar.get("/readyz?verbose").await, (200, "[+] listeners\n[!] certificate: self-signed\nok\n".into()));
         sidecar.state.readiness.set_draining(true);

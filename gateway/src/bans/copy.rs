@@ -84,16 +84,12 @@ impl Bans {
         parts && head
     }
 
-    /// Reads the whole copy; false when the store is away.
-    pub(super) async fn read_copy(&self) -> bool {
-        let Some(vault) = self.0.vault.as_ref() else { return true };
-        let vault = vault.clone();
-        if vault.is_degraded() && !vault.tiers().main().wait_up(AWAY).await {
-            return false;
+    /// Reads the whole copy, unless the store is away or fails.
+    pub(super) async fn read_copy(&self) {
+        let Some(vault) = self.0.vault.clone() else { return };
+        if !vault.is_degraded() || vault.tiers().main().wait_up(AWAY).await {
+            self.look(&vault, &mut None).await;
         }
-        let mut seen = None;
-        self.look(&vault, &mut seen).await;
-        true
     }
 
     /// Follows the copy and mends it. Runs until its task ends.
@@ -110,6 +106,7 @@ impl Bans {
             };
             match heard {
                 Some(Some(Heard::Body(body))) => {
+                    self.0.echo.heard(&body);
                     self.arrived(ban::decode(&body).changes);
                     continue;
                 }
@@ -131,8 +128,14 @@ impl Bans {
     async fn look(&self, vault: &Vault, seen: &mut Option<u64>) {
         let Some(found) = main_value(vault, HEAD).await else { return };
         let Some(head) = found.and_then(|bytes| Head::read(&bytes).ok()) else {
+            self.0.losses.names(&[]);
+            // A head that was evicted hides no parts from a node that starts.
+            if self.0.whole.lacks_copy() && self.read_parts(vault, &(0..BUCKETS).collect::<Vec<_>>()).await {
+                self.0.whole.read_copy();
+            }
             return self.write_parts(vault, &Head::default()).await;
         };
+        self.0.losses.names(&head.used);
         // Whoever made this head anew, because the store was emptied, knew its own change only.
         self.write_parts(vault, &head).await;
         if *seen == Some(head.number) {
@@ -141,15 +144,27 @@ impl Bans {
         let missed = seen.is_none_or(|seen| seen < head.forgotten || seen > head.number || head.number - seen > head.recent.len() as u64);
         if missed {
             let used: Vec<usize> = (0..BUCKETS).filter(|bucket| head.uses(*bucket)).collect();
-            for some in used.chunks(TOGETHER) {
-                let values = futures_of(some.iter().map(|bucket| main_value_of(vault, *bucket))).await;
-                values.into_iter().flatten().flatten().for_each(|value| _ = self.arrived(ban::decode(&value).changes));
+            if !self.read_parts(vault, &used).await {
+                // The next look reads them.
+                return;
             }
         } else {
             let news = head.recent.iter().filter(|(number, _)| seen.is_none_or(|seen| *number > seen));
             news.for_each(|(_, changes)| _ = self.arrived(ban::decode(changes).changes));
         }
+        self.0.whole.read_copy();
         *seen = Some(head.number);
+    }
+
+    /// Takes what the store has in these parts. Says whether it answered for each.
+    async fn read_parts(&self, vault: &Vault, buckets: &[usize]) -> bool {
+        let mut all = true;
+        for some in buckets.chunks(TOGETHER) {
+            let values = futures_of(some.iter().map(|bucket| main_value_of(vault, *bucket))).await;
+            all &= values.iter().all(Option::is_some);
+            values.into_iter().flatten().flatten().for_each(|value| _ = self.arrived(ban::decode(&value).changes));
+        }
+        all
     }
 
     /// Writes parts that the head does not have: all, when the store was emptied or is new. A large book comes look by look.
@@ -182,7 +197,7 @@ impl Bans {
     }
 
     async fn put_bucket(&self, vault: &Vault, bucket: usize) -> bool {
-        let now = unix_now();
+        let (now, mut lacked) = (unix_now(), false);
         let merged = |current: Option<&[u8]>| {
             let theirs = current.map(ban::decode).unwrap_or_default().changes;
             let alive = |change: &Change| match change {
@@ -191,6 +206,7 @@ impl Bans {
             };
             self.arrived(theirs.clone());
             let mine = read(&self.0.book).content(bucket);
+            lacked |= current.is_none() && !mine.is_empty();
             let same = theirs.len() == mine.len() && mine.iter().all(|change| theirs.contains(change));
             if same || (mine.is_empty() && !theirs.iter().any(alive)) {
                 return None;
@@ -201,6 +217,10 @@ impl Bans {
             ban::encode(&mine, ITEM).into_iter().next()
         };
         let (_, reach) = vault.update(Kind::Ban, &id_of(bucket), None, merged).await;
+        // Otherwise the local store was asked.
+        if lacked && reach == Reach::Everywhere {
+            self.0.losses.lacks(bucket, std::time::Instant::now());
+        }
         reach == Reach::Everywhere
     }
 
@@ -215,6 +235,7 @@ impl Bans {
         };
         let (_, reach) = vault.update(Kind::Ban, HEAD, None, next).await;
         if vault.capabilities().publish && changes.len() <= RECENT {
+            self.0.echo.said(changes);
             // Who does not hear it reads the head.
             let _ = vault.publish(Kind::Ban, changes).await;
         }

@@ -304,7 +304,9 @@ impl Bans {
         };
         let unwritten = told.unwritten.into_iter().chain((!written).then_some(me)).collect();
         let (acknowledged, nodes) = (told.applied + 1, told.asked + 1);
-        (Propagation { acknowledged, nodes, silent: told.silent, state, unwritten, stored: networked.then_some(stored) }, told.ended)
+        // What a store took that loses parts may be gone a moment later.
+        let kept = stored && !self.0.losses.goes_on(std::time::Instant::now());
+        (Propagation { acknowledged, nodes, silent: told.silent, state, unwritten, stored: networked.then_some(kept) }, told.ended)
     }
 }
 

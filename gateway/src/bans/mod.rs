@@ -6,7 +6,9 @@
 mod ban;
 mod book;
 mod copy;
+mod echo;
 mod journal;
+mod losses;
 mod manage;
 mod parts;
 mod peers;
@@ -16,12 +18,13 @@ mod settings;
 mod target;
 mod trips;
 mod view;
+mod whole;
 
 use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use ftps_proto::machine::io::EndReason;
@@ -41,9 +44,12 @@ pub use settings::Config;
 pub use target::{Target, TargetError, certificate_names, is_class};
 pub use view::{Propagation, Request, Spread, View, kind, source};
 
+use self::echo::Echo;
 use self::journal::Journal;
+use self::losses::Losses;
 use self::peers::Lost;
 use self::settings::Settings;
+use self::whole::Whole;
 use crate::cluster::Cluster;
 use crate::live::{self, Live};
 use crate::observe::event::{BanSource, BanStage, Listener};
@@ -68,6 +74,12 @@ struct Shared {
     cluster: Cluster,
     /// The second copy; `None`: no other process could read it.
     vault: Option<Vault>,
+    /// What that copy lost.
+    losses: Losses,
+    /// How long its messages take.
+    echo: Echo,
+    /// What a start has not learnt yet.
+    whole: Whole,
     lost: Mutex<Lost>,
     /// Members with whom books are being compared.
     mending: Mutex<HashSet<Incarnation>>,
@@ -131,6 +143,7 @@ impl Bans {
         let settings = Settings::new(parts.config, parts.balancers, parts.classes);
         let (outbox, inbox) = mpsc::channel(OUTBOX);
         parts.rules.set(&parts.config.rules);
+        let vault = Some(parts.vault).filter(|vault| vault.capabilities().shared);
         let shared = Arc::new(Shared {
             book: RwLock::new(book),
             settings: ArcSwap::from_pointee(settings),
@@ -141,7 +154,10 @@ impl Bans {
             live: parts.live,
             observer: parts.observer,
             cluster: parts.cluster,
-            vault: Some(parts.vault).filter(|vault| vault.capabilities().shared),
+            whole: Whole::new(vault.is_some()),
+            vault,
+            losses: Losses::default(),
+            echo: Echo::default(),
             lost: Mutex::default(),
             mending: Mutex::default(),
             compare_now: Notify::new(),
@@ -234,9 +250,22 @@ impl Bans {
         u32::try_from((all ^ (all >> 32)) & u64::from(u32::MAX)).unwrap_or_default()
     }
 
+    /// Parts of the book that the store had and lost.
+    pub fn lost_parts(&self) -> u64 {
+        self.0.losses.lost()
+    }
+
+    /// From the last message that this node published through the store until it heard it itself; zero: none yet.
+    pub fn message_lag(&self) -> Duration {
+        self.0.echo.lag()
+    }
+
     /// What works less well than it should.
     pub fn trouble(&self) -> Option<String> {
-        self.0.journal.state().is_broken().then(|| "the ban journal cannot be written: a restart of this node needs its peers or the store".to_owned())
+        let journal = self.0.journal.state().is_broken().then(|| UNWRITTEN.to_owned());
+        let losses = self.0.losses.goes_on(Instant::now()).then(|| LOSING.to_owned());
+        let all: Vec<String> = [journal, self.0.whole.missing(), losses].into_iter().flatten().collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     /// Whether nobody at this address is ever banned.
@@ -249,14 +278,11 @@ impl Bans {
         self.0.peers.store(Arc::new(peers.into_iter().map(|ip| ip.to_canonical()).collect()));
     }
 
-    /// Learns what store and peers know, at most `most`: before the first client comes.
+    /// Learns what store and peers know, at most `most`: before the first client comes. What is missing then is said, and comes while the node serves.
     pub async fn fill(&self, most: Duration) {
         let filled = async { tokio::join!(self.read_copy(), self.learn()) };
-        match tokio::time::timeout(most, filled).await {
-            Ok((true, ())) => {}
-            Ok((false, ())) => tracing::warn!("the store is away: bans are those of this node's journal and of its peers"),
-            Err(_) => tracing::warn!("not all peers have told their bans in time: those that are missing come while the node serves"),
-        }
+        let _ = tokio::time::timeout(most, filled).await;
+        self.0.whole.serve();
     }
 
     /// What goes on by itself. Runs until its task ends; the first call only.
@@ -348,6 +374,8 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(NEVER - 1))
 }
 
+const UNWRITTEN: &str = "the ban journal cannot be written: a restart of this node needs its peers or the store";
+const LOSING: &str = "the store loses parts of the ban book: give it more memory";
 /// How long peers have to take bans of rules.
 const TELLING: Duration = Duration::from_secs(2);
 /// How often bans that have ended are forgotten.

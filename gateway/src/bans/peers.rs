@@ -130,6 +130,7 @@ impl Bans {
             let answer = self.0.cluster.ask(member, EXCHANGE, question, EXCHANGING).await?;
             self.arrived(ban::decode(&answer).changes);
         }
+        self.0.whole.heard(member.incarnation);
         Ok(())
     }
 
@@ -152,6 +153,7 @@ impl Bans {
                 .filter(|member| member.incarnation != cluster.incarnation())
                 .map(|member| (member.incarnation, member.clone()))
                 .collect();
+            self.0.whole.retain(|id| live.contains_key(&id));
             self.set_peers(live.values().map(|member| member.address.ip()).collect());
             let lost = {
                 let mut lost = self.0.lost();
@@ -201,8 +203,9 @@ impl Bans {
         let mut members = cluster.watch();
         let _ = tokio::time::timeout(NOBODY, members.wait_for(|members| members.len() > 1)).await;
         let others: Vec<Member> = members.borrow().iter().filter(|member| member.incarnation != cluster.incarnation()).cloned().collect();
+        self.0.whole.ask(others.iter().map(|member| member.incarnation));
         let mended = others.iter().map(|member| async {
-            while self.mend(member).await.is_err() {
+            while self.mend(member).await.is_err() && self.0.whole.awaits(member.incarnation) {
                 tokio::time::sleep(COMPARE_EVERY / 4).await;
             }
         });

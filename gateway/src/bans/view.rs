@@ -119,7 +119,7 @@ pub struct Propagation {
     /// The names of nodes that could not write it into their journal; the ban holds there in memory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unwritten: Vec<String>,
-    /// Whether the store has it; `None` without a networked store.
+    /// Whether the store has it and keeps what it is given: `false` also while it loses parts of the book. `None` without a networked store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored: Option<bool>,
 }

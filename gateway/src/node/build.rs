@@ -36,7 +36,7 @@ use crate::observe::Observer;
 use crate::observe::id::Incarnation;
 use crate::observe::log::{self, LogHandle};
 use crate::observe::metrics::{Build, Metrics};
-use crate::observe::ready::{Latch, Readiness};
+use crate::observe::ready::{Latch, Part, Readiness};
 use crate::observe::stores::StoreReport;
 use crate::session::{Data, House, Settings};
 use crate::storage::Storage;
@@ -117,7 +117,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let (cluster, mut peers) = cluster(config, &common, incarnation, &observer)?;
     let lines = Arc::new(Lines::new(common.crypto.clone(), cluster.clone(), common.secrets.clone()));
     let house = Arc::new(house(&plan, &common, cluster, incarnation, &observer, rules, data.numbers())?);
-    scrape(&metrics, &house, &log, &logs);
+    scrape(&metrics, &house, &readiness, (&log, &logs));
     space::watch(&metrics, &house);
     (!plan.hash.is_empty()).then(|| note_self_signed(&house.tls, &readiness));
     let door = Arc::new(door(config, &house));
@@ -272,7 +272,7 @@ pub(super) fn note_self_signed(tls: &Tls, readiness: &Readiness) {
     if self_signed {
         tracing::warn!("{SELF_SIGNED}");
     }
-    readiness.set_degraded("certificate", self_signed.then(|| SELF_SIGNED.to_owned()));
+    readiness.set_degraded(Part::Certificate, self_signed.then(|| SELF_SIGNED.to_owned()));
 }
 
 /// What sessions are told of the configuration.
@@ -287,9 +287,10 @@ pub(super) fn settings(config: &Config) -> Settings {
 }
 
 /// Gauges that are counted when somebody looks.
-fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, logs: &Logs) {
-    let (house, log, logs) = (house.clone(), log.clone(), logs.clone());
+fn scrape(metrics: &Metrics, house: &Arc<House>, readiness: &Readiness, (log, logs): (&LogHandle, &Logs)) {
+    let (house, log, logs, readiness) = (house.clone(), log.clone(), logs.clone(), readiness.clone());
     metrics.on_scrape(move |metrics| {
+        metrics.set_degraded(&readiness.parts());
         let (mut preauth, mut idle, mut transfer) = (0, 0, 0);
         for entry in house.live.entries() {
             let transferring = entry.is_transferring();
@@ -311,7 +312,8 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, log: &LogHandle, logs: &Logs) {
         metrics.set_password_queue(house.login.waiting());
         metrics.set_digests(house.digests.waiting(), house.digests.remembered());
         let (bans, faults) = house.bans.counts();
-        metrics.set_ban_version(house.bans.version());
+        metrics.set_pubsub_lag(house.bans.message_lag());
+        metrics.set_ban_copies(house.bans.version(), house.bans.lost_parts());
         let (pending, ports, leases) = house.data.waits.counts();
         metrics.set_waits(pending, ports, leases);
         let sealing = house.tls.sealing().map(|key| (key.generation, key.since));

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ftps_store::location::{Address, Location};
 use ftps_store::report::{Report, Tier};
@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::Error;
 use crate::config;
+use crate::observe::ready::Part;
 use crate::observe::stores::Function;
 use crate::observe::{Metrics, Readiness};
 
@@ -63,10 +64,15 @@ impl Stores {
         let (stores, readiness) = (self.clone(), readiness.clone());
         stores.tell(&readiness);
         metrics.on_scrape(move |metrics| {
-            let up = stores.all().map(|(function, vault)| (function, !vault.is_degraded()));
+            let circuits = stores.all().map(|(function, vault)| (function, vault.tiers().main().circuits()));
             let waiting = stores.all().iter().map(|(_, vault)| vault.tiers().waiting()).max().unwrap_or(0);
-            metrics.set_stores(&up, stores.instead.is_some() || up.iter().any(|(_, up)| !up), waiting);
+            metrics.set_stores(&circuits, stores.is_degraded(), waiting);
         });
+    }
+
+    /// One is away, or memory stands in for another.
+    fn is_degraded(&self) -> bool {
+        self.instead.is_some() || self.all().iter().any(|(_, vault)| vault.is_degraded())
     }
 
     /// What works less well than it should.
@@ -78,14 +84,19 @@ impl Stores {
             (Some(why), []) => Some(why.to_string()),
             (_, away) => Some(format!("the store for {} is away; this node goes on with what it and its host know", away.join(", "))),
         };
-        readiness.set_degraded("store", words);
+        readiness.set_degraded(Part::Store, words);
     }
 
-    /// Learns what other nodes cleared, and keeps readiness true. Runs until it is dropped.
-    pub(super) async fn keep(&self, readiness: &Readiness) {
-        let mut often = super::every(REFRESH);
+    /// Learns what other nodes cleared, and keeps readiness and the time of outages true. Runs until it is dropped.
+    pub(super) async fn keep(&self, metrics: &Metrics, readiness: &Readiness) {
+        let (mut often, mut last) = (super::every(REFRESH), Instant::now());
         loop {
             often.tick().await;
+            let now = Instant::now();
+            if self.is_degraded() {
+                metrics.stores_degraded_for(now.duration_since(last));
+            }
+            last = now;
             self.tell(readiness);
             for (_, vault) in self.all() {
                 vault.refresh().await;

@@ -6,6 +6,7 @@
 use super::Plan;
 use crate::auth::Users;
 use crate::config::skipped;
+use crate::observe::ready::Part;
 use crate::observe::{Metrics, Readiness};
 use crate::tls::ClientAuthMode;
 
@@ -24,7 +25,7 @@ pub(super) fn tell(users: &Users, skipped: usize, clients: ClientAuthMode, metri
     for oddity in &oddities {
         tracing::warn!("{oddity}");
     }
-    readiness.set_degraded("users", (!oddities.is_empty()).then(|| oddities.join("; ")));
+    readiness.set_degraded(Part::Users, (!oddities.is_empty()).then(|| oddities.join("; ")));
 }
 
 fn oddities(users: &Users, skipped: usize, clients: ClientAuthMode) -> Vec<String> {

@@ -19,8 +19,8 @@ pub(super) struct BanMetrics {
     rejections: Family<IntCounter, (BanStage, BanKind)>,
     propagation: Histogram,
     journal_errors: IntCounter,
-    /// Set by [`super::metrics::Metrics::set_ban_version`].
-    pub(super) version: IntGauge,
+    version: IntGauge,
+    lost_parts: IntCounter,
 }
 
 impl BanMetrics {
@@ -36,6 +36,7 @@ impl BanMetrics {
             rejections: make.counters("ban_rejections_total", "Banned clients that were refused.", &["stage", "kind"]),
             propagation: make.histogram("ban_propagation_seconds", "From a ban on another node until it holds here.", PROPAGATION_SECONDS),
             version: make.gauge("ban_list_version", "Nodes whose ban books are the same show the same number; it is no count."),
+            lost_parts: make.counter("ban_store_parts_lost_total", "Parts of the ban book that the store had and lost, for want of memory or because it was emptied; they are written again."),
             journal_errors: make.counter("ban_journal_errors_total", "Writes of the ban journal that failed, and parts of it that could not be read."),
         }
     }
@@ -49,6 +50,12 @@ impl BanMetrics {
             Event::BanArrived { took } => self.propagation.observe(took.as_secs_f64()),
             _ => {}
         }
+    }
+
+    /// What two equal books have in common, and parts that the store lost.
+    pub(super) fn set_copies(&self, version: u32, lost: u64) {
+        self.version.set(version.into());
+        self.lost_parts.inc_by(lost.saturating_sub(self.lost_parts.get()));
     }
 
     /// Bans of administrators, of rules, and removed ones.

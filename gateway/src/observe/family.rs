@@ -63,6 +63,11 @@ impl Maker<'_> {
         self.register(Gauge::with_opts(options(name, help)))
     }
 
+    /// One counter of fractions.
+    pub(super) fn real_counter(&self, name: &str, help: &str) -> Counter {
+        self.register(Counter::with_opts(options(name, help)))
+    }
+
     /// Gauges by one label that is no closed set: whoever sets it keeps one series of it.
     pub(super) fn gauge_of_one_label(&self, name: &str, help: &str, label: &str) -> IntGaugeVec {
         self.register(IntGaugeVec::new(options(name, help), &[label]))

@@ -25,6 +25,7 @@ use super::family::{COMMAND_SECONDS, Family, HANDSHAKE_SECONDS, Maker, SESSION_S
 use super::peers::{CallResult, Departure, PeerEvent, PeerRefusal};
 pub use super::process::Build;
 use super::process::Process;
+use super::ready::Part;
 use super::sets::{Admission, Command, Ending, NodeState, Operation, PortState, RelayWay, ReplyClass, SessionState, Trouble, Verdict, Work};
 use super::sidecar;
 use super::stores::StoreTable;
@@ -134,6 +135,7 @@ impl std::fmt::Debug for Metrics {
 /// Every metric but those of the process, ready to be counted.
 struct Table {
     draining: IntGauge,
+    degraded: Family<IntGauge, Part>,
     connections: Family<IntCounter, (Listener, Admission)>,
     accept_errors: Family<IntCounter, Listener>,
     proxy_errors: Family<IntCounter, ProxyTrouble>,
@@ -206,6 +208,7 @@ impl Table {
     fn new(make: &Maker<'_>) -> Self {
         Self {
             draining: make.gauge("draining", "1 while the node drains."),
+            degraded: make.gauges("degraded", "1 for what works less well than it should; readiness and the admin API say in which way.", &["what"]),
             connections: make.counters("connections_total", "Connections that came in, by what became of them.", &["listener", "outcome"]),
             accept_errors: make.counters("accept_errors_total", "Failures of accept(2), each followed by another try.", &["listener"]),
             proxy_errors: make.counters("proxy_protocol_errors_total", "Connections that were refused for their PROXY protocol header.", &["reason"]),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::labels::{Label, Size, closed_set};
 use super::{Event, Sink, Subject};
 
 /// The readiness of a node. Cheap to clone.
@@ -17,8 +18,27 @@ struct State {
     /// In the order they were taken; `true` once released.
     latches: Vec<(&'static str, bool)>,
     draining: bool,
-    degraded: BTreeMap<&'static str, String>,
+    degraded: BTreeMap<Part, String>,
 }
+
+/// What may work less well than it should: `degraded{what}`, and `what` in readiness and `/nodes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// A balancer hides the clients' addresses.
+    Addresses,
+    /// The ban book is not whole, or its copies are not kept.
+    Bans,
+    /// Self-signed.
+    Certificate,
+    /// A private address is announced to public clients.
+    Pasv,
+    /// It is away, or memory stands in for it.
+    Store,
+    /// Entries of users files are skipped, or users cannot log in.
+    Users,
+}
+
+closed_set!(Part { Addresses = "addresses", Bans = "bans", Certificate = "certificate", Pasv = "pasv", Store = "store", Users = "users" });
 
 /// One part that is not up yet.
 #[derive(Debug)]
@@ -58,12 +78,18 @@ impl Readiness {
     }
 
     /// Says that something works less well, or (with `None`) is well again. The node stays ready.
-    pub fn set_degraded(&self, what: &'static str, detail: Option<String>) {
+    pub fn set_degraded(&self, what: Part, detail: Option<String>) {
         let mut state = self.lock();
         match detail {
             Some(detail) => state.degraded.insert(what, detail),
-            None => state.degraded.remove(what),
+            None => state.degraded.remove(&what),
         };
+    }
+
+    /// Everything that may work less well, and whether it does.
+    pub fn parts(&self) -> Vec<(Part, bool)> {
+        let state = self.lock();
+        Part::all().into_iter().map(|part| (part, state.degraded.contains_key(&part))).collect()
     }
 
     /// What the probes say.
@@ -72,7 +98,7 @@ impl Readiness {
         Report {
             latches: state.latches.clone(),
             draining: state.draining,
-            degraded: state.degraded.iter().map(|(what, detail)| (*what, detail.clone())).collect(),
+            degraded: state.degraded.iter().map(|(what, detail)| (what.label(), detail.clone())).collect(),
         }
     }
 
@@ -84,7 +110,7 @@ impl Readiness {
 impl Sink for Readiness {
     fn event(&self, _: Subject<'_>, event: &Event<'_>) {
         if let Event::AddressesHidden { addresses } = event {
-            self.set_degraded("addresses", (!addresses.is_empty()).then(|| ADDRESSES_HIDDEN.to_owned()));
+            self.set_degraded(Part::Addresses, (!addresses.is_empty()).then(|| ADDRESSES_HIDDEN.to_owned()));
         }
     }
 }
@@ -118,6 +144,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_value_has_its_own_place_and_word() {
+        super::super::labels::tests::sound::<Part>();
+    }
+
+    #[test]
     fn ready_when_the_last_latch_is_released() {
         let readiness = Readiness::new();
         let (users, listeners) = (readiness.latch("users"), readiness.latch("listeners"));
@@ -138,10 +169,10 @@ mod tests {
     #[test]
     fn draining_is_unready_but_started_and_degraded_is_neither() {
         let readiness = Readiness::new();
-        readiness.set_degraded("certificate", Some("self-signed".into()));
+        readiness.set_degraded(Part::Certificate, Some("self-signed".into()));
         assert!(readiness.report().ready());
         assert_eq!(readiness.report().degraded, [("certificate", "self-signed".to_owned())]);
-        readiness.set_degraded("certificate", None);
+        readiness.set_degraded(Part::Certificate, None);
         assert!(readiness.report().degraded.is_empty());
         let addresses = [std::net::Ipv4Addr::LOCALHOST.into()];
         readiness.event(Subject::default(), &Event::AddressesHidden { addresses: &addresses });

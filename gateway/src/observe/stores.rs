@@ -12,7 +12,7 @@ use ftps_store::key::Kind;
 use ftps_store::report::{BackendKind, Finished, Notice, Operation, Outcome, Report, Tier};
 use ftps_store::seal::OpenError;
 
-use prometheus::{Histogram, IntCounter, IntGauge};
+use prometheus::{Counter, Gauge, Histogram, IntCounter, IntGauge};
 
 use super::Metrics;
 use super::family::{Family, Maker};
@@ -30,12 +30,28 @@ pub struct StoreReport {
 struct Said {
     failures: HashSet<(BackendKind, Failure)>,
     rejected: Option<Instant>,
+    evicted: Option<Instant>,
 }
 
 impl StoreReport {
     /// Counts in these metrics.
     pub fn new(metrics: Metrics) -> Self {
         Self { metrics, said: Mutex::default() }
+    }
+
+    /// Evictions that follow each other are one occurrence, said when it begins.
+    fn say_evicted(&self, backend: BackendKind, server: usize, values: u64) {
+        let (mut said, now) = (self.said.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        if said.evicted.replace(now).is_none_or(|last| now.duration_since(last) >= EPISODE) {
+            let backend = backend.word();
+            tracing::warn!(
+                target: TARGET,
+                backend,
+                server,
+                values,
+                "the store drops values because it is full: TLS sessions are resumed less often, parts of the ban book are written again; give it more memory (memcached: -m; Redis: maxmemory)"
+            );
+        }
     }
 
     /// An operator can mend these; the first of each kind since the store was last well is a line.
@@ -86,6 +102,10 @@ impl Report for StoreReport {
             Notice::Evicts { policy } => {
                 tracing::warn!(target: TARGET, backend = backend_word, policy, "the store drops values when it is full; set maxmemory-policy noeviction, or volatile-ttl");
             }
+            Notice::Evicted { server, values } => {
+                self.metrics.stores().evicted(backend, *values);
+                self.say_evicted(backend, *server, *values);
+            }
             Notice::Dropped { writes } => {
                 tracing::warn!(target: TARGET, backend = backend_word, writes, "writes were dropped while the store was away: clients shake hands in full once");
             }
@@ -122,9 +142,13 @@ pub(super) struct StoreTable {
     duration: Family<Histogram, BackendKind>,
     rejected: Family<IntCounter, (Kind, OpenError)>,
     outages: Family<IntCounter, BackendKind>,
+    evictions: Family<IntCounter, BackendKind>,
     up: Family<IntGauge, Function>,
+    breakers: Family<IntGauge, (Function, Circuit)>,
     degraded: IntGauge,
+    degraded_seconds: Counter,
     waiting: IntGauge,
+    pubsub_lag: Gauge,
 }
 
 impl StoreTable {
@@ -136,9 +160,13 @@ impl StoreTable {
             duration: make.histograms("shared_store_op_duration_seconds", "Time of operations on stores.", &["store"], STORE_SECONDS),
             rejected: make.counters("shared_store_rejected_values_total", "Values that were there and did not open.", &["kind", "reason"]),
             outages: make.counters("shared_store_outages_total", "How often a server of a store went away.", &["store"]),
+            evictions: make.counters("shared_store_evictions_total", "Values that the servers of a store dropped for want of room, whoever wrote them; every node counts the same ones.", &["store"]),
             up: make.gauges("shared_store_up", "1 while the configured store of a function is there.", &["function"]),
+            breakers: make.gauges("shared_store_breaker_state", "Servers of the store of a function by the state of their circuit breaker; nothing is sent to an open one.", &["function", "state"]),
             degraded: make.gauge("shared_store_degraded", "1 while a configured store is away, or memory stands in for a segment."),
+            degraded_seconds: make.real_counter("shared_store_degraded_seconds_total", "Time with shared_store_degraded at 1."),
             waiting: make.gauge("shared_store_waiting_writes", "Writes that wait for the return of a store."),
+            pubsub_lag: make.real_gauge("shared_store_pubsub_lag_seconds", "From the last message that this node published until it heard it itself; 0: none yet, or a store without messages."),
         }
     }
 
@@ -155,18 +183,40 @@ impl StoreTable {
         self.outages.at(backend).inc();
     }
 
+    pub(super) fn evicted(&self, backend: BackendKind, values: u64) {
+        self.evictions.at(backend).inc_by(values);
+    }
+
     pub(super) fn rejected(&self, kind: Kind, reason: OpenError) {
         self.rejected.at((kind, reason)).inc();
     }
 
-    pub(super) fn set(&self, function: Function, up: bool) {
-        self.up.at(function).set(i64::from(up));
+    pub(super) fn set(&self, function: Function, (closed, open): (usize, usize)) {
+        self.up.at(function).set(i64::from(open == 0));
+        for (state, count) in [(Circuit::Closed, closed), (Circuit::Open, open)] {
+            self.breakers.at((function, state)).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    pub(super) fn degraded_for(&self, time: Duration) {
+        self.degraded_seconds.inc_by(time.as_secs_f64());
+    }
+
+    pub(super) fn set_pubsub_lag(&self, lag: Duration) {
+        self.pubsub_lag.set(lag.as_secs_f64());
     }
 
     pub(super) fn set_whole(&self, degraded: bool, waiting: usize) {
         self.degraded.set(i64::from(degraded));
         self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
+}
+
+/// The state of a circuit breaker: `shared_store_breaker_state{state}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Circuit {
+    Closed,
+    Open,
 }
 
 /// How an operation ended, as far as a metric tells it apart; why it failed is a metric of its own.
@@ -192,6 +242,7 @@ impl StoreResult {
 }
 
 closed_set!(Function { Sessions = "sessions", Staples = "staples", Bans = "bans", Digests = "digests" });
+closed_set!(Circuit { Closed = "closed", Open = "open" });
 closed_set!(StoreResult { Hit = "hit", Miss = "miss", Done = "done", Refused = "refused", Failed = "failed" });
 closed_set!(BackendKind { Memory = "memory", Shm = "shm", Redis = "redis", Memcached = "memcached" });
 closed_set!(Tier { Main = "main", Fallback = "fallback" });
@@ -230,5 +281,7 @@ closed_set!(OpenError { Version = "version", KeyUnknown = "key_unknown", Mac = "
 const STORE_SECONDS: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.2, 1.0];
 /// The room of these lines.
 const TARGET: &str = "ftps_store";
+/// Without evictions for this long, the next one is another occurrence.
+const EPISODE: Duration = Duration::from_secs(600);
 /// Values that do not open are said this often at most.
 const QUIET: Duration = Duration::from_secs(60);

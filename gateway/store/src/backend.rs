@@ -306,6 +306,15 @@ impl Backend {
         }
     }
 
+    /// Values that a server has dropped for want of room since it was started; `None`: it does not say.
+    pub(crate) async fn evictions(&self, lane: usize) -> Option<u64> {
+        match self {
+            Self::Memory(_) | Self::Shm(_) => None,
+            Self::Redis(redis) => redis.evictions().await,
+            Self::Memcached(memcached) => memcached.evictions(lane).await,
+        }
+    }
+
     /// Gives up the connection, so that the next probe resolves the name, finds the primary and logs in anew.
     pub(crate) fn disconnect(&self, lane: usize) {
         match self {

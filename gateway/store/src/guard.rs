@@ -29,6 +29,15 @@ pub(crate) struct Guard {
     pub(crate) up: watch::Sender<usize>,
 }
 
+/// What probes of one server remember.
+#[derive(Default)]
+struct Seen {
+    /// It has been said once that it is away, or there.
+    told: bool,
+    /// Values that it had dropped at the last look.
+    evicted: Option<u64>,
+}
+
 impl Guard {
     /// Runs one operation on the server of `key`, under the deadline, and tells how it ended. `value` is only checked.
     pub(crate) async fn run<T>(
@@ -92,7 +101,7 @@ impl Guard {
     }
 
     /// Asks one server that is away. A probe may take longer than an operation: nobody waits for it.
-    async fn probe(&self, lane: usize, told: &mut bool) {
+    async fn probe(&self, lane: usize, seen: &mut Seen) {
         let start = Instant::now();
         let result = tokio::time::timeout(PROBE_TIMEOUT, self.backend.probe(lane)).await.unwrap_or_else(|_| Err(Failure::Timeout.into()));
         let outcome = result.as_ref().map_or_else(|error| Outcome::Failed(error.failure), |()| Outcome::Done);
@@ -103,7 +112,8 @@ impl Guard {
                     self.notice(&Notice::Up { server: lane });
                     self.up.send_modify(|up| *up += 1);
                 }
-                *told = true;
+                seen.told = true;
+                self.look_for_evictions(lane, seen).await;
                 if let Backend::Redis(redis) = &self.backend
                     && let Some(policy) = redis.take_evicting_policy()
                 {
@@ -115,19 +125,31 @@ impl Guard {
                 // Who finds out says it: an operation, this probe of a quiet store, or the very first one.
                 if self.breakers[lane].trip() == Turn::Opened {
                     self.tell_down(lane, &error);
-                } else if !*told {
+                } else if !seen.told {
                     self.notice(&Notice::Down { server: lane, error });
                 }
-                *told = true;
+                seen.told = true;
             }
+        }
+    }
+
+    /// Says how many values a server dropped for want of room since the last look. What it dropped before the first one is not ours to tell.
+    async fn look_for_evictions(&self, lane: usize, seen: &mut Seen) {
+        let found = tokio::time::timeout(PROBE_TIMEOUT, self.backend.evictions(lane)).await.ok().flatten();
+        let Some(all) = found else { return };
+        // A server that was started anew begins at 0 again.
+        let values = seen.evicted.map_or(0, |before| all.checked_sub(before).unwrap_or(all));
+        seen.evicted = Some(all);
+        if values > 0 {
+            self.notice(&Notice::Evicted { server: lane, values });
         }
     }
 
     /// Connects one server when it is away: at once when an operation finds out, then each second. Asks a quiet one now and then whether it still is there.
     pub(crate) async fn keep_probing(self: Arc<Self>, lane: usize) {
-        let mut told = false;
+        let mut seen = Seen::default();
         loop {
-            self.probe(lane, &mut told).await;
+            self.probe(lane, &mut seen).await;
             let probed = Instant::now();
             if self.breakers[lane].admits() {
                 let _ = tokio::time::timeout(PROBE_QUIET, self.doubts[lane].notified()).await;

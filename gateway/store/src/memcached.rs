@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use memcache::exp::{AsyncMemcache, Delete, Error, Get, Meta, MutationStatus, Set, Ttl};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::backend::{Version, Versioned};
 use crate::error::{Failure, StoreError};
@@ -107,6 +109,16 @@ impl Memcached {
         self.client(server)?.meta().noop().await.map_err(|error| sorted(&error))
     }
 
+    /// Asks on a connection of its own, since the library has no word for it.
+    pub(crate) async fn evictions(&self, server: usize) -> Option<u64> {
+        let mut stream = TcpStream::connect(self.servers.get(server)?.name.as_str()).await.ok()?;
+        stream.write_all(b"stats\r\nquit\r\n").await.ok()?;
+        let mut answer = Vec::new();
+        stream.take(STATS).read_to_end(&mut answer).await.ok()?;
+        let text = String::from_utf8_lossy(&answer);
+        text.lines().find_map(|line| line.strip_prefix("STAT evictions "))?.trim().parse().ok()
+    }
+
     pub(crate) fn disconnect(&self, server: usize) {
         if let Some(server) = self.servers.get(server) {
             *server.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -157,6 +169,8 @@ fn sorted(error: &Error) -> StoreError {
     }
 }
 
+/// Bytes of an answer to `stats`, which has about 3 KiB.
+const STATS: u64 = 64 * 1024;
 /// Connections to one server that wait for work.
 const IDLE: usize = 8;
 /// Connections to one server in all.

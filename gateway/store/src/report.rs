@@ -188,6 +188,13 @@ pub enum Notice {
         /// The name of its policy.
         policy: String,
     },
+    /// A server of the store dropped values for want of room since it was last asked, whoever wrote them.
+    Evicted {
+        /// Number of the server in the URL, from 0.
+        server: usize,
+        /// How many.
+        values: u64,
+    },
     /// Writes that waited for the store's return were dropped, because too many waited.
     Dropped {
         /// How many since the store went away.

@@ -129,6 +129,12 @@ impl Store {
         self.inner.breakers.iter().all(Breaker::admits)
     }
 
+    /// How many of its servers operations are sent to, and how many the circuit breaker keeps them from.
+    pub fn circuits(&self) -> (usize, usize) {
+        let closed = self.inner.breakers.iter().filter(|breaker| breaker.admits()).count();
+        (closed, self.inner.breakers.len() - closed)
+    }
+
     /// Waits until all of its servers are there, at most `most`. Says whether they are.
     pub async fn wait_up(&self, most: Duration) -> bool {
         let all = self.inner.breakers.len();

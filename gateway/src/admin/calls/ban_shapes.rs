@@ -33,7 +33,7 @@ fn propagation(all: &mut Schemas) -> Value {
         "properties": {
             "acknowledged": { "type": "integer", "description": "Nodes that have applied it." }, "nodes": { "type": "integer", "description": "Nodes that should." },
             "silent": names.clone(), "state": { "type": "string", "enum": ["everywhere", "pending", "local_only"] },
-            "unwritten": names, "stored": { "type": "boolean", "description": "Whether a networked store has it." },
+            "unwritten": names, "stored": { "type": "boolean", "description": "Whether a networked store has it and keeps what it is given; false also while it loses parts of the ban book." },
         },
     });
     all.0.insert("Propagation", schema);

@@ -3,12 +3,14 @@
 //! Gets: numbers. Gives: series. Never: asks anybody itself.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus::IntGaugeVec;
 
 use super::{Metrics, gauge};
 use crate::observe::family::Maker;
 use crate::observe::peers::Census;
+use crate::observe::ready::Part;
 use crate::observe::sets::{NodeState, PortState, RelayWay};
 use crate::observe::stores::Function;
 
@@ -101,15 +103,31 @@ impl Metrics {
         self.0.table.bans.set([gauge(admin), gauge(rule), gauge(removed)], dropped, journal_errors);
     }
 
-    /// What the ban books of two nodes have in common when they are the same; for [`Metrics::on_scrape`].
-    pub fn set_ban_version(&self, version: u32) {
-        self.0.table.bans.version.set(version.into());
+    /// What the ban books of two nodes have in common when they are the same, and parts of it that the store lost so far; for [`Metrics::on_scrape`].
+    pub fn set_ban_copies(&self, version: u32, lost: u64) {
+        self.0.table.bans.set_copies(version, lost);
     }
 
-    /// Which functions have their store, whether one stands in for another, and how many writes wait; for [`Metrics::on_scrape`].
-    pub fn set_stores(&self, up: &[(Function, bool)], degraded: bool, waiting: usize) {
-        up.iter().for_each(|(function, up)| self.0.stores.set(*function, *up));
+    /// What works less well than it should; for [`Metrics::on_scrape`].
+    pub fn set_degraded(&self, parts: &[(Part, bool)]) {
+        parts.iter().for_each(|(part, degraded)| self.0.table.degraded.at(*part).set(i64::from(*degraded)));
+    }
+
+    /// How many servers of each function's store are used and how many are away, whether one store stands in for another, and how many writes wait; for
+    /// [`Metrics::on_scrape`].
+    pub fn set_stores(&self, circuits: &[(Function, (usize, usize))], degraded: bool, waiting: usize) {
+        circuits.iter().for_each(|(function, circuits)| self.0.stores.set(*function, *circuits));
         self.0.stores.set_whole(degraded, waiting);
+    }
+
+    /// The stores were degraded for so much longer.
+    pub fn stores_degraded_for(&self, time: Duration) {
+        self.0.stores.degraded_for(time);
+    }
+
+    /// From a message's publication to its arrival; for [`Metrics::on_scrape`].
+    pub fn set_pubsub_lag(&self, lag: Duration) {
+        self.0.stores.set_pubsub_lag(lag);
     }
 
     /// The members of the cluster, when another one last answered, and how far clocks are apart; for [`Metrics::on_scrape`].

@@ -113,6 +113,13 @@ impl Redis {
         if pong == "PONG" { Ok(()) } else { Err(StoreError::new(Failure::Garbled, "no PONG")) }
     }
 
+    /// Of the whole server, whoever's values they were. In a cluster there is no one to ask; a user who may not ask learns nothing.
+    pub(crate) async fn evictions(&self) -> Option<u64> {
+        let mut link = self.linked().ok().filter(|_| !self.plan.is_cluster())?;
+        let info: String = link.ask(cmd("INFO").arg("stats")).await.ok()?;
+        field(&info, "evicted_keys")?.parse().ok()
+    }
+
     pub(crate) fn disconnect(&self) {
         *self.locked() = None;
     }
@@ -205,9 +212,13 @@ async fn evicting_policy(link: &mut Link, plan: &Plan) -> Option<String> {
         return None;
     }
     let info: String = link.ask(cmd("INFO").arg("memory")).await.ok()?;
-    let field = |name: &str| info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':')).map(str::to_owned);
-    let limited = field("maxmemory").is_some_and(|most| most != "0");
-    field("maxmemory_policy").filter(|policy| limited && policy != "noeviction")
+    let limited = field(&info, "maxmemory").is_some_and(|most| most != "0");
+    field(&info, "maxmemory_policy").filter(|policy| limited && *policy != "noeviction").map(str::to_owned)
+}
+
+/// One value of an answer to INFO.
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
 }
 
 const PUT_IF_VERSION: &str = "\

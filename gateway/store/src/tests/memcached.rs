@@ -11,6 +11,7 @@ use super::servers::Server;
 use super::{Dir, open, options, run};
 use crate::error::Failure;
 use crate::location::Location;
+use crate::report::Notice;
 use crate::store::Store;
 
 #[test]
@@ -81,6 +82,31 @@ fn a_restart_is_a_miss() {
         while store.get("key").await != Ok(None) {
             assert!(Instant::now() < end);
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
+#[test]
+fn values_that_a_full_server_drops_are_told() {
+    let Some(server) = Server::memcached(&["-m", "2"]) else { return };
+    run(120, async {
+        let dir = Dir::new();
+        let (options, heard) = options(dir.path());
+        let store = Store::open(&Location::parse(&server.url("memcached")).unwrap(), &options).unwrap();
+        assert!(store.wait_up(Duration::from_secs(20)).await);
+        let told =
+            || heard.notices().iter().filter_map(|notice| if let Notice::Evicted { server: 0, values } = notice { Some(*values) } else { None }).sum::<u64>();
+        let end = Instant::now() + Duration::from_secs(60);
+        // Written again and again, since the first look may come late.
+        for round in 0.. {
+            for n in 0..200 {
+                let _ = store.put(&format!("{round}-{n}"), &[1; 50_000], None).await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if told() > 0 {
+                break;
+            }
+            assert!(Instant::now() < end, "{:?}", heard.notices());
         }
     });
 }
