@@ -116,7 +116,8 @@ fn a_store_that_loses_a_part_of_the_ban_book() {
         kit::eventually(30, "the part is written again", || part().is_some_and(|item| item.key == name));
         assert_eq!(lines(cluster.node(0), "the store loses parts of the ban book"), 1, "once");
         assert_eq!(ban(2), false, "a store that loses parts is no second copy");
-        assert!(cluster.node(0).get(cluster.node(0).admin, "/readyz?verbose").body.contains("[!] bans: the store loses parts"));
+        let node = cluster.node(0);
+        kit::eventually(20, "readiness says it", || node.get(node.admin, "/readyz?verbose").body.contains("[!] bans: the store loses parts"));
         // All at once is another thing, said apart.
         server.cli(&["FLUSHALL"]);
         kit::eventually(60, "the copy is there again", || server.items_of("ban").len() >= 3);

@@ -131,6 +131,7 @@ fn a_transfer_that_outlives_the_drain_is_cut_and_leaves_nothing() {
         assert_eq!(node.wait(20), Some(0));
         node.logged(&["drain.timeout has passed", "\"sessions\":1"]);
         node.logged(&["transfer", "aborted"]);
+        node.logged(&["transfer cut", "\"reason\":\"drain\""]);
         assert!(kit::contents(&node.root).is_empty(), "nothing of the cut upload is left");
     });
 }
@@ -146,6 +147,7 @@ fn a_second_signal_cuts() {
         node.logged(&["drain"]);
         node.signal(Signal::TERM);
         assert!(node.wait(10).is_some(), "it ends by itself");
+        node.logged(&["transfer cut", "\"reason\":\"drain\""]);
         assert!(kit::contents(&node.root).is_empty(), "nothing of the cut upload is left");
     });
 }
@@ -196,6 +198,12 @@ fn probes_answer_and_metrics_count() {
         assert_eq!(metric("tls_handshakes_total", &["channel=\"control\"", "full"]), 1.0);
         assert_eq!(metric("tls_handshakes_total", &["channel=\"data\"", "ticket"]), 3.0);
         assert_eq!(metric("commands_total", &["command=\"STOR\"", "2xx"]), 1.0);
+        assert_eq!(metric("data_wait_seconds_count", &[]), 3.0);
+        for op in ["create", "write", "commit", "list"] {
+            assert!(metric("storage_op_duration_seconds_count", &[&format!("op=\"{op}\"")]) >= 1.0, "{op}");
+        }
+        assert_eq!(metric("transfers_cut_total", &[]), 0.0, "whoever leaves by himself is not cut");
+        assert!(metric("cluster_secret_generation", &[]) > 0.0);
         assert_eq!(metric("panics_total", &[]), 0.0);
     });
 }

@@ -116,10 +116,14 @@ impl Channel {
         // A sibling may log in, and use up what they share, while this one waits.
         let lease = proof::wants_lease(self.policy, self.past.shown(true, true), setup.hidden());
         async move {
-            match &setup.homes {
+            let wait = match &setup.homes {
                 Some(homes) => homes.open(setup.session, setup.peer.ip(), lease).await,
                 None => setup.waits.open(setup.session, setup.peer.ip(), lease).await,
+            };
+            if let Err(PassiveError::Busy) = wait {
+                setup.tell(&Event::PassiveRefused { lease });
             }
+            wait
         }
     }
 

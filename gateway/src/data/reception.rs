@@ -35,7 +35,7 @@ pub(super) struct Reception {
     client: ClientId,
     leased: bool,
     /// Given up when this ends: with the proof at the latest.
-    _wait: Option<Wait>,
+    wait: Option<Wait>,
     /// The active connection that is being made.
     pub(super) dialing: Option<Dialing>,
     /// Its port was told to nobody before: what came earlier was meant for another wait.
@@ -79,7 +79,7 @@ impl Reception {
             policy: channel.policy,
             client: channel.client,
             leased,
-            _wait: wait,
+            wait,
             dialing: None,
             since: Instant::now(),
             deadline: Box::pin(sleep_until(Instant::now() + channel.setup.data_timeout)),
@@ -203,6 +203,9 @@ impl Reception {
     }
 
     fn take(&self, finished: Finished, proven: bool) -> DataStream {
+        if self.wait.is_some() {
+            self.setup.tell(&Event::DataReady { waited: self.since.elapsed() });
+        }
         // Where policy would take the next connection without proof, or a new session serves the client as well, it does not need its ticket early, and Ruby,
         // which reads nothing on an upload, would lose the end of its file by it: its kernel answers unread bytes with a reset.
         let early = proof::insists(self.policy, self.setup.hidden()) && self.setup.spenders.next(self.client) == Some(Next::Other);

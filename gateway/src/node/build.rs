@@ -118,6 +118,8 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     let lines = Arc::new(Lines::new(common.crypto.clone(), cluster.clone(), common.secrets.clone()));
     let house = Arc::new(house(&plan, &common, cluster, incarnation, &observer, rules, data.numbers())?);
     scrape(&metrics, &house, &readiness, (&log, &logs));
+    let sealing = lines.clone();
+    metrics.on_scrape(move |metrics| metrics.set_secret_generation(sealing.generation()));
     space::watch(&metrics, &house);
     (!plan.hash.is_empty()).then(|| note_self_signed(&house.tls, &readiness));
     let door = Arc::new(door(config, &house));

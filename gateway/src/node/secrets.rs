@@ -54,6 +54,12 @@ impl Lines {
         }
     }
 
+    /// A number that two nodes have in common when the same secret seals on both; it tells nothing of the secret.
+    pub(super) fn generation(&self) -> u32 {
+        let keys = self.crypto.derive_all(&[b"generation"]);
+        keys.first().and_then(|key| key.first_chunk().copied()).map_or(0, u32::from_be_bytes)
+    }
+
     fn settle(&self) {
         let place = if self.began.elapsed() < ALONE { self.cluster.oldest_line() } else { self.cluster.sealing_line() };
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);

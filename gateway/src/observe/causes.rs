@@ -3,7 +3,7 @@
 //! Gets: nothing. Gives: enums without text, each variant with what it stands for.
 //! Never: a value that a client can choose.
 
-use ftps_proto::machine::io::{CloseCause, DataRefusal, FileError};
+use ftps_proto::machine::io::{CloseCause, DataRefusal, EndReason, FileError};
 
 /// A listener, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -282,6 +282,49 @@ pub enum Reloadable {
     Config,
     Users,
     Certificates,
+}
+
+/// Why this side cut a running transfer: `transfers_cut_total{reason}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CutReason {
+    /// `drain.timeout` passed, or a second signal came.
+    Drain,
+    /// An administrator ended the session.
+    Kicked,
+    /// The client was banned.
+    Banned,
+    /// The user was removed, disabled or changed.
+    UserChanged,
+    /// The client left its replies unread for `limits.write_timeout`.
+    WriteTimeout,
+    /// A fault of ours.
+    Fault,
+}
+
+impl CutReason {
+    /// Of the end of a session; `None`: its client ended it, or it could not end with a transfer.
+    pub fn of(reason: CloseReason) -> Option<Self> {
+        match reason {
+            CloseReason::Cut | CloseReason::Machine(CloseCause::Ended(EndReason::Shutdown)) => Some(Self::Drain),
+            CloseReason::Machine(CloseCause::Ended(EndReason::Kicked)) => Some(Self::Kicked),
+            CloseReason::Machine(CloseCause::Banned | CloseCause::Ended(EndReason::Banned)) => Some(Self::Banned),
+            CloseReason::Machine(CloseCause::Ended(EndReason::UserChanged)) => Some(Self::UserChanged),
+            CloseReason::WriteTimeout => Some(Self::WriteTimeout),
+            CloseReason::Panicked | CloseReason::Machine(CloseCause::Ended(EndReason::Internal)) => Some(Self::Fault),
+            CloseReason::ClientClosed
+            | CloseReason::Probe
+            | CloseReason::ConnectionLost
+            | CloseReason::HandshakeFailed
+            | CloseReason::Machine(
+                CloseCause::Quit
+                | CloseCause::StarttlsInjection
+                | CloseCause::ForeignProtocol
+                | CloseCause::TooManyErrors
+                | CloseCause::TooManyLogins
+                | CloseCause::Ended(EndReason::IdleTimeout | EndReason::LoginTimeout | EndReason::SessionMax | EndReason::TicketsSpent),
+            ) => None,
+        }
+    }
 }
 
 /// Why a session ended: exactly one for each.

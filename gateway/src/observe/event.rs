@@ -121,6 +121,16 @@ pub enum Event<'a> {
         /// The first time since the setting changed.
         first: bool,
     },
+    /// PASV or EPSV was refused: every port stayed taken for 10 s.
+    PassiveRefused {
+        /// A lease was asked for: by this client or under its address. Otherwise by this client alone.
+        lease: bool,
+    },
+    /// The data connection that PASV or EPSV announced a port for was taken.
+    DataReady {
+        /// Since the port was announced.
+        waited: Duration,
+    },
     /// A data connection arrived and was delivered or not.
     DataConnection {
         /// What became of it.
@@ -174,6 +184,11 @@ pub enum Event<'a> {
         /// The digest of the whole file, if one was computed while it moved.
         digest: Option<(Algorithm, &'a [u8])>,
     },
+    /// The transfer that ends with this did not end by itself, nor by its client: this side ended the session.
+    TransferCut {
+        /// Why.
+        reason: CutReason,
+    },
     /// The digest of the whole file of a transfer that moved a part of it (APPE, REST), read after its end.
     TransferDigest {
         /// Of the transfer.
@@ -224,6 +239,13 @@ pub enum Event<'a> {
         kind: FileError,
         /// What the system said.
         error: &'a std::io::Error,
+    },
+    /// A call into the file system is over, well or not.
+    StorageDone {
+        /// What was done, in the words of `StorageFailed`.
+        operation: &'static str,
+        /// How long it took, the wait for the blocking pool included where there was one.
+        took: Duration,
     },
     /// A limit was reached.
     LimitHit {

@@ -120,6 +120,8 @@ fn sound<T>(made: prometheus::Result<T>) -> T {
 
 /// A resumed handshake takes half a millisecond, one over a bad line a second.
 pub(super) const HANDSHAKE_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+/// A page in memory, a disk, a file server that thinks about it.
+pub(super) const STORAGE_SECONDS: &[f64] = &[0.000_1, 0.001, 0.01, 0.1, 1.0, 10.0];
 /// 1 ms to 10 s.
 pub(super) const COMMAND_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// 0.1 s to 1 h.

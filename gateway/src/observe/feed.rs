@@ -107,7 +107,7 @@ impl Sink for Feed {
 
 /// What comes too often to be watched, and what watching itself makes.
 fn is_noise(event: &Event<'_>) -> bool {
-    matches!(event, Event::Command { .. } | Event::Sidecar(SidecarEvent::Answered { .. }))
+    matches!(event, Event::Command { .. } | Event::StorageDone { .. } | Event::Sidecar(SidecarEvent::Answered { .. }))
 }
 
 /// Members of the object come from us, but for values that [`Line`] escapes.

@@ -8,8 +8,8 @@ use ftps_proto::machine::io::{CloseCause, DataRefusal, EndReason, FileError, Log
 use ftps_proto::verbs::Verb;
 
 use super::event::{
-    BanKind, BanSource, BanStage, Channel, CloseReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener,
-    LoginFault, LoginMethod, ProxyTrouble, RefuseReason, RelayTrouble, Reloadable, Resumed, StreamEnd, TlsVersion,
+    BanKind, BanSource, BanStage, Channel, CloseReason, CutReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit,
+    Listener, LoginFault, LoginMethod, ProxyTrouble, RefuseReason, RelayTrouble, Reloadable, Resumed, StreamEnd, TlsVersion,
 };
 
 /// A value of a closed set.
@@ -226,6 +226,14 @@ closed_set!(BanKind {
 });
 closed_set!(BanStage { Accept = "accept", Login = "login", Data = "data" });
 closed_set!(BanSource { Admin = "admin", Rule = "rule" });
+closed_set!(CutReason {
+    Drain = "drain",
+    Kicked = "kicked",
+    Banned = "banned",
+    UserChanged = "user_changed",
+    WriteTimeout = "write_timeout",
+    Fault = "fault",
+});
 closed_set!(Reloadable { Config = "config", Users = "users", Certificates = "certificates" });
 closed_set!(FileError {
     NotFound = "not_found",
@@ -310,15 +318,19 @@ impl Event<'_> {
             Self::PassiveOpened { .. } => "passive_opened",
             Self::RelayEnded { .. } => "relay_ended",
             Self::PrivateAnnounced { .. } => "private_announced",
+            Self::PassiveRefused { .. } => "passive_refused",
+            Self::DataReady { .. } => "data_ready",
             Self::DataConnection { .. } => "data_connection",
             Self::DataRefused { .. } => "data_refused",
             Self::TransferStarted { .. } => "transfer_started",
             Self::TransferEnded { .. } => "transfer_ended",
+            Self::TransferCut { .. } => "transfer_cut",
             Self::TransferDigest { .. } => "transfer_digest",
             Self::Digest { .. } => "digest",
             Self::Hashed { .. } => "hashed",
             Self::FileChanged { .. } => "file_changed",
             Self::StorageFailed { .. } => "storage_failed",
+            Self::StorageDone { .. } => "storage_done",
             Self::LimitHit { .. } => "limit_hit",
             Self::AddressesHidden { .. } => "addresses_hidden",
             Self::Closed { .. } => "closed",
@@ -372,6 +384,7 @@ pub(super) mod tests {
         sound::<StreamEnd>();
         sound::<Limit>();
         sound::<Reloadable>();
+        sound::<CutReason>();
         sound::<FileError>();
         sound::<BanKind>();
         sound::<BanSource>();

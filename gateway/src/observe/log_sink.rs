@@ -3,6 +3,8 @@
 //! Gets: events, synchronously. Gives: lines with the session's id, and everything a client said in escaped fields of its own.
 //! Never: `error` for what a peer did; a secret (events carry none); a line for [`Event::Ready`], which is said by [`LogHandle::ready`] with its addresses.
 
+use std::time::Duration;
+
 use ftps_proto::machine::io::LoginRefusal;
 
 use super::event::{CloseReason, DataOutcome, Direction, Event, LoginFault, StreamEnd, Subject, TransferResult};
@@ -49,7 +51,7 @@ impl Sink for LogSink {
 /// Level, room and message of an event.
 // long: one arm for each event, and each is short.
 pub(super) fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str) {
-    use LogLevel::{Debug, Error, Info, Off, Warn};
+    use LogLevel::{Debug, Error, Info, Off, Trace, Warn};
     match event {
         Event::Ready => (Off, "node", "ready"),
         Event::Draining => (Info, "node", "draining: no new sessions"),
@@ -71,6 +73,8 @@ pub(super) fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str)
             (Warn, "data", "PASV tells a public client a private address, which it will hardly reach: write the public one in data.public_address")
         }
         Event::PrivateAnnounced { first: false, .. } => (Debug, "data", "PASV tells a public client a private address"),
+        Event::PassiveRefused { .. } => (Info, "data", "no port is free for this client: data.ports has too few, or it opens more connections than it uses"),
+        Event::DataReady { .. } => (Debug, "data", "data connection taken"),
         Event::DataConnection { outcome: DataOutcome::Probe } => (Debug, "data", "health check"),
         Event::RelayEnded { trouble: None, .. } => (Debug, "data", "relayed data connection ended"),
         Event::RelayEnded { trouble: Some(_), .. } => (Info, "data", "relayed data connection broke"),
@@ -81,11 +85,13 @@ pub(super) fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str)
         Event::DataRefused { .. } => (Info, "data", "data connection refused"),
         Event::TransferStarted { .. } => (Debug, "session", "transfer started"),
         Event::TransferEnded { .. } => (Info, "session", "transfer ended"),
+        Event::TransferCut { .. } => (Info, "session", "transfer cut"),
         Event::TransferDigest { .. } => (Info, "digest", "digest of a transfer"),
         Event::Digest { .. } => (Info, "digest", "digest"),
         Event::Hashed { .. } => (Debug, "digest", "hashed"),
         Event::FileChanged { .. } => (Info, "storage", "file changed"),
         Event::StorageFailed { kind, .. } => (storage_level(Trouble::from(*kind)), "storage", "file system error"),
+        Event::StorageDone { .. } => (Trace, "storage", "file system call"),
         Event::LimitHit { .. } => (Info, "limits", "limit reached"),
         Event::AddressesHidden { addresses: [] } => (Info, "limits", "clients come from addresses of their own: limits by address hold"),
         Event::AddressesHidden { .. } => (Warn, "limits", ADDRESSES_HIDDEN),
@@ -139,8 +145,7 @@ pub(super) fn fields(line: &mut Line, event: &Event<'_>) {
         Event::Refused { listener, reason } => line.texts(&[("listener", listener.label()), ("reason", reason.label())]),
         Event::AcceptFailed { listener, error } => line.texts(&[("listener", listener.label()), ("error", &error.to_string())]),
         Event::Handshake { channel, version, resumed, took } => {
-            line.texts(&[("channel", channel.label()), ("version", version.label()), ("resumed", resumed.label())]);
-            line.millis("took_ms", took);
+            timed(line, &[("channel", channel.label()), ("version", version.label()), ("resumed", resumed.label())], took);
         }
         Event::HandshakeFailed { channel, reason, detail } => line.texts(&[("channel", channel.label()), ("reason", reason.label()), ("detail", detail)]),
         Event::LoggedIn { method, class, took } => {
@@ -157,6 +162,8 @@ pub(super) fn fields(line: &mut Line, event: &Event<'_>) {
             line.millis("took_ms", took);
         }
         Event::PassiveOpened { port } => line.number("port", port.into()),
+        Event::PassiveRefused { lease } => line.flag("lease", lease),
+        Event::DataReady { waited } => line.millis("waited_ms", waited),
         Event::DataConnection { outcome } => line.text("outcome", outcome.label()),
         Event::DataRefused { refusal } => line.text("reason", refusal.label()),
         Event::TransferStarted { id, direction, path } => transfer(line, id, direction, path),
@@ -171,6 +178,7 @@ pub(super) fn fields(line: &mut Line, event: &Event<'_>) {
             }
             line.millis("took_ms", took);
         }
+        Event::TransferCut { reason } => line.text("reason", reason.label()),
         Event::TransferDigest { id, path, algorithm, digest } => {
             line.shown("transfer", id);
             line.bytes("path", path);
@@ -178,8 +186,7 @@ pub(super) fn fields(line: &mut Line, event: &Event<'_>) {
         }
         Event::Digest { algorithm, path, source, result, took } => {
             line.bytes("path", path);
-            line.texts(&[("algorithm", algorithm.label()), ("source", source.label()), ("result", result.label())]);
-            line.millis("took_ms", took);
+            timed(line, &[("algorithm", algorithm.label()), ("source", source.label()), ("result", result.label())], took);
         }
         Event::Hashed { algorithm, bytes, took } => {
             line.text("algorithm", algorithm.label());
@@ -194,14 +201,12 @@ pub(super) fn fields(line: &mut Line, event: &Event<'_>) {
         Event::StorageFailed { operation, kind, error } => {
             line.texts(&[("operation", operation), ("kind", kind.label()), ("error", &error.to_string())]);
         }
+        Event::StorageDone { operation, took } => timed(line, &[("operation", operation)], took),
         Event::LimitHit { limit } => line.text("limit", limit.label()),
         Event::AddressesHidden { addresses } => {
             line.text("addresses", &addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
         }
-        Event::Closed { reason, took } => {
-            line.text("reason", reason.label());
-            line.millis("took_ms", took);
-        }
+        Event::Closed { reason, took } => timed(line, &[("reason", reason.label())], took),
         Event::Swept { files } => line.number("files", files),
         Event::Banned { id, kind, source, dry_run: _, target, reason, sessions } => {
             line.shown("ban", id);
@@ -223,6 +228,11 @@ pub(super) fn fields(line: &mut Line, event: &Event<'_>) {
             error.into_iter().for_each(|error| line.text("error", error));
         }
     }
+}
+
+fn timed(line: &mut Line, words: &[(&str, &str)], took: Duration) {
+    line.texts(words);
+    line.millis("took_ms", took);
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -247,8 +257,6 @@ fn ending(line: &mut Line, result: TransferResult, end: StreamEnd) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use std::time::Duration;
-
     use ftps_proto::machine::io::FileError;
     use ftps_proto::verbs::Verb;
     use serde_json::Value;

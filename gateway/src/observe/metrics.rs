@@ -18,15 +18,15 @@ pub use self::gauges::Space;
 use super::Sink;
 use super::bans::BanMetrics;
 use super::event::{
-    Channel, CloseReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod, ProxyTrouble,
-    RefuseReason, RelayTrouble, Reloadable, Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
+    Channel, CloseReason, CutReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod,
+    ProxyTrouble, RefuseReason, RelayTrouble, Reloadable, Resumed, StreamEnd, Subject, TlsVersion, TransferResult,
 };
-use super::family::{COMMAND_SECONDS, Family, HANDSHAKE_SECONDS, Maker, SESSION_SECONDS, TRANSFER_SECONDS};
+use super::family::{COMMAND_SECONDS, Family, HANDSHAKE_SECONDS, Maker, SESSION_SECONDS, STORAGE_SECONDS, TRANSFER_SECONDS};
 use super::peers::{CallResult, Departure, PeerEvent, PeerRefusal};
 pub use super::process::Build;
 use super::process::Process;
 use super::ready::Part;
-use super::sets::{Admission, Command, Ending, NodeState, Operation, PortState, RelayWay, ReplyClass, SessionState, Trouble, Verdict, Work};
+use super::sets::{Admission, Command, Ending, NodeState, Operation, PortState, RelayWay, ReplyClass, SessionState, Share, Trouble, Verdict, Work};
 use super::sidecar;
 use super::stores::StoreTable;
 
@@ -163,6 +163,8 @@ struct Table {
     relay_active: IntGauge,
     relay_bytes: Family<IntCounter, RelayWay>,
     relay_errors: Family<IntCounter, RelayTrouble>,
+    data_lease_refused: Family<IntCounter, Share>,
+    data_wait: Histogram,
     data_refused: Family<IntCounter, DataRefusal>,
     data_unproven: IntCounter,
     unclean_ends: IntCounter,
@@ -170,11 +172,13 @@ struct Table {
     transfer_bytes: Family<IntCounter, Direction>,
     transfer_duration: Family<Histogram, Direction>,
     transfers_active: Family<IntGauge, Direction>,
+    transfers_cut: Family<IntCounter, CutReason>,
     digests: Family<IntCounter, (Algorithm, DigestSource, DigestResult)>,
     digest_bytes: Family<IntCounter, Algorithm>,
     digest_duration: Family<Histogram, Algorithm>,
     digest_queue: IntGauge,
     digest_cache: IntGauge,
+    storage_duration: Family<Histogram, Operation>,
     storage_errors: Family<IntCounter, (Operation, Trouble)>,
     orphans_swept: IntCounter,
     storage_size: IntGauge,
@@ -195,6 +199,7 @@ struct Table {
     cluster_nodes: Family<IntGauge, NodeState>,
     cluster_heartbeat: IntGauge,
     cluster_skew: Gauge,
+    secret_generation: IntGauge,
     cluster_departures: Family<IntCounter, Departure>,
     peer_calls: Family<IntCounter, CallResult>,
     peer_call_duration: Histogram,
@@ -236,6 +241,8 @@ impl Table {
             relay_active: make.gauge("relay_active", "Data connections that this node carries to sessions of others."),
             relay_bytes: make.counters("relay_bytes_total", "Bytes of data connections carried to sessions of other nodes, and back.", &["direction"]),
             relay_errors: make.counters("relay_errors_total", "Carried data connections that did not end by themselves.", &["reason"]),
+            data_lease_refused: make.counters("data_lease_refused_total", "PASV and EPSV that were refused because every port stayed taken for 10 s, by this client or (lease) under its address.", &["kind"]),
+            data_wait: make.histogram("data_wait_seconds", "From PASV or EPSV to the data connection that was taken.", COMMAND_SECONDS),
             data_refused: make.counters("data_refused_total", "Data connections that a session refused or missed.", &["reason"]),
             data_unproven: make.counter("data_unproven_total", "Transfers that completed without proof of the TLS session."),
             unclean_ends: make.counter("uploads_unclean_end_total", "Uploads that were kept although they ended without close_notify."),
@@ -243,11 +250,13 @@ impl Table {
             transfer_bytes: make.counters("transfer_bytes_total", "Bytes on data connections of transfers that ended.", &["direction"]),
             transfer_duration: make.histograms("transfer_duration_seconds", "From 150 to the end of a transfer.", &["direction"], TRANSFER_SECONDS),
             transfers_active: make.gauges("transfers_active", "Transfers that run.", &["direction"]),
+            transfers_cut: make.counters("transfers_cut_total", "Transfers that this side cut by ending their session.", &["reason"]),
             digests: make.counters("digests_total", "Digests that were asked for.", &["algorithm", "source", "result"]),
             digest_bytes: make.counters("digest_bytes_total", "Bytes that went through a hash: of files that were read, and of transfers.", &["algorithm"]),
             digest_duration: make.histograms("digest_duration_seconds", "Time to read a file and compute a digest, without the time it waited.", &["algorithm"], TRANSFER_SECONDS),
             digest_queue: make.gauge("digest_queue", "Files that are read for a digest, or wait for it."),
             digest_cache: make.gauge("digest_cache_entries", "Digests that this node remembers."),
+            storage_duration: make.histograms("storage_op_duration_seconds", "Calls into the file system; files that the kernel opens from its memory are not in it.", &["op"], STORAGE_SECONDS),
             storage_errors: make.counters("storage_errors_total", "Errors of the file system that are not the client's doing.", &["op", "kind"]),
             orphans_swept: make.counter("storage_orphans_swept_total", "Left-over uploads of dead nodes that were removed."),
             storage_size: make.gauge("storage_size_bytes", "Size of the file system of storage.root."),
@@ -268,6 +277,7 @@ impl Table {
             cluster_nodes: make.gauges("cluster_nodes", "Members of the cluster, this node among them.", &["state"]),
             cluster_heartbeat: make.gauge("cluster_heartbeat_timestamp_seconds", "When another member last answered a heartbeat; 0: none has."),
             cluster_skew: make.real_gauge("cluster_clock_skew_seconds", "The widest difference between the clock of a member and of this node."),
+            secret_generation: make.gauge("cluster_secret_generation", "Tells the secret that seals from others; nodes that agree show the same; it is no count."),
             cluster_departures: make.counters("cluster_departures_total", "Members that went.", &["reason"]),
             peer_calls: make.counters("cluster_peer_calls_total", "Calls to other nodes, by how they ended.", &["result"]),
             peer_call_duration: make.histogram("cluster_peer_call_duration_seconds", "Calls to other nodes that were answered.", COMMAND_SECONDS),
@@ -305,6 +315,8 @@ impl Table {
                 self.commands.at((Command(verb), ReplyClass::of(code))).inc();
                 self.command_duration.at(Work::of(verb)).observe(took.as_secs_f64());
             }
+            Event::PassiveRefused { lease } => self.data_lease_refused.at(if lease { Share::Lease } else { Share::Reservation }).inc(),
+            Event::DataReady { waited } => self.data_wait.observe(waited.as_secs_f64()),
             Event::DataConnection { outcome } => self.data_connections.at(outcome).inc(),
             // Bytes are set at each scrape: a relay may last for hours.
             Event::RelayEnded { trouble, .. } => trouble.into_iter().for_each(|trouble| self.relay_errors.at(trouble).inc()),
@@ -314,6 +326,7 @@ impl Table {
                 self.transfer_ended(direction, result, bytes, took);
                 self.transfer_manners(direction, result, proven, end);
             }
+            Event::TransferCut { reason } => self.transfers_cut.at(reason).inc(),
             // Its bytes were counted as hashed.
             Event::TransferDigest { .. } => {}
             Event::Digest { algorithm, source, result, .. } => self.digests.at((algorithm, source, result)).inc(),
@@ -321,6 +334,7 @@ impl Table {
                 self.digest_bytes.at(algorithm).inc_by(bytes);
                 took.into_iter().for_each(|took| self.digest_duration.at(algorithm).observe(took.as_secs_f64()));
             }
+            Event::StorageDone { operation, took } => self.storage_duration.at(Operation::of(operation)).observe(took.as_secs_f64()),
             Event::StorageFailed { operation, kind, .. } => self.storage_errors.at((Operation::of(operation), Trouble::from(kind))).inc(),
             Event::LimitHit { limit } => self.limits_hit.at(limit).inc(),
             Event::AddressesHidden { addresses } => self.addresses_hidden.set(i64::from(!addresses.is_empty())),
@@ -415,9 +429,8 @@ mod tests {
         assert!(series > 300, "{series} series: not every label set is there from the start");
     }
 
-    #[test]
-    fn names_types_and_labels_are_those_of_the_golden_file() {
-        let text = fresh().render();
+    /// Every metric with its type, its labels and what it says, by name.
+    fn families(text: &str) -> Vec<(&str, &str, Vec<&str>, &str)> {
         let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let types: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -428,18 +441,38 @@ mod tests {
             let names = inside.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('=')).map(|(name, _)| name).filter(|name| *name != "le");
             labels.entry(family).or_default().extend(names);
         }
-        let mut found = String::new();
-        for (name, kind) in types {
-            let labels: Vec<&str> = labels[name].iter().copied().collect();
-            found += format!("{name} {kind} {}", labels.join(",")).trim_end();
-            found.push('\n');
-        }
-        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/observe/metrics.golden");
-        if std::env::var_os("BLESS").is_some_and(|bless| bless == "1") {
-            std::fs::write(golden, &found).unwrap();
-        }
-        assert_eq!(std::fs::read_to_string(golden).unwrap_or_default(), found, "look at the difference; if it is meant, run again with BLESS=1");
+        let said: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')).collect();
+        types.into_iter().map(|(name, kind)| (name, kind, labels[name].iter().copied().collect(), said[name])).collect()
     }
+
+    /// Compares with a file of the repository; with BLESS=1 writes it.
+    fn is_in(file: &str, text: &str) {
+        let file = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("BLESS").is_some_and(|bless| bless == "1") {
+            std::fs::write(&file, text).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap_or_default(), text, "{file}: look at the difference; if it is meant, run again with BLESS=1");
+    }
+
+    #[test]
+    fn names_types_and_labels_are_those_of_the_golden_file() {
+        let text = fresh().render();
+        let line = |(name, kind, labels, _): (&str, &str, Vec<&str>, &str)| format!("{name} {kind} {}", labels.join(","));
+        let found: String = families(&text).into_iter().map(|family| line(family).trim_end().to_owned() + "\n").collect();
+        is_in("src/observe/metrics.golden", &found);
+    }
+
+    #[test]
+    fn every_metric_is_in_the_operators_list() {
+        let text = fresh().render();
+        let row = |(name, kind, labels, said): (&str, &str, Vec<&str>, &str)| format!("| `{name}` | {kind} | {} | {said} |\n", labels.join(", "));
+        let rows: String = families(&text).into_iter().map(row).collect();
+        is_in("../deploy/docs/metrics.md", &format!("{LIST}{rows}"));
+    }
+
+    /// What stands above the rows.
+    const LIST: &str = "# Metrics\n\nEvery series of `/metrics` on a node, at zero from its start. Labels come from closed sets: no name, path or address of a client is in one. Times are in seconds, \
+        sizes in bytes.\nA test writes this list from the program.\n\n| metric | type | labels | says |\n|---|---|---|---|\n";
 
     #[test]
     fn nothing_a_client_says_is_in_the_text() {
@@ -541,6 +574,29 @@ mod tests {
         say(&metrics, Event::LimitHit { limit: Limit::Line });
         for limit in ["stall_timeout", "data_timeout", "password_jobs", "line"] {
             assert_eq!(value(&metrics, &format!("ftps_gateway_limits_hit_total{{limit=\"{limit}\"}}")), 1.0, "{limit}");
+        }
+    }
+
+    #[test]
+    fn waits_and_calls_into_the_file_system_are_timed_and_what_this_side_cuts_is_counted() {
+        let metrics = fresh();
+        say(&metrics, Event::DataReady { waited: Duration::from_millis(20) });
+        say(&metrics, Event::PassiveRefused { lease: true });
+        say(&metrics, Event::StorageDone { operation: "rename", took: Duration::from_millis(2) });
+        let ended = |reason| CutReason::of(CloseReason::Machine(CloseCause::Ended(reason)));
+        for reason in [ended(EndReason::Banned), ended(EndReason::Shutdown), CutReason::of(CloseReason::Cut)] {
+            say(&metrics, Event::TransferCut { reason: reason.unwrap() });
+        }
+        assert_eq!((ended(EndReason::TicketsSpent), CutReason::of(CloseReason::ClientClosed)), (None, None), "the client's own end");
+        for (series, times) in [
+            ("data_wait_seconds_count", 1.0),
+            ("data_lease_refused_total{kind=\"lease\"}", 1.0),
+            ("storage_op_duration_seconds_count{op=\"rename\"}", 1.0),
+            ("storage_op_duration_seconds_bucket{op=\"rename\",le=\"0.001\"}", 0.0),
+            ("transfers_cut_total{reason=\"banned\"}", 1.0),
+            ("transfers_cut_total{reason=\"drain\"}", 2.0),
+        ] {
+            assert_eq!(value(&metrics, &format!("ftps_gateway_{series}")), times, "{series}");
         }
     }
 

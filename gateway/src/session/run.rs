@@ -3,6 +3,8 @@
 //! Gets: control bytes, messages, steps of the work, deadlines. Gives: the reason it ended.
 //! Never: decides about FTP (the machine does), waits without a deadline.
 
+mod ending;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +29,7 @@ use crate::data::channel::Channel;
 use crate::data::clients::Client;
 use crate::data::stream::DataStream;
 use crate::data::waits::Member;
-use crate::live::{Message, Running};
+use crate::live::Message;
 use crate::observe::event::{CloseReason, Limit};
 use crate::observe::{Event, Subject};
 
@@ -56,6 +58,8 @@ pub struct Session {
     parting: bool,
     /// Whether `limits.session_max` was said already.
     aged: bool,
+    /// Why it ends, from the moment that is certain.
+    ending: Option<CloseReason>,
 }
 
 enum Happened {
@@ -95,6 +99,7 @@ impl Session {
             asked: now,
             parting: false,
             aged: false,
+            ending: None,
         }
     }
 
@@ -102,6 +107,7 @@ impl Session {
     pub async fn run(mut self: Box<Self>) -> Ended {
         loop {
             if let Some(cause) = self.obey() {
+                self.ending.get_or_insert(CloseReason::Machine(cause));
                 self.stop_work();
                 let patience = self.carried.settings.limits.write_timeout;
                 if cause == CloseCause::Ended(EndReason::TicketsSpent) {
@@ -114,6 +120,7 @@ impl Session {
             let happened = self.wait().await;
             // What runs still ends with this value.
             if let Some(reason) = self.tell(happened) {
+                self.ending.get_or_insert(reason);
                 if matches!(reason, CloseReason::ClientClosed) {
                     // PHP warns its script of a server that does not answer close_notify with its own.
                     self.stop_work();
@@ -174,8 +181,10 @@ impl Session {
             }
             Happened::Turn(Turn::Flushed) => {}
             Happened::Turn(Turn::Failed) => return Some(CloseReason::ConnectionLost),
-            Happened::Message(Message::End(EndReason::Banned)) => self.machine.input(self.carried.banned()),
-            Happened::Message(Message::End(reason)) => self.machine.input(Input::End(reason)),
+            Happened::Message(Message::End(reason)) => {
+                self.ending.get_or_insert(CloseReason::Machine(CloseCause::Ended(reason)));
+                self.machine.input(if reason == EndReason::Banned { self.carried.banned() } else { Input::End(reason) });
+            }
             // A draining node says it again each second.
             Happened::Message(Message::EndWhenIdle(EndReason::Shutdown))
                 if self.account.is_some() && self.active.elapsed() < self.carried.settings.drain_idle => {}
@@ -267,47 +276,6 @@ impl Session {
         self.work = transfer::pump(opened, stream, self.carried.settings.limits.stall_timeout, record.progress.clone(), terms, (speed, tap));
     }
 
-    /// The file of a transfer is open: `150` is out.
-    fn started(&mut self, opened: &Opened) {
-        if let Some(mut record) = self.record.take() {
-            record.begin(opened.opening().unique.as_ref().map(ftps_proto::path::VirtualPath::as_bytes));
-            self.carried.membership.set_running(Some(Running::begin(record.progress.bytes.clone(), opened.expected())));
-            self.event(&record.started());
-            self.record = Some(record);
-        }
-    }
-
-    /// A transfer is over, one way or the other: one event, one outcome.
-    fn ended(&mut self, end: TransferEnd) {
-        self.channel.close();
-        self.close_record(end);
-        self.machine.input(Input::Done(Outcome::Transfer(end)));
-    }
-
-    fn close_record(&mut self, end: TransferEnd) {
-        self.carried.membership.set_running(None);
-        let Some(record) = self.record.take() else { return };
-        self.carried.membership.moved(record.progress.bytes.load(Ordering::Relaxed));
-        if let Some(event) = record.ended(end) {
-            self.event(&event);
-        }
-    }
-
-    /// ABOR: the transfer stops where it is; nothing of an upload stays. One that is whole and about to get its name ends as it ends: 426 would be a lie.
-    fn abort(&mut self) {
-        if self.record.as_ref().is_some_and(|record| record.progress.is_committing()) {
-            return;
-        }
-        self.work = Work::Idle;
-        self.ended(TransferEnd::Aborted);
-    }
-
-    /// The session ends with its work unfinished.
-    fn stop_work(&mut self) {
-        self.work = Work::Idle;
-        self.close_record(TransferEnd::Broken);
-    }
-
     fn log_in(&mut self, admittance: Box<Admittance>, client: &Client, member: Member) {
         self.carried.permit.logged_in();
         self.carried.membership.set_user(Some((admittance.user.name.as_str(), admittance.user.class.as_deref())));
@@ -377,13 +345,6 @@ impl Session {
     fn event(&self, event: &Event<'_>) {
         let user = self.account.as_ref().map(|account| account.user.name.as_str());
         self.carried.house.observer.event(Subject { user, ..self.carried.subject() }, event);
-    }
-}
-
-/// Every transfer that began ends with an event, also when the task panics or is cut.
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.close_record(TransferEnd::Broken);
     }
 }
 

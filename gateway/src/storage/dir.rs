@@ -13,7 +13,7 @@ use ftps_proto::path::VirtualPath;
 use rustix::fs::{AtFlags, FileType, OFlags, RawDir, Stat, fstat, statat};
 use rustix::io::Errno;
 
-use super::fault::Fault;
+use super::fault::{Fault, timed};
 use super::temporary::is_hidden;
 use super::tree::{Tree, blank, describe, kind, visible};
 
@@ -68,7 +68,7 @@ impl Listing {
     /// What the system says. An entry that vanishes meanwhile is left out; one that cannot be looked at is `Other`.
     pub fn next(&mut self, most: usize, out: &mut Vec<Entry>) -> Result<bool, FileError> {
         let mut used = 0;
-        let read = if self.ended { Ok(true) } else { self.read(most, out, &mut used) };
+        let read = if self.ended { Ok(true) } else { timed("list", &self.tree.shared.observer, || self.read(most, out, &mut used)) };
         out.truncate(used);
         self.ended = read.map_err(|errno| self.tree.tell("list", errno))?;
         Ok(!self.ended)

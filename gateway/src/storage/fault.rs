@@ -4,6 +4,7 @@
 //! Never: tells the client more than the kind, or counts a missing file as a fault.
 
 use std::io;
+use std::time::Instant;
 
 use ftps_proto::machine::io::FileError;
 use rustix::io::Errno;
@@ -58,6 +59,19 @@ impl Fault {
         }
         kind
     }
+}
+
+/// Does `work`, which is one call into the file system or a few, and says how long it took.
+pub(super) fn timed<T>(operation: &'static str, observer: &Observer, work: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let done = work();
+    say_time(operation, observer, began);
+    done
+}
+
+/// Says how long something took that began then.
+pub(super) fn say_time(operation: &'static str, observer: &Observer, began: Instant) {
+    observer.event(Subject::default(), &Event::StorageDone { operation, took: began.elapsed() });
 }
 
 impl From<Errno> for Fault {

@@ -6,6 +6,7 @@
 use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 use std::{fmt, mem};
 
 use ftps_proto::machine::io::FileError;
@@ -15,6 +16,7 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::CHUNK;
+use super::fault::say_time;
 use super::medium::Medium;
 use super::plan::Version;
 use super::stored::Seen;
@@ -125,10 +127,15 @@ impl Reader {
             return Ok(&[]);
         }
         let read = match mem::take(&mut self.first) {
-            0 => match self.read_inline() {
-                Some(read) => read,
-                None => self.read_pooled().await,
-            },
+            0 => {
+                let began = Instant::now();
+                let read = match self.read_inline() {
+                    Some(read) => read,
+                    None => self.read_pooled().await,
+                };
+                say_time("read", &self.tree.shared.observer, began);
+                read
+            }
             first => Ok(first),
         };
         let read = read.map_err(|errno| self.tree.tell("read", errno))?;

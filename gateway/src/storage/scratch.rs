@@ -99,6 +99,8 @@ impl Sink for Said {
         let text = match event {
             Event::StorageFailed { operation, kind, error: _ } => format!("failed {operation} {kind:?}"),
             Event::Swept { files } => format!("swept {files}"),
+            // Every call says it.
+            Event::StorageDone { .. } => return,
             _ => "something else".into(),
         };
         self.0.lock().unwrap().push(text);

@@ -19,7 +19,7 @@ use rustix::fs::{chmodat, fstat, fstatvfs, renameat, statat, unlinkat, utimensat
 use rustix::io::Errno;
 
 use super::CHUNK;
-use super::fault::Fault;
+use super::fault::{Fault, timed};
 use super::resolve::{Beneath, split};
 use super::root::Shared;
 use super::temporary::is_hidden;
@@ -193,7 +193,11 @@ impl Tree {
     }
 
     /// Does `work` in the home, which is opened anew when a file server has forgotten it (ESTALE); says what went wrong.
-    pub(super) fn attempt<T>(&self, operation: &'static str, mut work: impl FnMut(&Beneath) -> Result<T, Fault>) -> Result<T, FileError> {
+    pub(super) fn attempt<T>(&self, operation: &'static str, work: impl FnMut(&Beneath) -> Result<T, Fault>) -> Result<T, FileError> {
+        timed(operation, &self.shared.observer, || self.work(work)).map_err(|fault| fault.tell(operation, &self.shared.observer))
+    }
+
+    fn work<T>(&self, mut work: impl FnMut(&Beneath) -> Result<T, Fault>) -> Result<T, Fault> {
         let mut tries = 0;
         loop {
             let fault = match work(&self.home.load()) {
@@ -208,7 +212,7 @@ impl Tree {
                 },
                 Err(fault) => fault,
             };
-            return Err(fault.tell(operation, &self.shared.observer));
+            return Err(fault);
         }
     }
 

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::fault::Fault;
+use super::fault::{Fault, timed};
 use super::plan::{Keep, Version};
 use super::read::read_at;
 use super::stored::Landed;
@@ -193,7 +193,8 @@ impl Upload {
         mode: u32,
         waiting: &Waiting,
     ) -> Result<Self, FileError> {
-        let temporary = Temporary::create(directory, &tree.shared.names).map_err(|errno| tree.tell("create", errno))?;
+        let temporary =
+            timed("create", &tree.shared.observer, || Temporary::create(directory, &tree.shared.names)).map_err(|errno| tree.tell("create", errno))?;
         let kept = AtomicBool::new(keep.is_none());
         Ok(Self { tree, temporary, name, landing, keep, kept, given_up: waiting.0.clone(), mode })
     }
@@ -204,12 +205,12 @@ impl Upload {
             self.copy_kept()?;
             Ok(write_all(self.temporary.file(), bytes, position)?)
         };
-        work().map_err(|fault: Fault| self.tree.tell("write", fault))
+        timed("write", &self.tree.shared.observer, work).map_err(|fault: Fault| self.tree.tell("write", fault))
     }
 
     /// Gives the file its name.
     pub(super) fn commit(&self) -> Result<Landed, FileError> {
-        self.finish().map_err(|fault| self.tree.tell("commit", fault))?;
+        timed("commit", &self.tree.shared.observer, || self.finish()).map_err(|fault| self.tree.tell("commit", fault))?;
         // What it is under its name: a rename changes the time of the last change.
         Ok(Landed(Version::now(self.temporary.file()).ok().flatten()))
     }

@@ -130,6 +130,11 @@ impl Metrics {
         self.0.stores.set_pubsub_lag(lag);
     }
 
+    /// What the secrets that seal on two nodes have in common when they are the same; for [`Metrics::on_scrape`].
+    pub fn set_secret_generation(&self, generation: u32) {
+        self.0.table.secret_generation.set(generation.into());
+    }
+
     /// The members of the cluster, when another one last answered, and how far clocks are apart; for [`Metrics::on_scrape`].
     pub fn set_cluster(&self, census: &Census) {
         for (state, count) in [(NodeState::Live, census.live), (NodeState::Draining, census.draining), (NodeState::Unreachable, census.unreachable)] {
