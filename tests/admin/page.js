@@ -170,6 +170,44 @@ async function filterAndColours(page) {
   check('a click turns light into dark and back', before !== after && before === (await ground()), [before, after]);
 }
 
+async function change(method, path, body) {
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+  const answer = await fetch(`${base}/api/v1${path}`, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(PATIENCE) });
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return answer.json();
+}
+
+// A ban that somebody else makes is shown, and gone when it is removed.
+async function told(page, name, ip) {
+  const { id } = await change('POST', '/bans', { target: { ip }, duration: '1h', reason: 'a test, by somebody else' });
+  const shown = await eventually(() => rows(page, 'ban-list'), (seen) => seen.includes(id));
+  check(`${name}: a ban of somebody else is shown`, shown.includes(id), shown);
+  await change('DELETE', `/bans/${id}`);
+  const gone = await eventually(() => rows(page, 'ban-list'), (seen) => !seen.includes(id));
+  check(`${name}: and gone when it is removed`, !gone.includes(id), gone);
+}
+
+// By the stream of events, with looks that come too seldom for this test; without it, by looks alone.
+async function living(browser) {
+  const page = await open(browser, 'light', 1280);
+  const state = await eventually(() => page.textContent('#live'), (text) => text === 'live');
+  check('the page is live', state === 'live', state);
+  await page.waitForSelector('#ban-list tbody tr');
+  await told(page, 'live', '203.0.113.78');
+  check('live: no error, no foreign host', page.troubles.length === 0, page.troubles);
+  await page.context().close();
+  const context = await browser.newContext();
+  const deaf = await context.newPage();
+  deaf.setDefaultTimeout(PATIENCE);
+  await deaf.route('**/events**', (route) => route.abort());
+  await deaf.goto(`${base}/#token=${token}`);
+  await deaf.waitForSelector('#ban-list tbody tr');
+  const alone = await deaf.textContent('#live');
+  check('without the stream the page says how it looks', alone.startsWith('asked'), alone);
+  await told(deaf, 'without the stream', '203.0.113.79');
+  await context.close();
+}
+
 // Who may only read sees all but the audit, and nothing to press.
 async function readOnly(browser) {
   const page = await open(browser, 'dark', 1280, `#token=${reader}`);
@@ -215,6 +253,7 @@ async function door(browser) {
     await pictured(browser);
     await door(browser);
     await readOnly(browser);
+    await living(browser);
     const page = await open(browser, 'light', 1280);
     await page.waitForSelector('#nodes tbody tr[data-id]');
     await elements(page);

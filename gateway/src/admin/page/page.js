@@ -343,18 +343,93 @@ async function tick(look) {
   }
 }
 
-let beats = [];
+// Each look with its seconds: while nobody tells of changes, and while the stream of events does (for what has no event, as a ban that ends by itself).
+// Rates are differences of counters, so nodes are asked always.
+const LOOKS = [[nodes, 2, 2], [sessions, 3, 30], [bans, 4, 30], [transfers, 5, 30], [audit, 5, 30], [certificates, 60, 60]];
+// What an event of the stream has changed.
+const NEWS = {
+  accepted: [sessions], logged_in: [sessions], closed: [sessions], transfer_started: [sessions], transfer_ended: [transfers, sessions],
+  banned: [bans], unbanned: [bans], ban_arrived: [bans], audit: [audit],
+  draining: [nodes], member_joined: [nodes], member_left: [nodes], reloaded: [nodes, certificates],
+};
+const TOGETHER = 700;
+const SILENCE = 40000;
+const AGAIN = 10000;
+const beats = new Map();
+const soon = new Set();
+let stream = null;
+let live = false;
+
+// The next look, in its time.
+function beat(look) {
+  const [, alone, told] = LOOKS.find(([one]) => one === look);
+  clearTimeout(beats.get(look));
+  beats.set(look, setTimeout(() => see(look), (live ? told : alone) * 1000));
+}
+
+async function see(look) {
+  if (!document.hidden) await tick(look);
+  if (beats.has(look)) beat(look);
+}
+
+// Something has changed: a look for all that changes within a moment.
+function changed(look) {
+  if (soon.has(look)) return;
+  soon.add(look);
+  setTimeout(() => { soon.delete(look); if (beats.has(look)) see(look); }, TOGETHER);
+}
+
+function setLive(is) {
+  live = is;
+  $('live').textContent = is ? 'live' : 'asked every few seconds';
+  for (const look of beats.keys()) beat(look);
+}
+
+// Follows the stream of events as long as this tab is seen. Without it (no place among the watchers, a proxy that holds it back) the looks go on by themselves.
+async function watch() {
+  const mine = new AbortController();
+  stream = mine;
+  while (stream === mine) {
+    try {
+      const headers = { authorization: `Bearer ${store.get('token')}`, accept: 'text/event-stream' };
+      const answer = await fetch(`${API}/events?names=${Object.keys(NEWS).join(',')}`, { headers, cache: 'no-store', credentials: 'omit', signal: mine.signal });
+      if (answer.ok) await follow(answer.body.pipeThrough(new TextDecoderStream()).getReader());
+    } catch { /* It is tried again. */ }
+    if (stream !== mine) return;
+    setLive(false);
+    await new Promise((resolve) => setTimeout(resolve, AGAIN));
+  }
+}
+
+async function follow(reader) {
+  let kept = '';
+  let alarm = 0;
+  for (;;) {
+    // A quiet node says so every 15 s.
+    alarm = setTimeout(() => reader.cancel(), SILENCE);
+    const { done, value } = await reader.read();
+    clearTimeout(alarm);
+    if (done) return;
+    if (!live) {
+      setLive(true);
+      for (const look of beats.keys()) changed(look);
+    }
+    const lines = (kept + value).split('\n');
+    kept = lines.pop();
+    for (const line of lines) if (line.startsWith('event: ')) (NEWS[line.slice(7)] || []).forEach(changed);
+  }
+}
+
+function leave() {
+  const old = stream;
+  stream = null;
+  old?.abort();
+}
 
 function begin() {
-  const every = [[nodes, 2], [sessions, 3], [bans, 4], [transfers, 5], [audit, 5], [certificates, 60]];
-  for (const [look, seconds] of every) {
-    const run = async () => {
-      if (!document.hidden) await tick(look);
-      beats.push(setTimeout(run, seconds * 1000));
-      beats = beats.slice(-32);
-    };
-    run();
-  }
+  for (const [look] of LOOKS) { beats.set(look, 0); see(look); }
+  setLive(false);
+  watch();
 }
 
 async function signIn(token) {
@@ -377,8 +452,11 @@ async function signIn(token) {
 
 function signOut(why) {
   store.set('token', null);
-  beats.forEach(clearTimeout);
-  beats = [];
+  leave();
+  for (const timer of beats.values()) clearTimeout(timer);
+  beats.clear();
+  live = false;
+  $('live').textContent = '';
   last = null;
   $('page').hidden = true;
   $('leave').hidden = true;
@@ -403,6 +481,12 @@ theme(false);
 $('theme').addEventListener('click', () => theme(true));
 $('leave').addEventListener('click', () => signOut(''));
 $('filter').addEventListener('input', showSessions);
+document.addEventListener('visibilitychange', () => {
+  if (beats.size === 0) return;
+  leave();
+  setLive(false);
+  if (!document.hidden) { for (const look of beats.keys()) changed(look); watch(); }
+});
 $('ban').addEventListener('submit', ban);
 $('ban-kind').addEventListener('change', () => {
   const examples = { ip: '203.0.113.7', cidr: '203.0.113.0/24', user: 'alice', user_at_host: 'alice@203.0.113.7', class: 'partners', certificate: 'cn:alice' };
