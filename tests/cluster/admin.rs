@@ -181,6 +181,7 @@ fn every_call_of_the_document_answers_as_it_says() {
         assert_eq!(call("GET", &format!("/bans/{ban}"), "/bans/{id}", None)["author"], "root");
         assert_eq!(ask(cluster.node(2), "GET", &format!("/bans/{ban}"), "looker", None).status, 200, "on another node");
         assert_eq!(call("POST", "/bans/check", "/bans/check", Some(json!({ "ip": "203.0.113.7" })))["refused"], true);
+        nothing_is_done(&mut call, &cluster, ban);
         assert_eq!(call("DELETE", &format!("/bans/{ban}"), "/bans/{id}", None)["removed"].as_array().unwrap().len(), 1);
         out_and_in(&mut call, cluster.node(1));
         assert_eq!(call("GET", "/bans/counters", "/bans/counters", None)["items"][0]["event"], "login_failed");
@@ -346,6 +347,43 @@ fn ctl_shows_tables_follows_events_and_ends_with_its_codes() {
         let checked = Run::new("promtool", ["check", "metrics"]).input(scrape).run();
         assert_eq!(checked.code, Some(0), "{}{}", checked.text(), checked.stderr);
     });
+}
+
+/// Every call with a dry run says what it would do, and does not.
+fn nothing_is_done(call: &mut impl FnMut(&str, &str, &str, Option<Value>) -> Value, cluster: &Cluster, ban: &str) {
+    let node = cluster.node(0);
+    let count = |answer: &Value, list: &str| answer[list].as_array().map(Vec::len);
+    let before = ask(node, "GET", "/audit?limit=1000", "root", None).body["items"].as_array().map(Vec::len);
+    let removed = call("DELETE", &format!("/bans/{ban}?dry_run=true"), "/bans/{id}", None);
+    assert_eq!((removed["removed"][0]["id"].as_str(), removed["dry_run"].as_bool()), (Some(ban), Some(true)), "{removed}");
+    assert_eq!(ask(node, "GET", &format!("/bans/{ban}"), "looker", None).status, 200, "it stands");
+    assert_eq!(ask(node, "DELETE", "/bans/b_00000000000000000000000000?dry_run=true", "root", None).status, 404);
+    assert_eq!(call("POST", "/nodes/node-2/drain?dry_run=true", "/nodes/{name}/drain", None)["state"], "draining");
+    assert_eq!(call("POST", "/nodes/node-2/undrain?dry_run=true", "/nodes/{name}/undrain", None)["state"], "ready");
+    assert_eq!(cluster.node(2).get(cluster.node(2).metrics, "/readyz").status, 200, "it does not drain");
+    assert_eq!(ask(node, "POST", "/nodes/elsewhere/drain?dry_run=true", "root", None).status, 404);
+    let loud = json!({ "default": "trace" });
+    assert_eq!(count(&call("PUT", "/log-level?dry_run=true", "/log-level", Some(loud)), "nodes"), Some(3));
+    for reload in ["/config/reload", "/certificates/reload"] {
+        assert_eq!(count(&call("POST", &format!("{reload}?dry_run=true"), reload, None), "nodes"), Some(3));
+    }
+    let generation = node.metric("ftps_gateway_tls_ticket_key_generation", &[]);
+    assert_eq!(count(&call("POST", "/tickets/rotate?dry_run=true", "/tickets/rotate", None), "nodes"), Some(1));
+    assert_eq!(node.metric("ftps_gateway_tls_ticket_key_generation", &[]), generation);
+    for cache in ["/cache/sessions", "/cache/digests"] {
+        assert_eq!(count(&call("DELETE", &format!("{cache}?dry_run=true"), cache, None), "items"), Some(3));
+    }
+    assert_eq!(
+        ask(node, "GET", "/audit?limit=1000", "root", None).body["items"].as_array().map(Vec::len).map(|now| now - 2),
+        before,
+        "only the refusals are on record"
+    );
+    // What a reload would not take.
+    let users = std::fs::read(&cluster.users).unwrap();
+    std::fs::write(&cluster.users, b"users: [{ name: nobody, colour: red }]\n").unwrap();
+    let refused = ask(node, "POST", "/config/reload?dry_run=true", "root", None);
+    std::fs::write(&cluster.users, users).unwrap();
+    assert!(refused.status == 409 && refused.body["detail"].as_str().is_some_and(|words| words.contains("colour")), "{}", refused.body);
 }
 
 /// A ban comes in, goes out, and is known when it comes in again.

@@ -53,6 +53,7 @@ fn a_balancer_that_breaks_data_connections_is_named() {
         cluster.balancer.pick(Pick::Random);
         let text = doctor(&cluster, &[]).text();
         assert!(text.contains("BAD   TLS sessions") && text.contains("give all nodes behind the balancer the same cluster.secret_file"), "{text}");
+        assert!(text.contains("; not on node-"), "who did not resume is named: {text}");
     });
 }
 

@@ -49,6 +49,11 @@ struct Waiting {
 }
 
 impl super::Digests {
+    /// Whether their store is away, or they have none.
+    pub fn has_lost_their_store(&self) -> bool {
+        self.0.shared.store.as_ref().is_none_or(|(vault, _)| vault.is_degraded())
+    }
+
     /// What this node asked the cluster's digests; memory answers.
     pub fn questions(&self) -> Statistics {
         self.0.shared.store.as_ref().map(|(vault, _)| vault.statistics_of(Kind::Digest)).unwrap_or_default()

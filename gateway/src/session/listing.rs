@@ -135,9 +135,10 @@ pub(super) fn on_control(tree: &Arc<Tree>, path: &VirtualPath) -> Result<Vec<Vec
 pub(super) fn who(carried: &Carried, account: Option<&Admittance>) -> Work {
     let own = account.map(|account| account.user.name.to_string()).unwrap_or_default();
     let mine = carried.house.live.entries().into_iter().filter(|entry| entry.user().as_deref() == Some(own.as_str()));
+    let node = carried.house.cluster.me().name;
     let line = |entry: Arc<crate::live::Entry>| {
         let state = if entry.is_transferring() { "transfer" } else { "idle" };
-        format!("{} {} {} {}s", entry.id, entry.peer.ip(), state, entry.since.elapsed().as_secs()).into_bytes()
+        format!("{} {} {} {}s {node}", entry.id, entry.peer.ip(), state, entry.since.elapsed().as_secs()).into_bytes()
     };
     let lines: Vec<Vec<u8>> = mine.take(100).map(line).collect();
     Work::Job(Box::pin(async move { Outcome::Lines(lines).into() }))

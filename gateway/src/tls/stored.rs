@@ -39,6 +39,13 @@ pub(super) async fn put(vault: &Vault, place: &Place, entry: &Entry, life: Durat
     }
 }
 
+impl super::Tls {
+    /// Whether the store of sessions and ticket keys is away: what is changed there now holds for this host alone.
+    pub fn has_lost_its_store(&self) -> bool {
+        self.0.vault.is_degraded()
+    }
+}
+
 fn encode(entry: &Entry) -> Option<Zeroizing<Vec<u8>>> {
     let mut writer = Writer::new(HEAD + TLS_STATE_MAX);
     writer.u64(entry.issued).array(&entry.policy).array(&entry.session.0.to_bytes()).array(&entry.family.0.to_bytes()).array(&entry.tls);

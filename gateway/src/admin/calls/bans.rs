@@ -59,7 +59,7 @@ pub(super) const CALLS: &[Call] = &[
     Row { path: "/bans/{id}", id: "showBan", about: "One ban.", ..ROW }.get(ban_schema, |asked| Box::pin(show(asked))).or(&[Problem::NotFound]),
     Row { path: "/bans/{id}", id: "removeBan", scope: Scope::Bans, about: "Removes one ban on all nodes.", ..ROW }
         .change(Method::Delete, removed_schema, |asked| Box::pin(remove(asked)))
-        .with(&[WAIT])
+        .with(&[DRY, WAIT])
         .or(&[Problem::NotFound]),
 ];
 
@@ -110,6 +110,9 @@ async fn add(asked: Asked) -> Result<Answer, Refusal> {
 
 async fn remove(asked: Asked) -> Result<Answer, Refusal> {
     let id = ban_id(asked.part("id")).map_err(|_| none())?;
+    if asked.flag("dry_run") {
+        return would_remove(vec![asked.api.house.bans.get(id).ok_or_else(none)?]);
+    }
     let removed = asked.api.house.bans.remove(id, &asked.actor.name, wait(&asked)?).await.ok_or_else(none)?;
     Answer::json(&removed)
 }
@@ -121,11 +124,15 @@ async fn remove_where(asked: Asked) -> Result<Answer, Refusal> {
     if filter.source.is_none() && filter.target.is_none() {
         return Err(Refusal::at("?", "name a target or a source: without one this would remove every ban"));
     }
-    if asked.text("dry_run").as_deref() == Some("true") {
-        let found = asked.api.house.bans.list(&Filter { limit: usize::MAX, ..filter });
-        return Ok(Answer::json(&json!({ "removed": found.bans, "dry_run": true, "propagation": bans::Propagation::none() }))?.dry(true));
+    if asked.flag("dry_run") {
+        return would_remove(asked.api.house.bans.list(&Filter { limit: usize::MAX, ..filter }).bans);
     }
     Answer::json(&asked.api.house.bans.remove_where(&filter, &asked.actor.name, wait(&asked)?).await)
+}
+
+/// The answer of a removal that did not happen.
+fn would_remove(bans: Vec<bans::View>) -> Result<Answer, Refusal> {
+    Ok(Answer::json(&json!({ "removed": bans, "dry_run": true, "propagation": bans::Propagation::none() }))?.dry(true))
 }
 
 shape! {

@@ -14,7 +14,7 @@ use super::super::everywhere::{Answers, DEADLINE, Item, Question};
 use super::super::problems::Refusal;
 use super::super::shape::{Shape, shape};
 use super::super::shapes::List;
-use super::{CURSOR, LIMIT, Row};
+use super::{CURSOR, DRY, LIMIT, Row};
 use crate::observe::sidecar::{Group, Method};
 
 const SESSIONS: Row = Row {
@@ -35,15 +35,13 @@ const CLEAR: Row = Row {
 
 pub(super) const CALLS: &[Call] = &[
     SESSIONS.get(List::<Cache>::schema, |asked| Box::pin(list(asked, Which::Sessions))).with(&[LIMIT, CURSOR]),
-    CLEAR.change(Method::Delete, List::<Cleared>::schema, |asked| Box::pin(clear(asked, Which::Sessions))),
+    CLEAR.change(Method::Delete, List::<Cleared>::schema, |asked| Box::pin(clear(asked, Which::Sessions))).with(&[DRY]),
     Row { path: "/cache/digests", id: "listDigestCaches", about: "Digests of files that each node has in memory.", ..SESSIONS }
         .get(List::<Cache>::schema, |asked| Box::pin(list(asked, Which::Digests)))
         .with(&[LIMIT, CURSOR]),
-    Row { path: "/cache/digests", id: "clearDigestCaches", about: "Forgets the digests of files, on all nodes and in the store.", ..CLEAR }.change(
-        Method::Delete,
-        List::<Cleared>::schema,
-        |asked| Box::pin(clear(asked, Which::Digests)),
-    ),
+    Row { path: "/cache/digests", id: "clearDigestCaches", about: "Forgets the digests of files, on all nodes and in the store.", ..CLEAR }
+        .change(Method::Delete, List::<Cleared>::schema, |asked| Box::pin(clear(asked, Which::Digests)))
+        .with(&[DRY]),
 ];
 
 shape! {
@@ -150,12 +148,35 @@ impl Question for Clear {
     }
 }
 
+/// How far would a clearing reach? A question of its own, so that a node that does not know it does nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct WouldClear {
+    which: Which,
+}
+
+impl Question for WouldClear {
+    const PATH: &'static str = "admin/v1/cache/clear/would";
+    type Answer = Vec<Cleared>;
+
+    async fn answer(self, api: Arc<Api>) -> Self::Answer {
+        let away = match self.which {
+            Which::Sessions => api.house.tls.has_lost_its_store(),
+            Which::Digests => api.house.digests.has_lost_their_store(),
+        };
+        let reach = if away { Reach::Here } else { Reach::Everywhere };
+        vec![Cleared { node: api.node.name.clone(), reach: word(reach).to_owned() }]
+    }
+}
+
 async fn list(asked: Asked, which: Which) -> Result<Answer, Refusal> {
     Answer::json(&asked.page().list(asked.api.everywhere(Holds { which }).await))
 }
 
 /// Once, here; then every other node learns of it. Several at once would outrun what is put meanwhile.
 async fn clear(asked: Asked, which: Which) -> Result<Answer, Refusal> {
+    if asked.flag("dry_run") {
+        return Ok(Answer::json(&asked.page().list(asked.api.everywhere(WouldClear { which }).await))?.dry(true));
+    }
     let house = &asked.api.house;
     let reach = match which {
         Which::Sessions => house.tls.clear_sessions().await,

@@ -14,7 +14,7 @@ use super::super::problems::{Problem, Refusal};
 use super::super::shape::Shape;
 use super::super::shapes::{Certificate, Done, List};
 use super::super::{Api, time};
-use super::{CURSOR, LIMIT, Row, config};
+use super::{CURSOR, DRY, LIMIT, Row, config};
 use crate::observe::sidecar::{Group, Method};
 
 pub(super) const CALLS: &[Call] = &[
@@ -29,6 +29,7 @@ pub(super) const CALLS: &[Call] = &[
         about: "Reads certificates again, on all nodes, with everything else: a reload is all or nothing.",
     }
     .change(Method::Post, Done::schema, |asked| Box::pin(config::reload(asked)))
+    .with(&[DRY])
     .or(&[Problem::Conflict]),
     Row {
         path: "/tickets/rotate",
@@ -38,6 +39,7 @@ pub(super) const CALLS: &[Call] = &[
         about: "Seals TLS tickets with a new key, on this node and within seconds on all that share its store. No living session is hurt.",
     }
     .change(Method::Post, Done::schema, |asked| Box::pin(rotate(asked)))
+    .with(&[DRY])
     .or(&[Problem::Conflict]),
 ];
 
@@ -68,10 +70,14 @@ async fn list(asked: Asked) -> Result<Answer, Refusal> {
 
 /// The key goes through the store to all nodes that share it.
 async fn rotate(asked: Asked) -> Result<Answer, Refusal> {
-    let api = &asked.api;
-    let rotated = api.house.tls.rotate_tickets().await;
-    rotated.map_err(|error| Refusal::because(Problem::Conflict, format!("the old key goes on sealing: {error}")))?;
-    Answer::json(&Done { nodes: vec![api.node.name.clone()], failed: BTreeMap::new(), silent: Vec::new() })
+    let (api, dry) = (&asked.api, asked.flag("dry_run"));
+    let refused = |why: String| Refusal::because(Problem::Conflict, format!("the old key goes on sealing: {why}"));
+    if !dry {
+        api.house.tls.rotate_tickets().await.map_err(|error| refused(error.to_string()))?;
+    } else if api.house.tls.has_lost_its_store() {
+        return Err(refused("the store is away".to_owned()));
+    }
+    Ok(Answer::json(&Done { nodes: vec![api.node.name.clone()], failed: BTreeMap::new(), silent: Vec::new() })?.dry(dry))
 }
 
 /// Which nodes have done it, and which not.

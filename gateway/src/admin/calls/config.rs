@@ -13,7 +13,7 @@ use super::super::everywhere::{Item, Question};
 use super::super::problems::{Problem, Refusal};
 use super::super::shape::Shape;
 use super::super::shapes::{Done, Draft, List, Setting, Verdict};
-use super::{CURSOR, LIMIT, Row, certificates};
+use super::{CURSOR, DRY, LIMIT, Row, certificates};
 use crate::observe::sidecar::{Group, Method};
 
 pub(super) const CALLS: &[Call] = &[
@@ -34,6 +34,7 @@ pub(super) const CALLS: &[Call] = &[
         about: "Reads configuration, users, tokens and certificates again, on all nodes; each takes all of it or nothing.",
     }
     .change(Method::Post, Done::schema, |asked| Box::pin(reload(asked)))
+    .with(&[DRY])
     .or(&[Problem::Conflict]),
     Row {
         path: "/config/validate",
@@ -66,6 +67,28 @@ impl Question for Reload {
     }
 }
 
+/// Would you take your files as they are now? A question of its own, so that a node that does not know it does nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct WouldReload {}
+
+impl Question for WouldReload {
+    const PATH: &'static str = "admin/v1/reload/would";
+    type Answer = (String, Result<(), String>);
+
+    async fn answer(self, api: Arc<Api>) -> Self::Answer {
+        let name = api.node.name.clone();
+        // Reads files, perhaps on a slow disk.
+        let faults = tokio::task::spawn_blocking(move || api.orders.validate(None)).await;
+        let result = match faults {
+            Ok(Some(faults)) if faults.is_empty() => Ok(()),
+            Ok(Some(faults)) => Err(faults.into_iter().map(|fault| format!("{}: {}", fault.key, fault.message)).collect::<Vec<_>>().join("; ")),
+            Ok(None) => Err("it was started without a configuration file".to_owned()),
+            Err(_) => Err("the files could not be looked at".to_owned()),
+        };
+        (name, result)
+    }
+}
+
 async fn show(asked: Asked) -> Result<Answer, Refusal> {
     let page = asked.page();
     let (items, more) = page.cut(asked.api.orders.settings());
@@ -74,12 +97,14 @@ async fn show(asked: Asked) -> Result<Answer, Refusal> {
 }
 
 pub(super) async fn reload(asked: Asked) -> Result<Answer, Refusal> {
-    let done = certificates::done(asked.api.everywhere(Reload {}).await);
+    let dry = asked.flag("dry_run");
+    let answers = if dry { asked.api.everywhere(WouldReload {}).await } else { asked.api.everywhere(Reload {}).await };
+    let done = certificates::done(answers);
     if done.nodes.is_empty() {
         let words = done.failed.into_iter().map(|(node, why)| format!("{node}: {why}")).collect::<Vec<_>>().join("; ");
         return Err(Refusal::because(Problem::Conflict, words));
     }
-    Answer::json(&done)
+    Ok(Answer::json(&done)?.dry(dry))
 }
 
 async fn validate(asked: Asked) -> Result<Answer, Refusal> {

@@ -2,6 +2,7 @@
 //!
 //! Gets: questions. Gives: other levels on all nodes. Never: keeps them over a reload; the configuration says what holds for good.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use super::super::everywhere::Question;
 use super::super::problems::{Problem, Refusal};
 use super::super::shape::Shape;
 use super::super::shapes::{Done, Levels};
-use super::{Row, certificates};
+use super::{DRY, Row, certificates, nodes};
 use crate::observe::LogLevel;
 use crate::observe::log::ROOMS;
 use crate::observe::sidecar::{Group, Method};
@@ -26,7 +27,8 @@ pub(super) const CALLS: &[Call] = &[Row {
     about: "Log levels of all nodes, by room, until the next reload or start.",
 }
 .change(Method::Put, Done::schema, |asked| Box::pin(set(asked)))
-.taking(Levels::schema)];
+.taking(Levels::schema)
+.with(&[DRY])];
 
 /// Log at these levels.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,6 +51,11 @@ impl Question for SetLevels {
 async fn set(asked: Asked) -> Result<Answer, Refusal> {
     let levels: Levels = asked.body()?;
     read(&levels).map_err(|errors| Refusal { errors, ..Problem::Invalid.into() })?;
+    if asked.flag("dry_run") {
+        let answers = asked.api.everywhere(nodes::Look {}).await;
+        let nodes = answers.given.into_iter().flatten().map(|node| node.name).collect();
+        return Ok(Answer::json(&Done { nodes, failed: BTreeMap::new(), silent: answers.silent })?.dry(true));
+    }
     let rooms = levels.rooms.iter().flatten().map(|(room, level)| format!(", {room}: {level}")).collect::<String>();
     let target = format!("default: {}{rooms}", levels.default);
     let done = certificates::done(asked.api.everywhere(SetLevels { levels }).await);

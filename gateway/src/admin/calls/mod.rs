@@ -52,6 +52,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Call> {
 pub(super) fn answer_peers(api: &Arc<Api>, handlers: &mut Handlers) {
     answer::<nodes::Look>(api, handlers);
     answer::<nodes::Drain>(api, handlers);
+    answer::<nodes::WouldDrain>(api, handlers);
     answer::<sessions::Sessions>(api, handlers);
     answer::<sessions::End>(api, handlers);
     answer::<bans::Counters>(api, handlers);
@@ -64,7 +65,9 @@ pub(super) fn answer_peers(api: &Arc<Api>, handlers: &mut Handlers) {
     answer::<certificates::Certificates>(api, handlers);
     answer::<cache::Holds>(api, handlers);
     answer::<cache::Clear>(api, handlers);
+    answer::<cache::WouldClear>(api, handlers);
     answer::<config::Reload>(api, handlers);
+    answer::<config::WouldReload>(api, handlers);
     answer::<log::SetLevels>(api, handlers);
     answer::<audit::Records>(api, handlers);
 }

@@ -13,7 +13,7 @@ use super::super::problems::{Problem, Refusal};
 use super::super::shape::Shape;
 use super::super::shapes::{Counters, Degraded, List, Node, NodeState};
 use super::super::{Api, time};
-use super::{CURSOR, LIMIT, Row};
+use super::{CURSOR, DRY, LIMIT, Row};
 use crate::observe::sidecar::{Group, Method};
 
 pub(super) const CALLS: &[Call] = &[
@@ -28,9 +28,11 @@ pub(super) const CALLS: &[Call] = &[
         about: "Takes a node out of service: it is not ready any more, new sessions are refused after drain.delay, transfers run on until drain.timeout. It stays drained until it is undrained or ended.",
     }
     .change(Method::Post, NodeState::schema, |asked| Box::pin(drain(asked, true)))
+    .with(&[DRY])
     .or(&[Problem::NotFound, Problem::Silent, Problem::Conflict]),
     Row { path: "/nodes/{name}/undrain", id: "undrainNode", group: Group::Nodes, scope: Scope::Operate, about: "Puts a node back into service." }
         .change(Method::Post, NodeState::schema, |asked| Box::pin(drain(asked, false)))
+        .with(&[DRY])
         .or(&[Problem::NotFound, Problem::Silent, Problem::Conflict]),
 ];
 
@@ -63,15 +65,36 @@ impl Question for Drain {
     }
 }
 
+/// What would [`Drain`] do? A question of its own, so that a node that does not know it does nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct WouldDrain {
+    drain: bool,
+}
+
+impl Question for WouldDrain {
+    const PATH: &'static str = "admin/v1/drain/would";
+    type Answer = Option<NodeState>;
+
+    async fn answer(self, api: Arc<Api>) -> Self::Answer {
+        let after = match (self.drain, api.readiness.report().started()) {
+            (true, _) => "draining",
+            (false, true) => "ready",
+            (false, false) => "starting",
+        };
+        (!api.orders.draining.borrow().ends).then(|| NodeState { name: api.node.name.clone(), state: after.to_owned() })
+    }
+}
+
 async fn list(asked: Asked) -> Result<Answer, Refusal> {
     let answers = asked.api.everywhere(Look {}).await;
     Answer::json(&asked.page().list(answers))
 }
 
 async fn drain(asked: Asked, drain: bool) -> Result<Answer, Refusal> {
-    let after = asked.api.at(asked.part("name"), Drain { drain }).await?;
+    let (name, dry) = (asked.part("name"), asked.flag("dry_run"));
+    let after = if dry { asked.api.at(name, WouldDrain { drain }).await? } else { asked.api.at(name, Drain { drain }).await? };
     let after = after.ok_or_else(|| Refusal::because(Problem::Conflict, "the node was told by a signal to end, and does"))?;
-    Answer::json(&after)
+    Ok(Answer::json(&after)?.dry(dry))
 }
 
 fn state(api: &Api) -> &'static str {

@@ -105,6 +105,11 @@ impl Control {
         Ok(())
     }
 
+    /// The name of the node that serves it, behind whatever balancer; `None`: it does not tell.
+    pub(super) fn node(&mut self) -> Option<String> {
+        node_of(&self.command("SITE WHO", &[200]).ok()?.text)
+    }
+
     /// Sends a command and wants one of these codes.
     pub(super) fn command(&mut self, line: &str, codes: &[u16]) -> Result<Reply, Broken> {
         self.send(line.as_bytes())?;
@@ -246,6 +251,13 @@ fn pasv_address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(a, b, c, d)), u16::from_be_bytes([high, low])))
 }
 
+/// The node in an answer to SITE WHO: behind session, address, state and age.
+fn node_of(text: &str) -> Option<String> {
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let line = text.lines().map(words).find(|words| words.len() == 5 && words[0].starts_with("s_"))?;
+    line.into_iter().next_back()
+}
+
 /// The port of `229 … (|||port|)`.
 fn epsv_port(text: &str) -> Option<u16> {
     text.split_once("(|||")?.1.split_once('|')?.0.parse().ok()
@@ -318,6 +330,8 @@ mod tests {
         for wrong in ["", "(127,0,0,1,195)", "(127,0,0,256,1,1)", "(1,2,3,4,5,6,7)", "127,0,0,1,195,80"] {
             assert_eq!(pasv_address(wrong), None, "{wrong}");
         }
+        assert_eq!(node_of("Your sessions:\n s_01ABC 192.0.2.1 idle 3s gateway-2\nEnd."), Some("gateway-2".to_owned()));
+        assert_eq!(node_of("Your sessions:\n s_01ABC 192.0.2.1 idle 3s\nEnd."), None, "an older node");
         assert_eq!(epsv_port("Entering Extended Passive Mode (|||50007|)"), Some(50_007));
         for wrong in ["(||50007|)", "(|||65536|)", "(||||)", ""] {
             assert_eq!(epsv_port(wrong), None, "{wrong}");

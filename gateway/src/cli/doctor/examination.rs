@@ -3,6 +3,7 @@
 //! Gets: a patient. Gives: findings; it stops where nothing further can be seen.
 //! Never: leaves its file behind when the connection still lives.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -137,13 +138,16 @@ fn login_advice(broken: &Broken) -> &'static str {
 /// More control connections: whether each resumes the session of an earlier one, wherever the balancer sends it.
 fn sessions(patient: &Patient, config: &Arc<ClientConfig>, findings: &mut Vec<Finding>) -> Vec<Control> {
     let mut others = Vec::new();
-    let (mut resumed, mut failed) = (0, None);
+    let (mut resumed, mut failed, mut strangers) = (0, None, BTreeMap::new());
     for _ in 0..patient.connections {
         // As a client that comes back would: not in the same millisecond.
         std::thread::sleep(PAUSE);
         match Control::open(&patient.target, config).and_then(|mut control| control.log_in(&patient.user, &patient.password).map(|()| control)) {
-            Ok(control) => {
+            Ok(mut control) => {
                 resumed += usize::from(control.resumed);
+                if !control.resumed {
+                    *strangers.entry(control.node()).or_insert(0_usize) += 1;
+                }
                 others.push(control);
             }
             Err(broken) => failed = Some(broken),
@@ -159,16 +163,22 @@ fn sessions(patient: &Patient, config: &Arc<ClientConfig>, findings: &mut Vec<Fi
         _ if resumed == all => Finding::well(RESUMPTION, format!("{all} of {all} further sessions resumed the first one's TLS session")),
         0 => Finding::bad(
             RESUMPTION,
-            format!("0 of {all} further sessions resumed"),
+            format!("0 of {all} further sessions resumed{}", named(&strangers)),
             "look at tls.session_lifetime, and give all nodes the same cluster.secret_file",
         ),
         _ => Finding::bad(
             RESUMPTION,
-            format!("{resumed} of {all} further sessions resumed: some nodes do not know the sessions of the others"),
+            format!("{resumed} of {all} further sessions resumed: some nodes do not know the sessions of the others{}", named(&strangers)),
             "give all nodes behind the balancer the same cluster.secret_file and the same store.url",
         ),
     });
     others
+}
+
+/// The nodes that resumed nothing, as far as they say who they are.
+fn named(strangers: &BTreeMap<Option<String>, usize>) -> String {
+    let named: Vec<String> = strangers.iter().filter_map(|(node, times)| Some(format!("{} ({times})", node.as_ref()?))).collect();
+    if named.is_empty() { String::new() } else { format!("; not on {}", named.join(", ")) }
 }
 
 /// Which address the gateway takes us for.
