@@ -385,6 +385,7 @@ mod tests {
             ("ctl ban add 203.0.113.7 --for 1h --reason x", "POST /bans"),
             ("ctl ban add user:x --for 1h --wait 5s", "POST /bans?wait=5s"),
             ("ctl bans rm b_1", "DELETE /bans/b_1"),
+            ("ctl bans rm b_1 --dry-run", "DELETE /bans/b_1?dry_run=true"),
             ("ctl bans rm --target ip:203.0.113.7", "DELETE /bans?target=ip%3A203.0.113.7"),
             ("ctl bans rm 203.0.113.7", "DELETE /bans?target=ip%3A203.0.113.7"),
             ("ctl bans rm --source rule", "DELETE /bans?source=rule"),

@@ -68,7 +68,7 @@ pub(super) enum Action {
         /// All that were made by `admin` or by a `rule`
         #[arg(long)]
         source: Option<String>,
-        /// Only say which of a target or a source it would be
+        /// Only say which it would be
         #[arg(long)]
         dry_run: bool,
         /// How long to wait for the other nodes: 2s unless said otherwise
