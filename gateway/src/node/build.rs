@@ -314,6 +314,9 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, readiness: &Readiness, (log, lo
         metrics.set_password_queue(house.login.waiting());
         metrics.set_digests(house.digests.waiting(), house.digests.remembered());
         let (bans, faults) = house.bans.counts();
+        metrics.set_audit_dropped(logs.audit_dropped());
+        let asked = house.tls.session_questions();
+        metrics.set_session_cache(asked.hits, asked.misses, asked.stores, asked.errors);
         metrics.set_pubsub_lag(house.bans.message_lag());
         metrics.set_ban_copies(house.bans.version(), house.bans.lost_parts());
         let (pending, ports, leases) = house.data.waits.counts();

@@ -33,6 +33,11 @@ impl Logs {
         self.transfers.dropped() + self.audit.dropped()
     }
 
+    /// Those of them that were the audit's.
+    pub(super) fn audit_dropped(&self) -> u64 {
+        self.audit.dropped()
+    }
+
     /// Waits until all lines are written, at most a second each.
     pub(super) fn flush(&self) {
         self.transfers.flush();

@@ -26,7 +26,9 @@ use super::peers::{CallResult, Departure, PeerEvent, PeerRefusal};
 pub use super::process::Build;
 use super::process::Process;
 use super::ready::Part;
-use super::sets::{Admission, Command, Ending, NodeState, Operation, PortState, RelayWay, ReplyClass, SessionState, Share, Trouble, Verdict, Work};
+use super::sets::{
+    Admission, CacheResult, Command, Ending, NodeState, Operation, PortState, RelayWay, ReplyClass, SessionState, Share, Trouble, Verdict, Work,
+};
 use super::sidecar;
 use super::stores::StoreTable;
 
@@ -156,6 +158,7 @@ struct Table {
     ticket_generation: IntGauge,
     ticket_rotated: IntGauge,
     session_cache: IntGauge,
+    session_cache_ops: Family<IntCounter, CacheResult>,
     pasv_private: IntCounter,
     data_connections: Family<IntCounter, DataOutcome>,
     data_ports: Family<IntGauge, PortState>,
@@ -234,6 +237,7 @@ impl Table {
             ticket_generation: make.gauge("tls_ticket_key_generation", "Tells the ticket key that seals from others; nodes that agree show the same."),
             ticket_rotated: make.gauge("tls_ticket_key_rotated_timestamp_seconds", "When the ticket key that seals began to."),
             session_cache: make.gauge("tls_session_cache_entries", "TLS 1.2 sessions in this node's memory that can be resumed by their ID."),
+            session_cache_ops: make.counters("tls_session_cache_ops_total", "What this node asked the cluster's cache of TLS 1.2 sessions, and wrote there.", &["result"]),
             pasv_private: make.counter("pasv_private_address_total", "PASV replies that told a public client a private address."),
             data_connections: make.counters("data_connections_total", "Data connections that came in, by what became of them.", &["outcome"]),
             data_ports: make.gauges("data_ports", "Data ports: somebody waits there for a connection, or nobody does.", &["state"]),

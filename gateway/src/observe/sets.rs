@@ -50,6 +50,17 @@ pub(super) enum Share {
 
 closed_set!(Share { Lease = "lease", Reservation = "reservation" });
 
+/// What became of a question to the cluster's session cache: `tls_session_cache_ops_total{result}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CacheResult {
+    Hit,
+    Miss,
+    Stored,
+    Error,
+}
+
+closed_set!(CacheResult { Hit = "hit", Miss = "miss", Stored = "stored", Error = "error" });
+
 /// What a data port does: `data_ports{state}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PortState {
@@ -307,6 +318,7 @@ mod tests {
         sound::<Operation>();
         sound::<Trouble>();
         sound::<Share>();
+        sound::<CacheResult>();
         sound::<SessionState>();
         assert_eq!(Admission::all().len(), Admission::SIZE);
     }

@@ -181,6 +181,7 @@ pub(super) struct Table {
     duration: Histogram,
     faults: Family<IntCounter, AccessFault>,
     audited: Family<IntCounter, AuditResult>,
+    dropped: IntCounter,
 }
 
 impl Table {
@@ -190,7 +191,16 @@ impl Table {
             duration: make.histogram("admin_request_duration_seconds", "From a request of the admin API to its answer.", SECONDS),
             faults: make.counters("admin_auth_failures_total", "Requests of the admin API from somebody who may not.", &["reason"]),
             audited: make.counters("audit_events_total", "Audit records: every change, and every refusal.", &["result"]),
+            dropped: make.counter(
+                "audit_dropped_total",
+                "Lines of log.audit that were dropped because they could not be written fast enough; log_dropped_total has them too.",
+            ),
         }
+    }
+
+    /// Lines of the audit's file that were lost so far.
+    pub(super) fn set_dropped(&self, lines: u64) {
+        self.dropped.inc_by(lines.saturating_sub(self.dropped.get()));
     }
 
     pub(super) fn count(&self, event: &SidecarEvent<'_>) {

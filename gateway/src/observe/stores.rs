@@ -285,3 +285,30 @@ const TARGET: &str = "ftps_store";
 const EPISODE: Duration = Duration::from_secs(600);
 /// Values that do not open are said this often at most.
 const QUIET: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::super::labels::tests::sound;
+    use super::super::metrics::Build;
+    use super::*;
+
+    #[test]
+    fn every_value_has_its_own_place_and_word() {
+        sound::<Circuit>();
+        sound::<Function>();
+    }
+
+    #[test]
+    fn evictions_are_counted_and_one_occurrence_is_said_once() {
+        let report = StoreReport::new(Metrics::new(Build::default()));
+        let evicted = |values| report.notice(BackendKind::Memcached, Tier::Main, &Notice::Evicted { server: 0, values });
+        evicted(3);
+        let said = |report: &StoreReport| report.said.lock().unwrap_or_else(PoisonError::into_inner).evicted;
+        assert!(report.metrics.render().contains("ftps_gateway_shared_store_evictions_total{store=\"memcached\"} 3\n"));
+        let first = said(&report);
+        evicted(4);
+        // Whatever follows within ten minutes is the same one, and makes it longer.
+        assert!(first.is_some() && said(&report) >= first);
+        assert!(report.metrics.render().contains("ftps_gateway_shared_store_evictions_total{store=\"memcached\"} 7\n"));
+    }
+}

@@ -64,9 +64,17 @@ enum What {
         action: Option<NodeAction>,
     },
     /// Take a node out of service
-    Drain { node: String },
+    Drain {
+        node: String,
+        #[command(flatten)]
+        dry: Dry,
+    },
     /// Put a node back into service
-    Undrain { node: String },
+    Undrain {
+        node: String,
+        #[command(flatten)]
+        dry: Dry,
+    },
     /// Who is here
     #[command(alias = "session", args_conflicts_with_subcommands = true)]
     Sessions {
@@ -132,6 +140,8 @@ enum What {
         /// Forget it, on all nodes
         #[arg(long)]
         clear: bool,
+        #[command(flatten)]
+        dry: Dry,
     },
     /// The configuration in force
     Config {
@@ -145,6 +155,8 @@ enum What {
         /// Of one room, as tls=debug
         #[arg(long, value_name = "ROOM=LEVEL")]
         room: Vec<String>,
+        #[command(flatten)]
+        dry: Dry,
     },
     /// Who did what
     Audit {
@@ -178,12 +190,28 @@ struct Of {
     node: Option<String>,
 }
 
+/// Whether to do it.
+#[derive(Clone, Copy, Debug, Args)]
+struct Dry {
+    /// Only say what it would do
+    #[arg(long)]
+    dry_run: bool,
+}
+
 #[derive(Clone, Debug, Subcommand)]
 enum NodeAction {
     /// Take a node out of service
-    Drain { node: String },
+    Drain {
+        node: String,
+        #[command(flatten)]
+        dry: Dry,
+    },
     /// Put a node back into service
-    Undrain { node: String },
+    Undrain {
+        node: String,
+        #[command(flatten)]
+        dry: Dry,
+    },
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -213,13 +241,13 @@ enum ClientAction {
 #[derive(Clone, Debug, Subcommand)]
 enum Reload {
     /// Read them again
-    Reload,
+    Reload(Dry),
 }
 
 #[derive(Clone, Debug, Subcommand)]
 enum Rotate {
     /// Seal with a new key from now on
-    Rotate,
+    Rotate(Dry),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -233,7 +261,7 @@ enum ConfigAction {
     /// Show it
     Show,
     /// Read everything again, on all nodes
-    Reload,
+    Reload(Dry),
     /// Say every fault of a file, as the node would see it; without one, of the node's own
     Validate { file: Option<PathBuf> },
 }
@@ -266,6 +294,10 @@ impl Question {
         self
     }
 
+    fn dry(self, Dry { dry_run }: Dry) -> Self {
+        self.with("dry_run", &dry_run.then(|| "true".to_owned()))
+    }
+
     /// Path and parameters.
     pub(super) fn target(&self, cursor: Option<&str>) -> String {
         let mut pairs: Vec<String> = self.query.iter().map(|(name, value)| format!("{name}={}", percent(value))).collect();
@@ -282,9 +314,11 @@ impl Ctl {
     pub(super) fn question(&self) -> Result<Question, Failure> {
         Ok(match &self.what {
             What::Nodes { action: None } => Question::get("/nodes", table::NODES),
-            What::Nodes { action: Some(NodeAction::Drain { node }) } | What::Drain { node } => Question::act("POST", format!("/nodes/{}/drain", percent(node))),
-            What::Nodes { action: Some(NodeAction::Undrain { node }) } | What::Undrain { node } => {
-                Question::act("POST", format!("/nodes/{}/undrain", percent(node)))
+            What::Nodes { action: Some(NodeAction::Drain { node, dry }) } | What::Drain { node, dry } => {
+                Question::act("POST", format!("/nodes/{}/drain", percent(node))).dry(*dry)
+            }
+            What::Nodes { action: Some(NodeAction::Undrain { node, dry }) } | What::Undrain { node, dry } => {
+                Question::act("POST", format!("/nodes/{}/undrain", percent(node))).dry(*dry)
             }
             What::Sessions { of, action: None } => {
                 Question::get("/sessions", table::SESSIONS).with("user", &of.user).with("ip", &of.ip).with("class", &of.class).with("node", &of.node)
@@ -299,19 +333,19 @@ impl Ctl {
                 Question { stream: true, ..Question::get("/events", &[]) }.with("names", &names)
             }
             What::Certificates { action: None } => Question::get("/certificates", table::CERTIFICATES),
-            What::Certificates { action: Some(Reload::Reload) } => Question::act("POST", "/certificates/reload".into()),
-            What::Tickets { action: Rotate::Rotate } => Question::act("POST", "/tickets/rotate".into()),
-            What::Cache { which, clear } => {
+            What::Certificates { action: Some(Reload::Reload(dry)) } => Question::act("POST", "/certificates/reload".into()).dry(*dry),
+            What::Tickets { action: Rotate::Rotate(dry) } => Question::act("POST", "/tickets/rotate".into()).dry(*dry),
+            What::Cache { which, clear, dry } => {
                 let path = match which {
                     Which::Sessions => "/cache/sessions",
                     Which::Digests => "/cache/digests",
                 };
-                if *clear { Question::act("DELETE", path.into()) } else { Question::get(path, table::CACHES) }
+                if *clear { Question::act("DELETE", path.into()).dry(*dry) } else { Question::get(path, table::CACHES) }
             }
             What::Config { action: None | Some(ConfigAction::Show) } => Question::get("/config", table::SETTINGS),
-            What::Config { action: Some(ConfigAction::Reload) } => Question::act("POST", "/config/reload".into()),
+            What::Config { action: Some(ConfigAction::Reload(dry)) } => Question::act("POST", "/config/reload".into()).dry(*dry),
             What::Config { action: Some(ConfigAction::Validate { file }) } => validated(file.as_deref())?,
-            What::LogLevel { level, room } => levels(level, room)?,
+            What::LogLevel { level, room, dry } => levels(level, room)?.dry(*dry),
             What::Audit { actor, since } => Question::get("/audit", table::AUDIT).with("actor", actor).with("since", since),
             What::Version => Question::get("/version", &[]),
             What::Token => Question::get("/token", &[]),
@@ -379,6 +413,13 @@ mod tests {
             ("ctl tickets rotate", "POST /tickets/rotate"),
             ("ctl cache digests", "GET /cache/digests?limit=1000"),
             ("ctl cache --clear", "DELETE /cache/sessions"),
+            ("ctl cache digests --clear --dry-run", "DELETE /cache/digests?dry_run=true"),
+            ("ctl node drain a --dry-run", "POST /nodes/a/drain?dry_run=true"),
+            ("ctl undrain a --dry-run", "POST /nodes/a/undrain?dry_run=true"),
+            ("ctl config reload --dry-run", "POST /config/reload?dry_run=true"),
+            ("ctl certificates reload --dry-run", "POST /certificates/reload?dry_run=true"),
+            ("ctl tickets rotate --dry-run", "POST /tickets/rotate?dry_run=true"),
+            ("ctl log-level warn --dry-run", "PUT /log-level?dry_run=true"),
             ("ctl config", "GET /config?limit=1000"),
             ("ctl log-level warn --room tls=debug", "PUT /log-level"),
             ("ctl clients forget c_1", "DELETE /clients/c_1"),

@@ -11,7 +11,7 @@ use super::{Metrics, gauge};
 use crate::observe::family::Maker;
 use crate::observe::peers::Census;
 use crate::observe::ready::Part;
-use crate::observe::sets::{NodeState, PortState, RelayWay};
+use crate::observe::sets::{CacheResult, NodeState, PortState, RelayWay};
 use crate::observe::stores::Function;
 
 /// Which configuration is in force: nodes of one cluster that show different ones have drifted apart.
@@ -128,6 +128,19 @@ impl Metrics {
     /// From a message's publication to its arrival; for [`Metrics::on_scrape`].
     pub fn set_pubsub_lag(&self, lag: Duration) {
         self.0.stores.set_pubsub_lag(lag);
+    }
+
+    /// Lines of the audit's own file that were lost so far; for [`Metrics::on_scrape`].
+    pub fn set_audit_dropped(&self, lines: u64) {
+        self.0.table.sidecar.set_dropped(lines);
+    }
+
+    /// What this node asked the cluster's session cache so far: found, not found, written, failed or not usable; for [`Metrics::on_scrape`].
+    pub fn set_session_cache(&self, hits: u64, misses: u64, stores: u64, errors: u64) {
+        for (result, count) in [(CacheResult::Hit, hits), (CacheResult::Miss, misses), (CacheResult::Stored, stores), (CacheResult::Error, errors)] {
+            let counter = self.0.table.session_cache_ops.at(result);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 
     /// What the secrets that seal on two nodes have in common when they are the same; for [`Metrics::on_scrape`].
