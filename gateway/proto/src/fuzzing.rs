@@ -7,11 +7,13 @@ use std::net::IpAddr;
 
 use crate::addr::{parse_227, parse_229, parse_eprt, parse_port, write_eprt, write_port};
 use crate::command::Command;
+use crate::der::{self, Der};
 use crate::digest::{Named, Range};
 use crate::hello::{HelloReader, Progress};
 use crate::line::{LineFault, LineSplitter};
 use crate::listing::{Entry, EntryKind, FactSet, write_facts, write_long};
 use crate::machine::io::Permissions;
+use crate::ocsp;
 use crate::path::{BadPath, MAX_COMPONENT, MAX_PATH, VirtualPath, WirePath};
 use crate::proxy::{self, Header, MAX_HEADER};
 use crate::time::Timestamp;
@@ -203,6 +205,29 @@ pub fn proxy(data: &[u8]) {
     }
 }
 
+/// A response has one encoding: what is around its signed part is written anew as the same bytes. Whatever is asked is read again as one value.
+pub fn ocsp(data: &[u8]) {
+    if let Ok(answer) = ocsp::read(data) {
+        assert_eq!(write_ocsp(&answer), data);
+    }
+    let (name, rest) = data.split_at(data.len() / 2);
+    let question = ocsp::question(&ocsp::CertId { issuer_name: name, issuer_key: rest, serial: rest });
+    let mut all = Der::new(&question);
+    assert!(data.len() > ocsp::MAX_RESPONSE || all.expect(der::SEQUENCE).is_some_and(|inner| !inner.is_empty()) && all.is_empty());
+}
+
+fn write_ocsp(answer: &ocsp::Answer<'_>) -> Vec<u8> {
+    let status = match answer {
+        ocsp::Answer::Signed(signed) => return signed.write(),
+        ocsp::Answer::Declined(ocsp::Decline::Malformed) => 1,
+        ocsp::Answer::Declined(ocsp::Decline::Internal) => 2,
+        ocsp::Answer::Declined(ocsp::Decline::TryLater) => 3,
+        ocsp::Answer::Declined(ocsp::Decline::SignatureRequired) => 5,
+        ocsp::Answer::Declined(ocsp::Decline::Unauthorized) => 6,
+    };
+    der::write(der::SEQUENCE, &[&der::write(der::ENUMERATED, &[&[status]])])
+}
+
 /// The header in a version of the protocol, as a balancer writes it.
 pub fn write_proxy(version: u8, header: Header) -> Vec<u8> {
     let Header::Client { source, destination } = header else { return b"PROXY UNKNOWN\r\n".to_vec() };
@@ -286,7 +311,7 @@ mod tests {
     #[test]
     fn the_committed_corpus_holds() {
         let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-        let targets: [(&str, Target); 9] = [
+        let targets: [(&str, Target); 10] = [
             ("line", line),
             ("path", path),
             ("addr", addr),
@@ -295,6 +320,7 @@ mod tests {
             ("listing", listing),
             ("glob", glob),
             ("proxy", proxy),
+            ("ocsp", ocsp),
             ("hello", |data| {
                 hello(data);
             }),

@@ -5,6 +5,7 @@
 
 pub mod addr;
 pub mod command;
+pub mod der;
 pub mod digest;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -13,6 +14,7 @@ pub mod hello;
 pub mod line;
 pub mod listing;
 pub mod machine;
+pub mod ocsp;
 pub mod parse;
 pub mod path;
 pub mod proof;

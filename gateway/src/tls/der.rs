@@ -1,9 +1,14 @@
-//! Reads of a certificate what rustls does not tell: until when it is valid, and for which names or for whom (RFC 5280 §4.1).
+//! Reads of a certificate what rustls does not tell: until when it is valid, for which names or for whom, and whom to ask whether it is revoked (RFC 5280 §4.1).
 //!
-//! Gets: the DER of a certificate that rustls has parsed. Gives: its validity in Unix seconds, its DNS names in lower case.
+//! Gets: the DER of a certificate that rustls has parsed. Gives: its validity in Unix seconds, its DNS names in lower case, its responders.
 //! Never: verifies anything, panics on bytes that are no certificate.
 
 use std::net::IpAddr;
+
+use ftps_proto::der::{
+    BIT_STRING, BOOLEAN, CONTEXT_0, CONTEXT_3, Der, GENERALIZED_TIME, IA5_STRING, INTEGER, OBJECT_ID, OCTET_STRING, PRINTABLE_STRING, SEQUENCE, UTC_TIME,
+    UTF8_STRING,
+};
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +24,7 @@ pub(super) struct Facts {
 /// Reads them; `None` when the bytes are no certificate.
 pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
     let mut tbs = behind_issuer(certificate)?;
-    let mut validity = Der(tbs.expect(SEQUENCE)?);
+    let mut validity = Der::new(tbs.expect(SEQUENCE)?);
     let (not_before, not_after) = (time(&mut validity)?, time(&mut validity)?);
     let mut dns_names = Vec::new();
     while let Some((tag, body)) = tbs.next() {
@@ -53,26 +58,130 @@ pub(super) fn names(certificate: &[u8]) -> Option<Names> {
     Some(names)
 }
 
+/// Whom to ask whether a certificate is revoked, and by which name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Revocation<'a> {
+    /// The content of its serial number.
+    pub(super) serial: &'a [u8],
+    /// The name of its authority, with tag and length.
+    pub(super) issuer: &'a [u8],
+    /// URLs of OCSP responders, as they stand there (RFC 5280 §4.2.2.1).
+    pub(super) responders: Vec<String>,
+    /// It promises that a response is stapled to it: the TLS feature status_request (RFC 7633).
+    pub(super) must_staple: bool,
+}
+
+/// Reads it; `None` when the bytes are no certificate.
+pub(super) fn revocation(certificate: &[u8]) -> Option<Revocation<'_>> {
+    let (serial, issuer, _) = parts(certificate)?;
+    let mut found = Revocation { serial, issuer, responders: Vec::new(), must_staple: false };
+    for (id, value) in extensions_of(certificate)? {
+        match id {
+            AUTHORITY_INFO => found.responders = responders(value)?,
+            TLS_FEATURE => {
+                let mut features = Der::new(Der::new(value).expect(SEQUENCE)?);
+                while !features.is_empty() {
+                    found.must_staple |= features.expect(INTEGER)? == [STATUS_REQUEST];
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(found)
+}
+
+/// What a signature is attributed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Signatory<'a> {
+    /// The name, with tag and length.
+    pub(super) subject: &'a [u8],
+    /// The bits of the public key.
+    pub(super) key: &'a [u8],
+    /// Whether the key may sign what is no certificate; it may where nothing is said of it (RFC 5280 §4.2.1.3).
+    pub(super) signs: bool,
+    /// Its authority wants nobody to ask whether it is revoked (RFC 6960 §4.2.2.2.1).
+    pub(super) unasked: bool,
+}
+
+/// Reads it; `None` when the bytes are no certificate.
+pub(super) fn signatory(certificate: &[u8]) -> Option<Signatory<'_>> {
+    let (_, _, mut rest) = parts(certificate)?;
+    rest.expect(SEQUENCE)?; // validity
+    let (SEQUENCE, _, subject) = rest.whole()? else { return None };
+    let mut info = Der::new(rest.expect(SEQUENCE)?);
+    info.expect(SEQUENCE)?; // algorithm
+    let [0, key @ ..] = info.expect(BIT_STRING)? else { return None };
+    let mut found = Signatory { subject, key, signs: true, unasked: false };
+    for (id, value) in extensions_of(certificate)? {
+        match id {
+            KEY_USAGE => found.signs = matches!(Der::new(value).expect(BIT_STRING)?, [_, first, ..] if first & DIGITAL_SIGNATURE != 0),
+            OCSP_NO_CHECK => found.unasked = true,
+            _ => {}
+        }
+    }
+    Some(found)
+}
+
+/// Serial number, issuer with tag and length, and what follows them.
+fn parts(certificate: &[u8]) -> Option<(&[u8], &[u8], Der<'_>)> {
+    let mut outer = Der::new(certificate);
+    let mut tbs = Der::new(Der::new(outer.expect(SEQUENCE)?).expect(SEQUENCE)?);
+    tbs.optional(VERSION)?;
+    let serial = tbs.expect(INTEGER)?;
+    tbs.expect(SEQUENCE)?; // signature algorithm
+    let (SEQUENCE, _, issuer) = tbs.whole()? else { return None };
+    Some((serial, issuer, tbs))
+}
+
 /// What follows the issuer in a certificate.
 fn behind_issuer(certificate: &[u8]) -> Option<Der<'_>> {
-    let mut outer = Der(certificate);
-    let mut tbs = Der(Der(outer.expect(SEQUENCE)?).expect(SEQUENCE)?);
-    tbs.optional(VERSION)?;
-    tbs.expect(INTEGER)?; // serial number
-    tbs.expect(SEQUENCE)?; // signature algorithm
-    tbs.expect(SEQUENCE)?; // issuer
-    Some(tbs)
+    parts(certificate).map(|(_, _, rest)| rest)
+}
+
+/// Every extension: its id, and what its octets hold.
+fn extensions_of(certificate: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    let mut rest = behind_issuer(certificate)?;
+    let mut found = Vec::new();
+    while let Some((tag, body)) = rest.next() {
+        if tag == EXTENSIONS {
+            found = extensions(body)?;
+        }
+    }
+    Some(found)
+}
+
+fn extensions(body: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    let (mut list, mut found) = (Der::new(Der::new(body).expect(SEQUENCE)?), Vec::new());
+    while let Some((_, extension)) = list.next() {
+        let mut fields = Der::new(extension);
+        let id = fields.expect(OBJECT_ID)?;
+        fields.optional(BOOLEAN)?;
+        found.push((id, fields.expect(OCTET_STRING)?));
+    }
+    Some(found)
+}
+
+/// The URLs with the access method OCSP.
+fn responders(value: &[u8]) -> Option<Vec<String>> {
+    let (mut list, mut found) = (Der::new(Der::new(value).expect(SEQUENCE)?), Vec::new());
+    while let Some((_, description)) = list.next() {
+        let mut fields = Der::new(description);
+        let method = fields.expect(OBJECT_ID)?;
+        let (tag, location) = fields.next()?;
+        found.extend(text(location).filter(|_| method == ACCESS_OCSP && tag == URI_NAME));
+    }
+    Some(found)
 }
 
 /// The common name, if there is exactly one and it is text. Second `None` only when the bytes are broken.
 #[allow(clippy::option_option, reason = "broken and nameless are different things")]
 fn common_name(subject: &[u8]) -> Option<Option<String>> {
     let mut found = Vec::new();
-    let mut sets = Der(subject);
+    let mut sets = Der::new(subject);
     while let Some((_, set)) = sets.next() {
-        let mut attributes = Der(set);
+        let mut attributes = Der::new(set);
         while let Some((_, attribute)) = attributes.next() {
-            let mut fields = Der(attribute);
+            let mut fields = Der::new(attribute);
             if fields.expect(OBJECT_ID)? == COMMON_NAME {
                 found.push(fields.next()?);
             }
@@ -150,79 +259,41 @@ fn number(digits: &[u8]) -> Option<i64> {
 }
 
 /// Tags and contents.
-fn alternative_names(extensions: &[u8]) -> Option<Vec<(u8, &[u8])>> {
+fn alternative_names(body: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     let mut names = Vec::new();
-    let mut list = Der(Der(extensions).expect(SEQUENCE)?);
-    while let Some((_, extension)) = list.next() {
-        let mut fields = Der(extension);
-        if fields.expect(OBJECT_ID)? != SUBJECT_ALT_NAME {
-            continue;
-        }
-        fields.optional(BOOLEAN)?;
-        let mut general = Der(Der(fields.expect(OCTET_STRING)?).expect(SEQUENCE)?);
+    for (_, value) in extensions(body)?.into_iter().filter(|(id, _)| *id == SUBJECT_ALT_NAME) {
+        let mut general = Der::new(Der::new(value).expect(SEQUENCE)?);
         names.extend(std::iter::from_fn(|| general.next()));
     }
     Some(names)
 }
 
-/// What is left of a sequence.
-struct Der<'a>(&'a [u8]);
-
-impl<'a> Der<'a> {
-    /// The next tag and its content; `None` at the end or where the length does not fit.
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
-        let [tag, first, rest @ ..] = self.0 else { return None };
-        let (length, rest) = match *first {
-            short @ 0..=0x7f => (usize::from(short), rest),
-            long => {
-                let (octets, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
-                if octets.len() > 3 {
-                    return None;
-                }
-                (octets.iter().fold(0, |sum, octet| sum << 8 | usize::from(*octet)), rest)
-            }
-        };
-        let (content, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some((*tag, content))
-    }
-
-    fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
-        self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
-    }
-
-    /// Skips the next value if it has this tag. `None` only when that value is broken.
-    fn optional(&mut self, tag: u8) -> Option<()> {
-        if self.0.first() == Some(&tag) {
-            self.next()?;
-        }
-        Some(())
-    }
-}
-
-const BOOLEAN: u8 = 0x01;
-const INTEGER: u8 = 0x02;
-const OCTET_STRING: u8 = 0x04;
-const OBJECT_ID: u8 = 0x06;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-/// `[0]` of TBSCertificate.
-const VERSION: u8 = 0xa0;
-/// `[3]` of TBSCertificate.
-const EXTENSIONS: u8 = 0xa3;
+/// Of TBSCertificate.
+const VERSION: u8 = CONTEXT_0;
+const EXTENSIONS: u8 = CONTEXT_3;
 /// `[1]`, `[2]`, `[6]` and `[7]` of GeneralName.
 const MAIL_NAME: u8 = 0x81;
 const DNS_NAME: u8 = 0x82;
 const URI_NAME: u8 = 0x86;
 const IP_NAME: u8 = 0x87;
-const UTF8_STRING: u8 = 0x0c;
-const PRINTABLE_STRING: u8 = 0x13;
-const IA5_STRING: u8 = 0x16;
 /// 2.5.4.3
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+/// 2.5.29.15
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+/// Its first bit.
+const DIGITAL_SIGNATURE: u8 = 0x80;
 /// 2.5.29.17
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+/// 1.3.6.1.5.5.7.1.1
+const AUTHORITY_INFO: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x01];
+/// 1.3.6.1.5.5.7.48.1
+const ACCESS_OCSP: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01];
+/// 1.3.6.1.5.5.7.48.1.5
+const OCSP_NO_CHECK: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x05];
+/// 1.3.6.1.5.5.7.1.24
+const TLS_FEATURE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x18];
+/// The number of the TLS extension status_request.
+const STATUS_REQUEST: u8 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -281,12 +352,12 @@ mod tests {
     fn cut_or_altered_certificates_do_not_panic() {
         let good = certificate(2024, 2034);
         for cut in 0..good.len() {
-            assert_eq!(facts(&good[..cut]), None);
+            assert_eq!((facts(&good[..cut]), revocation(&good[..cut]), signatory(&good[..cut])), (None, None, None));
         }
         for place in 0..good.len() {
             let mut bad = good.clone();
             bad[place] ^= 0xff;
-            let _ = (facts(&bad), names(&bad));
+            let _ = (facts(&bad), names(&bad), revocation(&bad), signatory(&bad));
         }
     }
 }
