@@ -132,7 +132,8 @@ pub(super) fn duration_or_zero(max: Duration) -> impl Fn(&Node) -> Checked<Durat
     move |node| {
         scalar(node, "is not a duration; write a number with s, m, h or d, for example 5m", |scalar| {
             let value = parse_duration(&scalar.text).ok_or(Fault::Form)?;
-            if value <= max { Ok(value) } else { Err(Fault::Said(format!("is too long; write at most {}d", max.as_secs() / 86_400))) }
+            let most = if max.as_secs() < 86_400 { format!("{}s", max.as_secs()) } else { format!("{}d", max.as_secs() / 86_400) };
+            if value <= max { Ok(value) } else { Err(Fault::Said(format!("is too long; write at most {most}"))) }
         })
     }
 }

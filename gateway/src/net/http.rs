@@ -1,7 +1,7 @@
-//! A small HTTP/1.1 client for what is asked of others: a probe, the admin API, later a responder.
+//! A small HTTP/1.1 client for what is asked of others: a probe, the admin API, an OCSP responder.
 //!
 //! Gets: an `http://` or `https://` URL, a token, a body, and a deadline. Gives: the status and the body.
-//! Never: follows a redirect, keeps a connection, reads more than 1 MiB, or waits beyond its deadline.
+//! Never: follows a redirect, keeps a connection, reads more than 1 MiB (or what the question says), or waits beyond its deadline.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ pub enum Error {
     /// What came back is not HTTP, or stopped in the middle.
     #[error("no HTTP answer: {0}")]
     Protocol(#[from] hyper::Error),
-    /// The body is longer than 1 MiB, or broken.
-    #[error("the answer is longer than 1 MiB or breaks off")]
+    /// The body is too long, or broken.
+    #[error("the answer is too long or breaks off")]
     Body,
     /// The deadline passed.
     #[error("no answer within {0:?}")]
@@ -55,10 +55,28 @@ pub struct Ask<'a> {
     pub url: &'a str,
     /// A bearer token.
     pub token: Option<&'a str>,
-    /// A body of JSON.
-    pub json: Option<String>,
+    /// What is sent.
+    pub body: Option<Body>,
+    /// Bytes of the answer's body that are read; `None`: 1 MiB.
+    pub longest: Option<usize>,
     /// Whom to trust, for `https://`.
     pub tls: Option<Arc<ClientConfig>>,
+}
+
+/// A body and its media type.
+#[derive(Clone, Debug)]
+pub struct Body {
+    /// As in `application/json`.
+    pub media: &'static str,
+    /// The body.
+    pub bytes: Vec<u8>,
+}
+
+impl Body {
+    /// JSON.
+    pub fn json(text: String) -> Self {
+        Self { media: "application/json", bytes: text.into_bytes() }
+    }
 }
 
 /// Asks for a URL. `timeout` covers everything: name, connection, answer, body.
@@ -77,7 +95,7 @@ pub async fn send(ask: &Ask<'_>, timeout: Duration) -> Result<(u16, Vec<u8>), Er
     let whole = async {
         let (answer, _driver) = open(ask).await?;
         let status = answer.status().as_u16();
-        Ok((status, body(answer.into_body()).await?))
+        Ok((status, body(answer.into_body(), ask.longest.unwrap_or(LONGEST)).await?))
     };
     tokio::time::timeout(timeout, whole).await.map_err(|_| Error::Timeout(timeout))?
 }
@@ -92,7 +110,7 @@ pub async fn follow(ask: &Ask<'_>, timeout: Duration, mut take: impl FnMut(&[u8]
     let status = answer.status().as_u16();
     let mut body_of = answer.into_body();
     if status != 200 {
-        return Ok((status, body(body_of).await?));
+        return Ok((status, body(body_of, LONGEST).await?));
     }
     while let Some(frame) = body_of.frame().await {
         if let Some(bytes) = frame?.data_ref() {
@@ -127,12 +145,24 @@ pub fn trust(file: Option<&Path>, own: Option<(&Path, &Path)>) -> Result<Arc<Cli
     builder.with_client_auth_cert(chain, secret).map(Arc::new).map_err(|error| wrong(cert, &error))
 }
 
+/// Whether this client can ask a URL without TLS: `http://HOST[:PORT]/…`, without a user.
+pub fn is_plain(url: &str) -> bool {
+    parse(url, false).is_some()
+}
+
+/// A URL, and whether it wants TLS.
+fn parse(url: &str, tls: bool) -> Option<(Uri, bool)> {
+    let uri: Uri = url.parse().ok()?;
+    let secure = uri.scheme_str() == Some("https") && tls;
+    let good = uri.authority().is_some_and(|authority| (secure || uri.scheme_str() == Some("http")) && !authority.as_str().contains('@'));
+    good.then_some((uri, secure))
+}
+
 /// Sends the question; the connection ends with the second value.
 async fn open(ask: &Ask<'_>) -> Result<(Response<Incoming>, JoinSet<hyper::Result<()>>), Error> {
     let wrong = || Error::Url(ask.url.to_owned());
-    let uri: Uri = ask.url.parse().map_err(|_| wrong())?;
-    let secure = uri.scheme_str() == Some("https") && ask.tls.is_some();
-    let authority = uri.authority().filter(|authority| (secure || uri.scheme_str() == Some("http")) && !authority.as_str().contains('@')).ok_or_else(wrong)?;
+    let (uri, secure) = parse(ask.url, ask.tls.is_some()).ok_or_else(wrong)?;
+    let authority = uri.authority().ok_or_else(wrong)?;
     // An IPv6 address stands in brackets in a URL, but not for the resolver.
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let refused = |source| Error::Connect { authority: authority.to_string(), source };
@@ -156,10 +186,10 @@ async fn open(ask: &Ask<'_>) -> Result<(Response<Incoming>, JoinSet<hyper::Resul
     if let Some(token) = ask.token {
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }
-    if ask.json.is_some() {
-        request = request.header(CONTENT_TYPE, "application/json");
+    if let Some(body) = &ask.body {
+        request = request.header(CONTENT_TYPE, body.media);
     }
-    let body = Full::new(Bytes::from(ask.json.clone().unwrap_or_default()));
+    let body = Full::new(Bytes::from(ask.body.as_ref().map(|body| body.bytes.clone()).unwrap_or_default()));
     let answer = sender.send_request(request.body(body).map_err(|_| wrong())?).await?;
     Ok((answer, driver))
 }
@@ -174,8 +204,8 @@ async fn begin<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     Ok(sender)
 }
 
-async fn body(body: Incoming) -> Result<Vec<u8>, Error> {
-    let whole = Limited::new(body, LONGEST).collect().await.map_err(|error| match error.downcast::<hyper::Error>() {
+async fn body(body: Incoming, longest: usize) -> Result<Vec<u8>, Error> {
+    let whole = Limited::new(body, longest).collect().await.map_err(|error| match error.downcast::<hyper::Error>() {
         Ok(error) => Error::Protocol(*error),
         Err(error) => {
             debug_assert!(error.is::<LengthLimitError>(), "a limited body fails by its length or its source");
@@ -237,6 +267,8 @@ mod tests {
         answer.resize(LONGEST + 100, b'x');
         let (url, _) = server(answer).await;
         assert!(matches!(get(&url, LONG).await, Err(Error::Body)));
+        let (url, _) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".to_vec()).await;
+        assert!(matches!(send(&Ask { url: &url, longest: Some(4), ..Ask::default() }, LONG).await, Err(Error::Body)));
     }
 
     #[tokio::test]
@@ -262,6 +294,7 @@ mod tests {
         assert!(matches!(get(&url, LONG).await, Err(Error::Connect { .. })));
         for url in ["https://127.0.0.1/", "/livez", "127.0.0.1:80", "http://user@127.0.0.1/", "http://", "ftp://x/"] {
             assert!(matches!(get(url, LONG).await, Err(Error::Url(_))), "{url}");
+            assert!(!is_plain(url), "{url}");
         }
     }
 }

@@ -132,15 +132,19 @@ impl Vault {
         let pair = self.crypto.pair();
         let name = pair.names.write(kind, self.generation(kind), id);
         let older = if pair.names.read(kind, 0, id).len() > 1 { self.get(kind, id).await } else { None };
-        let mut plain = None;
+        let (mut plain, mut writes) = (None, false);
         let changed = |sealed: Option<&[u8]>| {
             let current = sealed.and_then(|sealed| self.open(&pair, kind, &name, sealed)).or_else(|| older.clone());
             let next = change(current.as_deref());
             let sealed = next.as_deref().and_then(|next| seal(&pair, kind, &name, next));
+            writes = sealed.is_some();
             plain = next.or(current);
             sealed
         };
         let (_, reach) = self.tiers.update(&name, life(kind, ttl), changed).await;
+        if writes {
+            self.counters(kind).count(Operation::Put, ended(reach));
+        }
         (plain.filter(|_| reach != Reach::Nowhere), reach)
     }
 

@@ -18,7 +18,7 @@ use serde_json::Value;
 pub use self::arguments::Ctl;
 use self::arguments::Question;
 use super::{DONE, NOT_WELL, complain, print as out};
-use crate::net::http::{self, Ask};
+use crate::net::http::{self, Ask, Body};
 
 /// Where and as whom to ask.
 struct Door {
@@ -109,8 +109,8 @@ impl Door {
 
     async fn once(&self, question: &Question, cursor: Option<&str>) -> Result<Value, Failure> {
         let url = format!("{}/api/v1{}", self.url, question.target(cursor));
-        let ask =
-            Ask { method: question.method, url: &url, token: self.token.as_deref(), json: question.body.as_ref().map(Value::to_string), tls: self.tls.clone() };
+        let body = question.body.as_ref().map(|body| Body::json(body.to_string()));
+        let ask = Ask { method: question.method, url: &url, token: self.token.as_deref(), body, tls: self.tls.clone(), ..Ask::default() };
         let (status, body) = http::send(&ask, DEADLINE).await.map_err(|error| (UNREACHABLE, error.to_string()))?;
         let answer: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         if (200..300).contains(&status) { Ok(answer) } else { Err(refusal(status, &answer)) }
@@ -128,7 +128,7 @@ impl Door {
 
     async fn stream(&self, question: &Question, take: impl FnMut(&[u8])) -> Result<(u16, Vec<u8>), Failure> {
         let url = format!("{}/api/v1{}", self.url, question.target(None));
-        let ask = Ask { method: question.method, url: &url, token: self.token.as_deref(), json: None, tls: self.tls.clone() };
+        let ask = Ask { method: question.method, url: &url, token: self.token.as_deref(), tls: self.tls.clone(), ..Ask::default() };
         http::follow(&ask, DEADLINE, take).await.map_err(|error| (UNREACHABLE, error.to_string()))
     }
 
