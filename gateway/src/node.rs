@@ -249,7 +249,7 @@ async fn keep_ticket_keys(tls: &crate::tls::Tls) {
     }
 }
 
-/// What has to be done now and then: ticket keys, names to announce, left-over uploads, the homes of clients.
+/// What has to be done now and then: ticket keys, staples, names to announce, left-over uploads, the homes of clients.
 async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, readiness: Readiness, stop: CancellationToken) {
     let announcer = house.data.announcer.clone();
     let sweeper = house.clone();
@@ -269,6 +269,7 @@ async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, 
             let ends = house.tls.certificates().infos().iter().map(|info| info.not_after).min();
             metrics.set_certificate_not_after(ends.unwrap_or_default());
             readiness.set_degraded(Part::Bans, house.bans.trouble());
+            readiness.set_degraded(Part::Staples, house.staples.trouble());
             readiness.set_degraded(Part::Pasv, house.data.announcer.is_unreachable().then(|| UNREACHABLE.to_owned()));
         }
     };
@@ -278,7 +279,9 @@ async fn maintain(house: Arc<House>, metrics: crate::observe::metrics::Metrics, 
             homes.run().await;
         }
     };
-    let all = async { tokio::join!(announcer.keep_resolved(), sweep, seen, keep_ticket_keys(&house.tls), bans.run(), house.limits.run(), homes) };
+    let all = async {
+        tokio::join!(announcer.keep_resolved(), sweep, seen, keep_ticket_keys(&house.tls), bans.run(), house.limits.run(), homes, house.staples.run())
+    };
     stop.run_until_cancelled(all).await;
 }
 

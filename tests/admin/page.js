@@ -90,8 +90,9 @@ async function elements(page) {
   const table = await eventually(() => cells(page, 'nodes'), (seen) => seen.length === nodes.length);
   check('each node says its state, relays, clock and address', nodes.every((node) => table.some((one) => one[0] === node.name && one[1].startsWith(node.state) && /^\d+$/.test(one[4]) && one[5] === 'agrees' && one[6] === node.address)), table);
   const certificates = (await api('/certificates')).items;
-  const days = await eventually(() => cells(page, 'certificates'), (seen) => seen.length === certificates.length && seen[0].length === 3);
+  const days = await eventually(() => cells(page, 'certificates'), (seen) => seen.length === certificates.length && seen[0].length === 4);
   const left = Math.floor((Date.parse(certificates[0].not_after) - Date.now()) / 86400000);
+  check('a certificate without a responder has no staple', days.every((one) => one[2] === '–'), days);
   check('certificates have their days', days.some((one) => one[1].startsWith(String(left))), days);
   const transfers = (await api('/transfers?limit=10')).items;
   const last = await eventually(() => cells(page, 'transfers'), (seen) => transfers.length === 0 || seen[0].length === 5);

@@ -175,6 +175,7 @@ impl<'a> Reader<'a> {
             client_auth: self.value("tls.client_auth", rules::client_auth),
             session_lifetime: self.value("tls.session_lifetime", forms::duration(WEEK)),
             ticket_rotation: self.value("tls.ticket_rotation", forms::duration(WEEK)),
+            stapling: self.value("tls.stapling", rules::stapling),
         }
     }
 

@@ -188,6 +188,10 @@ pub const KEYS: &[Key] = &[
     ),
     key("tls.session_lifetime", "duration", "30m", NewSessions, "how old a TLS session may be when a control connection resumes it"),
     key("tls.ticket_rotation", "duration", "1h", Now, "how often a new ticket key seals"),
+    key("tls.stapling", "mapping", "{}", Now, "OCSP responses for the certificates that name a responder, fetched by one node for all"),
+    key("tls.stapling.enabled", "true or false", "true", Now, "whether they are fetched and stapled"),
+    key("tls.stapling.responder", "http:// URL or null", "null", Now, "who is asked instead of whom the certificates name"),
+    key("tls.stapling.timeout", "duration, 60s at most", "10s", Now, "how long a responder may take"),
     key(
         "store.url",
         "URL",

@@ -361,6 +361,18 @@ mod tests {
         }
     }
 
+    fn default_tls() -> tls::Config {
+        tls::Config {
+            certificates: vec![],
+            min_version: MinVersion::Tls12,
+            cipher_suites: vec![],
+            client_auth: tls::ClientAuth::default(),
+            session_lifetime: Duration::from_secs(1_800),
+            ticket_rotation: Duration::from_secs(3_600),
+            stapling: tls::Stapling { enabled: true, responder: None, timeout: Duration::from_secs(10) },
+        }
+    }
+
     fn default_stores() -> Stores {
         Stores {
             state_dir: "/dev/shm/ftps-gateway".into(),
@@ -442,14 +454,7 @@ mod tests {
                 upload_end: UploadEnd::Auto,
                 active: false,
             },
-            tls: tls::Config {
-                certificates: vec![],
-                min_version: MinVersion::Tls12,
-                cipher_suites: vec![],
-                client_auth: tls::ClientAuth::default(),
-                session_lifetime: seconds(1_800),
-                ticket_rotation: seconds(3_600),
-            },
+            tls: default_tls(),
             auth: auth::Config { files: vec!["users.yaml".into()], anonymous: None },
             storage: storage::Config {
                 root: "/srv/ftp".into(),

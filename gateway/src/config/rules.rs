@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ftps_proto::proof::{ReusePolicy, UploadEnd};
 use ipnet::IpNet;
@@ -16,10 +17,11 @@ use super::tree::{Entry, Node, Value};
 use super::users;
 use crate::auth::Anonymous;
 use crate::data::{Announce, PublicAddress};
+use crate::net::http;
 use crate::observe::log::ROOMS;
 use crate::observe::{LogFormat, LogLevel};
 use crate::storage::{Fsync, Symlinks};
-use crate::tls::{CertificateFiles, ClientAuth, ClientAuthMode, MinVersion, SidecarFiles};
+use crate::tls::{CertificateFiles, ClientAuth, ClientAuthMode, MinVersion, SidecarFiles, Stapling};
 
 /// `node.name`: it becomes part of file names and labels.
 pub(super) fn node_name(node: &Node) -> Checked<String> {
@@ -183,6 +185,26 @@ pub(super) fn client_auth(node: &Node) -> Checked<ClientAuth> {
     fields.finish().map(|()| ClientAuth { mode, ca, crl })
 }
 
+/// `tls.stapling`: what is missing has its default.
+pub(super) fn stapling(node: &Node) -> Checked<Stapling> {
+    let mut fields = Fields::of(node, &["enabled", "responder", "timeout"], "is not a mapping; write { enabled: true, responder: null, timeout: 10s }")?;
+    let enabled = fields.optional("enabled", forms::truth).unwrap_or_else(|| default("tls.stapling.enabled", forms::truth));
+    let responder = fields.optional("responder", responder).flatten();
+    let timeout = fields.optional("timeout", forms::duration(RESPONDER_MOST));
+    let timeout = timeout.unwrap_or_else(|| default("tls.stapling.timeout", forms::duration(RESPONDER_MOST)));
+    fields.finish().map(|()| Stapling { enabled, responder, timeout })
+}
+
+/// A URL that is asked in clear: what comes is signed.
+fn responder(node: &Node) -> Checked<Option<String>> {
+    if node.value == Value::Null {
+        return Ok(None);
+    }
+    scalar(node, "is not the URL of an OCSP responder; write http://HOST[:PORT]/PATH, or null for those that the certificates name", |scalar| {
+        if http::is_plain(&scalar.text) { Ok(Some(scalar.text.clone())) } else { Err(Fault::Form) }
+    })
+}
+
 /// `tls.cipher_suites`, by the names of the IANA registry; rustls' own spelling (`TLS13_…`) is taken too.
 pub(super) fn cipher_suites(node: &Node) -> Checked<Vec<String>> {
     list(node, "is not a list of cipher suites; write their IANA names, or [] for rustls' own choice", |item| {
@@ -295,6 +317,8 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Of `tls.stapling.timeout`: an order of the admin API waits for it.
+const RESPONDER_MOST: Duration = Duration::from_secs(60);
 pub(super) const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 const LOG_LEVELS: &[(&str, LogLevel)] = &LogLevel::WORDS;
 pub(super) const TLS_REUSE: &[(&str, ReusePolicy)] =

@@ -40,7 +40,7 @@ use crate::observe::ready::{Latch, Part, Readiness};
 use crate::observe::stores::StoreReport;
 use crate::session::{Data, House, Settings};
 use crate::storage::Storage;
-use crate::tls::Tls;
+use crate::tls::{Staples, Tls};
 
 /// A node that only has to be started.
 pub(super) struct Built {
@@ -134,6 +134,7 @@ pub(super) fn build(plan: Plan) -> Result<Built, Error> {
     if let Some(peers) = &mut peers {
         house.bans.answer(&mut peers.handlers);
         house.limits.answer(&mut peers.handlers);
+        house.staples.answer(&mut peers.handlers);
         inbound::register(&router, &mut peers.handlers);
         house.data.homes.iter().for_each(|homes| homes.answer(&mut peers.handlers));
     }
@@ -214,6 +215,7 @@ fn house(
     let config = &plan.config;
     let configuration = |error: &dyn std::fmt::Display| Error::Configuration(error.to_string());
     let tls = Tls::new(&config.tls, incarnation, common.stores.sessions.clone()).map_err(|error| configuration(&error))?;
+    let staples = Staples::new(&tls, common.stores.staples.clone(), cluster.clone(), observer.clone(), config.tls.stapling.clone());
     let storage = Storage::open(config.storage.clone(), incarnation, observer.clone()).map_err(|error| configuration(&error))?;
     let login = Login::new(plan.users.clone(), config.limits.password_jobs).map_err(|error| Error::Fault(error.to_string()))?;
     let shared = Shared::new(common.stores.digests.clone(), storage.clone());
@@ -242,6 +244,7 @@ fn house(
         storage,
         digests,
         tls,
+        staples,
         data: Data { waits, spenders: Spenders::default(), announcer: Announcer::new(&config.data.public_address, public.as_deref()), peers, homes },
         observer: observer.clone(),
     })
@@ -324,6 +327,7 @@ fn scrape(metrics: &Metrics, house: &Arc<House>, readiness: &Readiness, (log, lo
         let sealing = house.tls.sealing().map(|key| (key.generation, key.since));
         metrics.set_tls(house.tls.resumed_elsewhere(), house.tls.cached_sessions(), sealing);
         metrics.set_bans(bans.admin, bans.rule, bans.removed, bans.dropped, faults);
+        metrics.set_staples(&house.staples.census());
     });
 }
 

@@ -212,6 +212,7 @@ impl Reloader {
         }
         let changes = house.login.replace(Arc::new(users));
         let certificates = house.tls.renew(tls);
+        house.staples.set(config.tls.stapling);
         note_self_signed(&house.tls, &self.readiness);
         let (names, revoked) = (changes.names(), house.tls.revoked());
         let leaves = |entry: &Entry| revoked.contains(&entry.id) || entry.user().is_some_and(|user| names.contains(&*user));

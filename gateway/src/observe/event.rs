@@ -14,6 +14,7 @@ pub use super::causes::*;
 use super::id::{BanId, SessionId, TransferId};
 use super::peers::PeerEvent;
 use super::sidecar::SidecarEvent;
+use super::staples::StapleEvent;
 
 /// Whom an event is about. Everything may be missing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -320,6 +321,8 @@ pub enum Event<'a> {
     },
     /// Something between nodes.
     Peer(PeerEvent<'a>),
+    /// Something about the OCSP response of a certificate.
+    Staple(StapleEvent<'a>),
     /// A panic ended a task; the session was closed.
     Panicked,
 }

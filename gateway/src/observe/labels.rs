@@ -342,6 +342,7 @@ impl Event<'_> {
             Self::BanRefused { .. } => "ban_refused",
             Self::BanArrived { .. } => "ban_arrived",
             Self::Peer(peer) => peer.name(),
+            Self::Staple(staple) => staple.name(),
             Self::Panicked => "panicked",
         }
     }

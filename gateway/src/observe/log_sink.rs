@@ -114,6 +114,10 @@ pub(super) fn words(event: &Event<'_>) -> (LogLevel, &'static str, &'static str)
             let (level, message) = peer.words();
             (level, "cluster", message)
         }
+        Event::Staple(staple) => {
+            let (level, message) = staple.words();
+            (level, "tls", message)
+        }
         Event::Panicked => (Error, "node", "a task panicked; its session is closed"),
     }
 }
@@ -132,6 +136,7 @@ pub(super) fn fields(line: &mut Line, event: &Event<'_>) {
     match *event {
         Event::Ready | Event::Draining | Event::Panicked => {}
         Event::Peer(ref peer) => peer.fields(line),
+        Event::Staple(ref staple) => staple.fields(line),
         Event::Sidecar(ref sidecar) => sidecar.fields(line),
         Event::Accepted { listener } | Event::Probed { listener } => line.text("listener", listener.label()),
         Event::ProxyRefused { listener, trouble } => line.texts(&[("listener", listener.label()), ("reason", trouble.label())]),
@@ -150,9 +155,7 @@ pub(super) fn fields(line: &mut Line, event: &Event<'_>) {
         Event::HandshakeFailed { channel, reason, detail } => line.texts(&[("channel", channel.label()), ("reason", reason.label()), ("detail", detail)]),
         Event::LoggedIn { method, class, took } => {
             line.text("method", method.label());
-            if let Some(class) = class {
-                line.text("class", class);
-            }
+            class.into_iter().for_each(|class| line.text("class", class));
             line.millis("took_ms", took);
         }
         Event::LoginRefused { refusal, why } => line.texts(&[("refusal", refusal.label()), ("reason", why.label())]),

@@ -15,7 +15,6 @@ use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 pub use self::counts::Counts;
 use self::gauges::ConfigInfo;
 pub use self::gauges::Space;
-use super::Sink;
 use super::bans::BanMetrics;
 use super::event::{
     Channel, CloseReason, CutReason, DataOutcome, DigestResult, DigestSource, Direction, Event, HandshakeFailure, Limit, Listener, LoginFault, LoginMethod,
@@ -29,8 +28,9 @@ use super::ready::Part;
 use super::sets::{
     Admission, CacheResult, Command, Ending, NodeState, Operation, PortState, RelayWay, ReplyClass, SessionState, Share, Trouble, Verdict, Work,
 };
-use super::sidecar;
+use super::staples::StapleMetrics;
 use super::stores::StoreTable;
+use super::{Sink, sidecar};
 
 mod gauges;
 
@@ -207,6 +207,7 @@ struct Table {
     peer_calls: Family<IntCounter, CallResult>,
     peer_call_duration: Histogram,
     peer_refused: Family<IntCounter, PeerRefusal>,
+    staples: StapleMetrics,
     panics: IntCounter,
 }
 
@@ -286,6 +287,7 @@ impl Table {
             peer_calls: make.counters("cluster_peer_calls_total", "Calls to other nodes, by how they ended.", &["result"]),
             peer_call_duration: make.histogram("cluster_peer_call_duration_seconds", "Calls to other nodes that were answered.", COMMAND_SECONDS),
             peer_refused: make.counters("cluster_peer_refused_total", "Connections to the peer port that proved no secret.", &["reason"]),
+            staples: StapleMetrics::new(make),
             panics: make.counter("panics_total", "Panics; each ended one session."),
         }
     }
@@ -355,6 +357,7 @@ impl Table {
                 listener.into_iter().for_each(|listener| self.connections.at((listener, Admission::Refused(RefuseReason::Banned))).inc());
             }
             Event::Peer(ref event) => self.peer(event),
+            Event::Staple(ref event) => self.staples.count(event),
             Event::Panicked => self.panics.inc(),
         }
     }

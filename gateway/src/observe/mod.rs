@@ -24,6 +24,7 @@ pub mod ready;
 pub mod scrape;
 mod sets;
 pub mod sidecar;
+pub mod staples;
 pub mod stores;
 mod trace;
 pub mod transfer_log;
@@ -43,6 +44,7 @@ pub use metrics::Metrics;
 pub use peers::PeerEvent;
 pub use ready::Readiness;
 pub use sidecar::SidecarEvent;
+pub use staples::StapleEvent;
 pub use transfer_log::TransferLog;
 
 /// `log:`

@@ -32,13 +32,15 @@ pub enum Part {
     Certificate,
     /// A private address is announced to public clients.
     Pasv,
+    /// A certificate is revoked, or promises a staple that is not there.
+    Staples,
     /// It is away, or memory stands in for it.
     Store,
     /// Entries of users files are skipped, or users cannot log in.
     Users,
 }
 
-closed_set!(Part { Addresses = "addresses", Bans = "bans", Certificate = "certificate", Pasv = "pasv", Store = "store", Users = "users" });
+closed_set!(Part { Addresses = "addresses", Bans = "bans", Certificate = "certificate", Pasv = "pasv", Staples = "staples", Store = "store", Users = "users" });
 
 /// One part that is not up yet.
 #[derive(Debug)]

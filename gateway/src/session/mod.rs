@@ -43,7 +43,7 @@ use crate::observe::event::{CloseReason, Listener};
 use crate::observe::id::SessionId;
 use crate::observe::{Observer, Subject};
 use crate::storage::Storage;
-use crate::tls::{SessionKeys, Tls};
+use crate::tls::{SessionKeys, Staples, Tls};
 use rustls::ServerConfig;
 
 pub use greeting::Greeting;
@@ -70,6 +70,8 @@ pub struct House {
     pub digests: Digests,
     /// Certificates, tickets, sessions.
     pub tls: Tls,
+    /// What is stapled to the certificates.
+    pub staples: Staples,
     /// What data connections share.
     pub data: Data,
     /// Where events go.

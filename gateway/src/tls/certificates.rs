@@ -1,10 +1,11 @@
 //! Certificates and their keys: loaded, checked, chosen for each ClientHello, swapped whole.
 //!
-//! Gets: PEM files, or nothing (then a self-signed one). Gives: the certificate for a ClientHello, fingerprints, dates.
+//! Gets: PEM files, or nothing (then a self-signed one). Gives: the certificate for a ClientHello, with its staple, fingerprints, dates.
 //! Never: serves half of a reload; what is wrong in one file leaves all the old ones in place.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fmt, fs};
 
 use arc_swap::ArcSwap;
@@ -18,13 +19,18 @@ use sha2::{Digest, Sha256};
 
 use super::der;
 use super::error::{FileFault, TlsError};
+use super::staples::Holder;
 use super::{CertificateFiles, Clock};
+use crate::observe::Label;
+use crate::observe::staples::StapleResult;
 
 /// The certificates of the node, as they are now.
 pub struct Certificates {
     provider: Arc<CryptoProvider>,
     clock: Clock,
     now: ArcSwap<Vec<Loaded>>,
+    /// Full handshakes by [`StapleResult`].
+    staples: [AtomicU64; 3],
 }
 
 /// One certificate, as metrics and the API show it.
@@ -59,7 +65,7 @@ pub fn certificate_facts(der: &[u8]) -> Option<CertificateFacts> {
 /// A certificate and its key, checked.
 #[derive(Clone)]
 pub(super) struct Loaded {
-    key: Arc<CertifiedKey>,
+    holder: Arc<Holder>,
     info: CertificateInfo,
 }
 
@@ -70,7 +76,7 @@ impl Certificates {
     /// The first fault found.
     pub(super) fn load(files: &[CertificateFiles], provider: Arc<CryptoProvider>, clock: Clock) -> Result<Self, TlsError> {
         let loaded = if files.is_empty() { vec![self_signed(&provider, clock())?] } else { load_all(files, &provider, clock())? };
-        Ok(Self { provider, clock, now: ArcSwap::from_pointee(loaded) })
+        Ok(Self { provider, clock, now: ArcSwap::from_pointee(loaded), staples: Default::default() })
     }
 
     /// Reads files; nothing changes. `None` when there are none and the self-signed one stays.
@@ -83,9 +89,13 @@ impl Certificates {
         }
     }
 
-    /// New handshakes have these from now on. Says whether they are others than before.
+    /// New handshakes have these from now on; those that were there before keep their staples. Says whether they are others than before.
     pub(super) fn replace(&self, loaded: Vec<Loaded>) -> bool {
-        let same = self.now.load().iter().map(|old| &old.info.fingerprint).eq(loaded.iter().map(|new| &new.info.fingerprint));
+        let before = self.now.load();
+        let same = before.iter().map(|old| &old.info.fingerprint).eq(loaded.iter().map(|new| &new.info.fingerprint));
+        for new in &loaded {
+            before.iter().filter(|old| old.holder.id() == new.holder.id()).for_each(|old| new.holder.inherit(&old.holder));
+        }
         self.now.store(Arc::new(loaded));
         !same
     }
@@ -95,6 +105,23 @@ impl Certificates {
         self.now.load().iter().map(|loaded| loaded.info.clone()).collect()
     }
 
+    /// Each with its staple, in the order of the configuration.
+    pub(super) fn holders(&self) -> Vec<Arc<Holder>> {
+        self.now.load().iter().map(|loaded| loaded.holder.clone()).collect()
+    }
+
+    /// Full handshakes by what could be stapled.
+    pub(super) fn staple_counts(&self) -> Vec<(StapleResult, u64)> {
+        StapleResult::all().into_iter().map(|result| (result, self.staples[Label::index(result)].load(Ordering::Relaxed))).collect()
+    }
+
+    /// A full handshake has shown this certificate.
+    pub(super) fn shown(&self, holder: &Holder) {
+        if let Some(result) = holder.result() {
+            self.staples[Label::index(result)].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Whether any of them is for this host. A self-signed one is for every host: nobody verifies its names.
     pub fn covers(&self, name: &str) -> bool {
         let of = |info: &CertificateInfo| info.self_signed || info.names.iter().any(|known| known == name || wildcard_matches(known, name));
@@ -102,7 +129,7 @@ impl Certificates {
     }
 
     /// By name (exact, then wildcard, then the first certificate); of several for that name the one that the client can verify, ECDSA before RSA.
-    fn choose(&self, name: Option<&str>, can_verify: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
+    fn choose(&self, name: Option<&str>, can_verify: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<Holder>> {
         let now = self.now.load();
         let first = now.first()?;
         let name = name.map(str::to_ascii_lowercase);
@@ -110,19 +137,19 @@ impl Certificates {
         let wildcard = |loaded: &Loaded| name.as_ref().is_some_and(|name| loaded.info.names.iter().any(|pattern| wildcard_matches(pattern, name)));
         let default = |loaded: &Loaded| loaded.info.names == first.info.names;
         for group in [&exact as &dyn Fn(&Loaded) -> bool, &wildcard, &default, &|_| true] {
-            let usable = now.iter().filter(|loaded| group(loaded) && can_verify(&loaded.key));
+            let usable = now.iter().filter(|loaded| group(loaded) && can_verify(loaded.holder.certified()));
             // ECDSA signs four times as fast as RSA-2048.
-            if let Some(best) = usable.min_by_key(|loaded| loaded.key.key.algorithm() == SignatureAlgorithm::RSA) {
-                return Some(best.key.clone());
+            if let Some(best) = usable.min_by_key(|loaded| loaded.holder.certified().key.algorithm() == SignatureAlgorithm::RSA) {
+                return Some(best.holder.clone());
             }
         }
-        Some(first.key.clone())
+        Some(first.holder.clone())
     }
 }
 
 impl Certificates {
     /// The certificate for a ClientHello; `host` is the name for one that has none.
-    pub(super) fn resolve_for(&self, hello: &ClientHello<'_>, host: Option<&str>) -> Option<Arc<CertifiedKey>> {
+    pub(super) fn resolve_for(&self, hello: &ClientHello<'_>, host: Option<&str>) -> Option<Arc<Holder>> {
         // rustls has left out the schemes that fit no cipher suite of this client, so a scheme is all there is to ask for.
         let schemes = hello.signature_schemes();
         self.choose(hello.server_name().or(host), |key| key.key.choose_scheme(schemes).is_some())
@@ -131,7 +158,7 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.resolve_for(&hello, None)
+        self.resolve_for(&hello, None).map(|holder| holder.shown())
     }
 }
 
@@ -209,7 +236,7 @@ fn finish(certified: CertifiedKey, now: u64, self_signed: bool) -> Result<Loaded
     }
     let fingerprint = Sha256::digest(leaf).iter().map(|byte| format!("{byte:02x}")).collect();
     let info = CertificateInfo { names: facts.dns_names, fingerprint, not_after: facts.not_after, self_signed };
-    Ok(Loaded { key: Arc::new(certified), info })
+    Ok(Loaded { holder: Arc::new(Holder::new(certified, &info.names)), info })
 }
 
 fn self_signed(provider: &CryptoProvider, now: u64) -> Result<Loaded, TlsError> {
@@ -317,8 +344,8 @@ mod tests {
 
     /// The place in the configuration of what a client with this name and these schemes is shown.
     fn chosen(certificates: &Certificates, name: Option<&str>, schemes: &[SignatureScheme]) -> usize {
-        let key = certificates.choose(name, |key| key.key.choose_scheme(schemes).is_some()).unwrap();
-        certificates.now.load().iter().position(|loaded| Arc::ptr_eq(&loaded.key, &key)).unwrap()
+        let holder = certificates.choose(name, |key| key.key.choose_scheme(schemes).is_some()).unwrap();
+        certificates.now.load().iter().position(|loaded| Arc::ptr_eq(&loaded.holder, &holder)).unwrap()
     }
 
     #[test]

@@ -16,8 +16,10 @@ use rustls::{SignatureAlgorithm, SignatureScheme};
 
 use super::Shared;
 use super::cache::{Entry, TlsId};
+use super::certificates::Certificates;
 use super::epochs::StateKey;
 use super::sessions::{Family, SessionKeys};
+use super::staples::Holder;
 use super::stored::{self, Place};
 use super::tickets::{self, RoutePart, State, Ticket};
 use crate::observe::id::SessionId;
@@ -93,10 +95,11 @@ impl Attempt {
         self.signed.load(Ordering::Acquire)
     }
 
-    /// The same certificate with a key that notes when it is asked to sign.
-    fn watch(&self, certified: &CertifiedKey) -> Arc<CertifiedKey> {
-        let key = Arc::new(WatchedKey { key: certified.key.clone(), signed: self.signed.clone() });
-        Arc::new(CertifiedKey { cert: certified.cert.clone(), key, ocsp: certified.ocsp.clone() })
+    /// The certificate and its staple, with a key that notes when it is asked to sign.
+    fn watch(&self, holder: Arc<Holder>, certificates: &Arc<Certificates>) -> Arc<CertifiedKey> {
+        let shown = holder.shown();
+        let key = Arc::new(WatchedKey { key: shown.key.clone(), signed: self.signed.clone(), holder, certificates: certificates.clone() });
+        Arc::new(CertifiedKey { cert: shown.cert.clone(), key, ocsp: shown.ocsp.clone() })
     }
 }
 
@@ -246,13 +249,15 @@ impl StoresServerSessions for Data {
 
 impl ResolvesServerCert for Control {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.shared.certificates.resolve_for(&hello, self.keys.host()).map(|certified| self.attempt.watch(&certified))
+        let certificates = &self.shared.certificates;
+        certificates.resolve_for(&hello, self.keys.host()).map(|holder| self.attempt.watch(holder, certificates))
     }
 }
 
 impl ResolvesServerCert for Data {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.shared.certificates.resolve_for(&hello, self.accepts.first().and_then(|keys| keys.host())).map(|certified| self.attempt.watch(&certified))
+        let (certificates, host) = (&self.shared.certificates, self.accepts.first().and_then(|keys| keys.host()));
+        certificates.resolve_for(&hello, host).map(|holder| self.attempt.watch(holder, certificates))
     }
 }
 
@@ -280,12 +285,16 @@ impl Shared {
 struct WatchedKey {
     key: Arc<dyn SigningKey>,
     signed: Arc<AtomicBool>,
+    holder: Arc<Holder>,
+    certificates: Arc<Certificates>,
 }
 
 impl SigningKey for WatchedKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
         // rustls asks for a signer in the first flight of a full handshake, before any ticket is made, and never when it resumes.
-        self.signed.store(true, Ordering::Release);
+        if !self.signed.swap(true, Ordering::AcqRel) {
+            self.certificates.shown(&self.holder);
+        }
         self.key.choose_scheme(offered)
     }
 

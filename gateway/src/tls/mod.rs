@@ -15,8 +15,10 @@ mod error;
 mod handshake;
 mod lent;
 mod measured;
+mod ocsp;
 mod sessions;
 mod sidecar;
+mod staples;
 mod stored;
 mod terms;
 mod tickets;
@@ -30,8 +32,6 @@ use arc_swap::ArcSwap;
 use ftps_proto::hello::ClientHello;
 use ftps_store::key::Kind;
 use ftps_store::seal::Keyring;
-use ftps_store::stats::Statistics;
-use ftps_store::tiers::Reach;
 use ftps_store::vault::Vault;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SupportedCipherSuite};
@@ -50,9 +50,11 @@ use epochs::Epochs;
 pub use error::{FileFault, TlsError};
 use handshake::{Attempt, Control, Data, TicketRenewal};
 pub use lent::{LENT_MAX, Token};
+pub use ocsp::{Fault as OcspFault, Said as OcspSaid, Signer as OcspSigner};
 use sessions::Registry;
 pub use sessions::{Family, SessionKeys};
 pub use sidecar::{Sidecar, SidecarFiles, client_certificate};
+pub use staples::{StapleInfo, StapleSeen, Staples, Stapling, staple_seen};
 use stored::Place;
 pub use terms::Renewal;
 use terms::Terms;
@@ -73,6 +75,8 @@ pub struct Config {
     pub session_lifetime: Duration,
     /// `tls.ticket_rotation`: how often a new ticket key seals.
     pub ticket_rotation: Duration,
+    /// `tls.stapling`: for [`Staples`].
+    pub stapling: Stapling,
 }
 
 /// One certificate chain and its key.
@@ -187,27 +191,6 @@ impl Tls {
     /// The certificates: to reload and to show.
     pub fn certificates(&self) -> &Certificates {
         &self.0.certificates
-    }
-
-    /// TLS 1.2 sessions that can be resumed by their ID, in this node's memory.
-    pub fn cached_sessions(&self) -> usize {
-        self.0.cache.len()
-    }
-
-    /// What this node asked the cluster's session cache, and what the store as a whole has; entries in memory are [`Tls::cached_sessions`].
-    pub async fn session_statistics(&self) -> (Statistics, Statistics) {
-        (self.0.vault.statistics_of(Kind::Session), self.0.vault.statistics().await.0)
-    }
-
-    /// Forgets all TLS 1.2 sessions that could be resumed by their ID, on this node at once, on the others within about a second. Living sessions keep what
-    /// proves them. Says how far it reached.
-    pub async fn clear_sessions(&self) -> Reach {
-        self.0.vault.clear(ftps_store::generation::Cache::Sessions).await
-    }
-
-    /// The same after another node has cleared them.
-    pub async fn follow_clearing(&self) -> Reach {
-        self.0.vault.follow(ftps_store::generation::Cache::Sessions).await
     }
 
     /// Learns the ticket keys of the cluster, makes the next one when it is due and erases those no ticket needs. Call it every second.

@@ -36,6 +36,17 @@ const CLEAR: Row = Row {
 pub(super) const CALLS: &[Call] = &[
     SESSIONS.get(List::<Cache>::schema, |asked| Box::pin(list(asked, Which::Sessions))).with(&[LIMIT, CURSOR]),
     CLEAR.change(Method::Delete, List::<Cleared>::schema, |asked| Box::pin(clear(asked, Which::Sessions))).with(&[DRY]),
+    Row { path: "/cache/staples", id: "listStapleCaches", about: "OCSP responses that each node has in memory.", ..SESSIONS }
+        .get(List::<Cache>::schema, |asked| Box::pin(list(asked, Which::Staples)))
+        .with(&[LIMIT, CURSOR]),
+    Row {
+        path: "/cache/staples",
+        id: "clearStapleCaches",
+        about: "Forgets the OCSP responses, on all nodes and in the store, and asks the responders anew at once. Until they answer, nothing is stapled: POST /staples/refresh leaves what is there until then.",
+        ..CLEAR
+    }
+    .change(Method::Delete, List::<Cleared>::schema, |asked| Box::pin(clear(asked, Which::Staples)))
+    .with(&[DRY]),
     Row { path: "/cache/digests", id: "listDigestCaches", about: "Digests of files that each node has in memory.", ..SESSIONS }
         .get(List::<Cache>::schema, |asked| Box::pin(list(asked, Which::Digests)))
         .with(&[LIMIT, CURSOR]),
@@ -97,6 +108,7 @@ impl Item for Cleared {
 enum Which {
     Sessions,
     Digests,
+    Staples,
 }
 
 /// What does a cache hold?
@@ -119,6 +131,7 @@ impl Question for Holds {
         let (entries, (mine, store)) = match self.which {
             Which::Sessions => (api.house.tls.cached_sessions(), api.house.tls.session_statistics().await),
             Which::Digests => (api.house.digests.remembered(), api.house.digests.statistics().await),
+            Which::Staples => (api.house.staples.held(), api.house.staples.statistics().await),
         };
         vec![Cache {
             node: api.node.name.clone(),
@@ -143,6 +156,7 @@ impl Question for Clear {
         let reach = match self.which {
             Which::Sessions => api.house.tls.follow_clearing().await,
             Which::Digests => api.house.digests.follow_clearing().await,
+            Which::Staples => api.house.staples.follow_clearing().await,
         };
         vec![Cleared { node: api.node.name.clone(), reach: word(reach).to_owned() }]
     }
@@ -162,6 +176,7 @@ impl Question for WouldClear {
         let away = match self.which {
             Which::Sessions => api.house.tls.has_lost_its_store(),
             Which::Digests => api.house.digests.has_lost_their_store(),
+            Which::Staples => api.house.staples.have_lost_their_store(),
         };
         let reach = if away { Reach::Here } else { Reach::Everywhere };
         vec![Cleared { node: api.node.name.clone(), reach: word(reach).to_owned() }]
@@ -181,6 +196,7 @@ async fn clear(asked: Asked, which: Which) -> Result<Answer, Refusal> {
     let reach = match which {
         Which::Sessions => house.tls.clear_sessions().await,
         Which::Digests => house.digests.clear().await,
+        Which::Staples => house.staples.clear().await,
     };
     let (cluster, path) = (&house.cluster, <Clear as Question>::PATH);
     let mut answers = Answers { given: vec![vec![Cleared { node: asked.api.node.name.clone(), reach: word(reach).to_owned() }]], silent: Vec::new() };

@@ -15,6 +15,7 @@ mod events;
 mod log;
 mod nodes;
 mod sessions;
+mod staples;
 mod transfers;
 
 pub(super) use self::events::{LONGEST as LONGEST_WATCH, WATCHERS};
@@ -39,6 +40,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Call> {
         transfers::CALLS,
         events::CALLS,
         certificates::CALLS,
+        staples::CALLS,
         cache::CALLS,
         config::CALLS,
         log::CALLS,
@@ -63,6 +65,7 @@ pub(super) fn answer_peers(api: &Arc<Api>, handlers: &mut Handlers) {
     answer::<transfers::Transfers>(api, handlers);
     answer::<events::Since>(api, handlers);
     answer::<certificates::Certificates>(api, handlers);
+    answer::<staples::Staples>(api, handlers);
     answer::<cache::Holds>(api, handlers);
     answer::<cache::Clear>(api, handlers);
     answer::<cache::WouldClear>(api, handlers);

@@ -109,7 +109,7 @@ fn state(api: &Api) -> &'static str {
 fn node(api: &Api) -> Node {
     let left = api.house.live.remaining();
     let counts = api.metrics.counts();
-    let questions = api.house.tls.session_questions() + api.house.digests.questions();
+    let questions = api.house.tls.session_questions() + api.house.digests.questions() + api.house.staples.questions();
     Node {
         name: api.node.name.clone(),
         incarnation: api.node.incarnation.to_string(),

@@ -303,12 +303,20 @@ async function unban(one) {
 
 // ---- the rest ----
 
+// What is stapled to a certificate: until when it is good, or what is wrong with it.
+function staple(one) {
+  if (!one || one.status === 'none') return '–';
+  const kind = one.status === 'good' ? 'good' : one.must_staple || one.status === 'revoked' ? 'bad' : 'warn';
+  return { text: one.status === 'good' ? `until ${one.next_update.slice(0, 10)}` : one.status, kind, title: one.problem || one.next_update || '' };
+}
+
 async function certificates() {
-  const { items } = await call('GET', '/certificates');
+  const [{ items }, staples] = await Promise.all([call('GET', '/certificates'), call('GET', '/staples')]);
+  const stapled = new Map(staples.items.map((one) => [`${one.node} ${one.fingerprint}`, one]));
   fill('certificates', items.map((one) => {
     const days = Math.floor((Date.parse(one.not_after) - Date.now()) / 86400000);
     const kind = days < 7 ? 'bad' : days < 30 ? 'warn' : 'good';
-    return row([(one.names || []).join(', ') || '–', { text: one.self_signed ? `${days}, self-signed` : `${days}`, kind: one.self_signed ? 'warn' : kind, title: one.not_after }, one.node], `${one.node} ${one.fingerprint}`);
+    return row([(one.names || []).join(', ') || '–', { text: one.self_signed ? `${days}, self-signed` : `${days}`, kind: one.self_signed ? 'warn' : kind, title: one.not_after }, staple(stapled.get(`${one.node} ${one.fingerprint}`)), one.node], `${one.node} ${one.fingerprint}`);
   }), 'none');
 }
 

@@ -126,6 +126,12 @@ enum What {
         #[command(subcommand)]
         action: Option<Reload>,
     },
+    /// The OCSP responses that the nodes staple
+    #[command(alias = "staple")]
+    Staples {
+        #[command(subcommand)]
+        action: Option<Refresh>,
+    },
     /// The keys of TLS tickets
     #[command(alias = "ticket")]
     Tickets {
@@ -245,6 +251,12 @@ enum Reload {
 }
 
 #[derive(Clone, Debug, Subcommand)]
+enum Refresh {
+    /// Ask the responders now
+    Refresh(Dry),
+}
+
+#[derive(Clone, Debug, Subcommand)]
 enum Rotate {
     /// Seal with a new key from now on
     Rotate(Dry),
@@ -254,6 +266,7 @@ enum Rotate {
 enum Which {
     Sessions,
     Digests,
+    Staples,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -334,11 +347,14 @@ impl Ctl {
             }
             What::Certificates { action: None } => Question::get("/certificates", table::CERTIFICATES),
             What::Certificates { action: Some(Reload::Reload(dry)) } => Question::act("POST", "/certificates/reload".into()).dry(*dry),
+            What::Staples { action: None } => Question::get("/staples", table::STAPLES),
+            What::Staples { action: Some(Refresh::Refresh(dry)) } => Question::act("POST", "/staples/refresh".into()).dry(*dry),
             What::Tickets { action: Rotate::Rotate(dry) } => Question::act("POST", "/tickets/rotate".into()).dry(*dry),
             What::Cache { which, clear, dry } => {
                 let path = match which {
                     Which::Sessions => "/cache/sessions",
                     Which::Digests => "/cache/digests",
+                    Which::Staples => "/cache/staples",
                 };
                 if *clear { Question::act("DELETE", path.into()).dry(*dry) } else { Question::get(path, table::CACHES) }
             }
@@ -420,6 +436,9 @@ mod tests {
             ("ctl certificates reload --dry-run", "POST /certificates/reload?dry_run=true"),
             ("ctl tickets rotate --dry-run", "POST /tickets/rotate?dry_run=true"),
             ("ctl log-level warn --dry-run", "PUT /log-level?dry_run=true"),
+            ("ctl cache staples --clear", "DELETE /cache/staples"),
+            ("ctl staple", "GET /staples?limit=1000"),
+            ("ctl staples refresh --dry-run", "POST /staples/refresh?dry_run=true"),
             ("ctl config", "GET /config?limit=1000"),
             ("ctl log-level warn --room tls=debug", "PUT /log-level"),
             ("ctl clients forget c_1", "DELETE /clients/c_1"),

@@ -93,6 +93,17 @@ pub(super) const CERTIFICATES: &[Column] = &[
     ("SELF-SIGNED", "/self_signed", Plain),
     ("FINGERPRINT", "/fingerprint", Plain),
 ];
+pub(super) const STAPLES: &[Column] = &[
+    ("NODE", "/node", Plain),
+    ("NAMES", "/names", Plain),
+    ("STATUS", "/status", Plain),
+    ("SINCE", "/this_update", Time),
+    ("UNTIL", "/next_update", Time),
+    ("FROM", "/source", Plain),
+    ("AGAIN IN", "/refresh_in_seconds", Seconds),
+    ("MUST", "/must_staple", Plain),
+    ("PROBLEM", "/problem", Plain),
+];
 pub(super) const CACHES: &[Column] = &[
     ("NODE", "/node", Plain),
     ("ENTRIES", "/entries", Plain),

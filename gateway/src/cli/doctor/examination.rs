@@ -70,6 +70,7 @@ fn enter(patient: &Patient, config: &Arc<ClientConfig>, findings: &mut Vec<Findi
     findings.push(Finding::well("connection", format!("{} with {version}, {} ms to the end of the handshake", control.server, began.elapsed().as_millis())));
     let seen = patient.trust.seen()?;
     findings.push(seen.finding(&patient.target.host));
+    findings.extend(seen.staple());
     if !seen.is_good() && !patient.insecure {
         findings.push(Finding::unseen("login", "the password was not sent, because the certificate does not verify; --insecure looks on all the same"));
         return None;

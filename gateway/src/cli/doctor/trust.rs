@@ -17,7 +17,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootC
 
 use super::finding::Finding;
 use crate::observe::utc::Utc;
-use crate::tls;
+use crate::tls::{self, OcspSaid, StapleSeen};
 
 /// Whom to trust, and what was seen of the server.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(super) struct Trust {
 pub(super) struct Seen {
     leaf: CertificateDer<'static>,
     fault: Option<Error>,
+    /// What was stapled; `None`: there is no certificate.
+    staple: Option<StapleSeen>,
 }
 
 impl Trust {
@@ -84,7 +86,6 @@ impl Seen {
             return Finding::bad(SUBJECT, "it cannot be read", "name a PEM certificate in tls.certificates");
         };
         let names = if facts.names.is_empty() { "no DNS name".to_owned() } else { facts.names.join(", ") };
-        let day = |seconds: i64| Utc(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))).to_string()[..10].to_owned();
         let (from, until) = (day(facts.not_before), day(facts.not_after));
         let left = facts.not_after.saturating_sub(now()) / DAY;
         match self.fault.as_ref().map(kind) {
@@ -106,6 +107,25 @@ impl Seen {
             ),
             Some(Kind::Other(words)) => Finding::bad(SUBJECT, words, "name another certificate in tls.certificates"),
         }
+    }
+}
+
+impl Seen {
+    /// The staple in words; `None` when there is none and none should be.
+    pub(super) fn staple(&self) -> Option<Finding> {
+        let StapleSeen { promised, has_responder, said } = self.staple.as_ref()?;
+        Some(match said {
+            Some(Ok(OcspSaid { revoked: None, next_update, .. })) => Finding::well(STAPLE, format!("the certificate is good, until {}", day(*next_update))),
+            Some(Ok(OcspSaid { revoked: Some(at), .. })) => {
+                Finding::bad(STAPLE, format!("the certificate was revoked on {}", day(*at)), "replace it in tls.certificates")
+            }
+            Some(Err(fault)) => Finding::bad(STAPLE, fault.to_string(), LOOK_AT_STAPLES),
+            None if *promised => {
+                Finding::bad(STAPLE, "the certificate promises one (Must-Staple) and none came: clients that hold it to that refuse it", LOOK_AT_STAPLES)
+            }
+            None if *has_responder => Finding::note(STAPLE, "none came, or none that can be verified by the chain", LOOK_AT_STAPLES),
+            None => return None,
+        })
     }
 }
 
@@ -140,7 +160,9 @@ impl ServerCertVerifier for Trust {
             Some(verifier) => verifier.verify_server_cert(leaf, chain, name, ocsp, now).err(),
             None => Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
         };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen { leaf: leaf.clone().into_owned(), fault });
+        let whole: Vec<_> = std::iter::once(leaf).chain(chain).map(|certificate| certificate.clone().into_owned()).collect();
+        let staple = tls::staple_seen(&whole, ocsp, i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen { leaf: leaf.clone().into_owned(), fault, staple });
         Ok(ServerCertVerified::assertion())
     }
 
@@ -157,11 +179,17 @@ impl ServerCertVerifier for Trust {
     }
 }
 
+fn day(seconds: i64) -> String {
+    Utc(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))).to_string()[..10].to_owned()
+}
+
 fn now() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
 }
 
 const SUBJECT: &str = "certificate";
+const STAPLE: &str = "staple";
+const LOOK_AT_STAPLES: &str = "ask `ctl staples`, which says why; the issuer's certificate has to stand behind the certificate in its file";
 const RENEW: &str = "renew it; the files in tls.certificates are read again by themselves";
 const DAY: i64 = 86_400;
 /// A certificate that ends sooner is said.

@@ -12,6 +12,7 @@ use crate::observe::family::Maker;
 use crate::observe::peers::Census;
 use crate::observe::ready::Part;
 use crate::observe::sets::{CacheResult, NodeState, PortState, RelayWay};
+use crate::observe::staples::StapleCensus;
 use crate::observe::stores::Function;
 
 /// Which configuration is in force: nodes of one cluster that show different ones have drifted apart.
@@ -54,6 +55,11 @@ impl Metrics {
     /// A hash of the configuration in force.
     pub fn set_config(&self, hash: &str) {
         self.0.table.config_info.set(hash);
+    }
+
+    /// The staples of this node; for [`Metrics::on_scrape`].
+    pub fn set_staples(&self, census: &StapleCensus) {
+        self.0.table.staples.set(census);
     }
 
     /// Room on the file system.

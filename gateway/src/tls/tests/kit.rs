@@ -41,6 +41,7 @@ pub(super) fn config() -> Config {
         client_auth: ClientAuth::default(),
         session_lifetime: Duration::from_secs(1800),
         ticket_rotation: Duration::from_secs(3600),
+        stapling: Stapling { enabled: true, responder: None, timeout: Duration::from_secs(10) },
     }
 }
 

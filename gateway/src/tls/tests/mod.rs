@@ -6,3 +6,4 @@ mod certified;
 mod control;
 mod data;
 pub(super) mod kit;
+pub(super) mod ocsp;
