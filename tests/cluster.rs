@@ -37,5 +37,6 @@ mod cluster {
     mod sessions;
     mod split;
     mod spread;
+    mod staples;
     mod strangers;
 }
