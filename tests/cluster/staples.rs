@@ -79,7 +79,22 @@ fn one_node_asks_and_all_staple_by_the_peers_alone() {
         assert_eq!(staples(cluster.node(0)).iter().filter(|one| one["source"] == "peer").count(), 3);
         stays_while_nobody_answers(&cluster, &mut responder);
         revoked(&cluster, &mut responder);
+        asked_by_another(&cluster, &mut responder, &tree);
     });
+}
+
+/// The node that asks stands still, and the certificate is replaced: another one asks.
+fn asked_by_another(cluster: &Cluster, responder: &mut Responder, tree: &Tree) {
+    cluster.freeze(0);
+    let renewed = responder.issue(8, &[], false);
+    responder.up();
+    let asked = responder.asked();
+    written(tree, &renewed);
+    let others = || cluster.nodes().skip(1);
+    kit::eventually(60, "the others show its response", || others().all(|node| shown(node.explicit, true).as_deref() == Some("good")));
+    assert_eq!(responder.asked(), asked + 1);
+    cluster.thaw(0);
+    everywhere(cluster, Some("good"));
 }
 
 /// The old response stays, and it is said why there is no new one.

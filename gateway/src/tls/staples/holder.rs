@@ -24,8 +24,9 @@ pub(in crate::tls) type CertificateId = [u8; 32];
 #[derive(Debug)]
 pub(in crate::tls) struct Holder {
     id: CertificateId,
-    /// Its names, for people.
-    names: String,
+    names: Vec<String>,
+    /// The same, for people.
+    named: String,
     /// As it was loaded.
     certified: Arc<CertifiedKey>,
     /// The same with the staple of now.
@@ -109,9 +110,9 @@ impl Holder {
         let (id, question) = (Sha256::digest(leaf).into(), Question::of(&certified.cert));
         let certified = Arc::new(certified);
         let held = Held { enabled: true, responder: responder.clone(), response: None, schedule: Schedule::new(Instant::now()), fault: None, tried: false };
-        let names = if names.is_empty() { "no DNS name".to_owned() } else { names.join(", ") };
+        let named = if names.is_empty() { "no DNS name".to_owned() } else { names.join(", ") };
         let (busy, held) = (AtomicBool::new(false), Mutex::new(held));
-        Self { id, names, shown: ArcSwap::new(certified.clone()), certified, question, responder, must_staple, busy, held }
+        Self { id, names: names.to_vec(), named, shown: ArcSwap::new(certified.clone()), certified, question, responder, must_staple, busy, held }
     }
 
     /// As it was loaded.
@@ -148,7 +149,7 @@ impl Holder {
     }
 
     pub(super) fn names(&self) -> &str {
-        &self.names
+        &self.named
     }
 
     pub(super) const fn question(&self) -> Option<&Question> {
@@ -265,7 +266,7 @@ impl Holder {
 
     /// What somebody should do something about, once something was tried.
     pub(super) fn trouble(&self, now: i64) -> Option<String> {
-        let (held, names) = (self.held(), &self.names);
+        let (held, names) = (self.held(), &self.named);
         if self.status_of(&held, now) == Some(StapleStatus::Revoked) {
             return Some(format!("the certificate for {names} is revoked, as its staple says: replace it in tls.certificates"));
         }
@@ -289,11 +290,11 @@ impl Holder {
     }
 
     /// For the API.
-    pub(super) fn info(&self, names: Vec<String>, now: i64) -> StapleInfo {
+    pub(super) fn info(&self, now: i64) -> StapleInfo {
         let held = self.held();
         let askable = self.is_askable(&held);
         StapleInfo {
-            names,
+            names: self.names.clone(),
             fingerprint: self.id.iter().map(|byte| format!("{byte:02x}")).collect(),
             status: self.status_of(&held, now),
             said: held.response.as_ref().map(|response| response.said),

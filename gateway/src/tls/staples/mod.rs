@@ -120,8 +120,7 @@ impl Staples {
     /// Every certificate and how it stands with its staple, in the order of the configuration.
     pub fn infos(&self) -> Vec<StapleInfo> {
         let now = self.now();
-        let named = self.0.certificates.infos().into_iter().zip(self.0.certificates.holders());
-        named.map(|(info, holder)| holder.info(info.names, now)).collect()
+        self.0.certificates.holders().iter().map(|holder| holder.info(now)).collect()
     }
 
     /// Responses that this node holds.

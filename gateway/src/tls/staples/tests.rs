@@ -60,7 +60,7 @@ fn a_response_is_shown_until_its_end_and_a_failure_changes_nothing() {
     assert!(holder.schedule().is_due(Instant::now()), "whatever was planned");
     assert_eq!((holder.response(end), holder.shown().ocsp.clone()), (None, None));
     assert_eq!((holder.status(end), holder.result()), (Some(StapleStatus::Expired), Some(StapleResult::Expired)));
-    assert!(holder.info(Vec::new(), end).problem.unwrap().contains("nobody is there"));
+    assert!(holder.info(end).problem.unwrap().contains("nobody is there"));
 }
 
 #[test]
