@@ -26,6 +26,7 @@ mod cluster {
     mod members;
     mod namespaces;
     mod nodes;
+    mod oneway;
     mod outages;
     mod page;
     mod partition;

@@ -15,13 +15,13 @@ use super::namespaces::{NODES, Net};
 use crate::kit::{self, Node, Options, Server, Tree, have};
 
 /// From now on this thread, and what it starts, sees the network of the clients.
-fn enter(space: &str) -> bool {
+pub(super) fn enter(space: &str) -> bool {
     let Ok(file) = std::fs::File::open(format!("/var/run/netns/{space}")) else { return false };
     move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network)).is_ok()
 }
 
 /// Rules of one node's namespace.
-fn rules((net, tree): (&Net, &Tree), node: u8, text: &str) {
+pub(super) fn rules((net, tree): (&Net, &Tree), node: u8, text: &str) {
     let (space, file) = (net.space(&node.to_string()), tree.write("rules.nft", text.as_bytes()).display().to_string());
     let done = Command::new("ip").args(["netns", "exec", &space, "nft", "-f", &file]).output().expect("ip");
     assert!(done.status.success(), "{text}: {}", String::from_utf8_lossy(&done.stderr));

@@ -176,6 +176,10 @@ impl Peers {
     /// # Errors
     /// It cannot be reached, or does not answer as a peer does.
     pub(super) async fn offer(&self, member: &Member, header: &Header) -> Result<Offer, RelayTrouble> {
+        if !member.reachable {
+            // It does not answer heartbeats of this node either; whoever connects waits for us.
+            return Err(RelayTrouble::Connect);
+        }
         let mut stream = self.0.cluster.connect_data(member, CONNECT).await.map_err(|_| RelayTrouble::Connect)?;
         let answer = async {
             let mut nonce = Nonce::default();

@@ -24,7 +24,8 @@ impl Desk {
         let seen = self.look();
         let Seen { homes, digest } = &*seen;
         let digest = *digest;
-        let silent = self.silent();
+        // Homes are not silent themselves: one list is right for all of them.
+        let silent = self.silent(me);
         let home_of = |key: &[u8]| homes.iter().map(|node| node.incarnation).max_by_key(|node| weight(*node, key));
         let (serial, everyone) = self.0.waits.everyone();
         let nothing = || Everything { digest, silent: silent.clone(), serial, sessions: Vec::new(), leases: Vec::new() };
@@ -59,8 +60,11 @@ impl Desk {
         let (members, me) = (self.0.cluster.members(), self.0.cluster.incarnation());
         let others = members.iter().filter(|node| node.incarnation != me && !homes.iter().any(|home| home.incarnation == node.incarnation));
         // Not said as other words are: one more silence is no news.
-        let letter = self.letter(Word::Look);
-        join_all(others.map(|node| self.0.cluster.ask_json::<Answer>(node, HOME, &letter, PATIENCE))).await;
+        let tell = others.map(|node| async move {
+            let letter = self.letter(node.incarnation, Word::Look);
+            self.0.cluster.ask_json::<Answer>(node, HOME, &letter, PATIENCE).await
+        });
+        join_all(tell).await;
     }
 
     /// This node is no home any more: what ended sessions left with it goes to the next ones.

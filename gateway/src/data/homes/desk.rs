@@ -199,6 +199,7 @@ impl Desk {
             Token::Ticket { incarnation, .. } => members.iter().filter(|member| member.incarnation == incarnation).cloned().collect(),
             Token::Id(_) => members.to_vec(),
         };
+        asked.retain(|node| node.reachable);
         asked.extend(home.filter(|home| !asked.iter().any(|other| other.incarnation == home.incarnation)));
         let word = Word::Proof { token, client };
         let answers = join_all(asked.iter().map(|node| self.say(node, word.clone(), PATIENCE))).await;
@@ -228,7 +229,7 @@ impl Desk {
     /// Says one word to a node, which may be this one. `None`: no answer; another node stands in for it for a while.
     pub(super) async fn say(&self, node: &Node, word: Word, within: Duration) -> Option<Answer> {
         let me = self.0.cluster.incarnation();
-        let letter = self.letter(word);
+        let letter = self.letter(node.incarnation, word);
         if node.incarnation == me {
             // A home that is this node answers at once, but for what it asks others.
             return Some(Box::pin(self.hear(me, letter)).await);

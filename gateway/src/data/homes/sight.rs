@@ -128,40 +128,48 @@ impl Desk {
         seen
     }
 
-    /// A word, with what this node sees.
-    pub(super) fn letter(&self, word: Word) -> Letter {
-        Letter { digest: self.look().digest, silent: self.silent(), word }
+    /// A word to a node, with what this one sees.
+    pub(super) fn letter(&self, to: Incarnation, word: Word) -> Letter {
+        Letter { digest: self.look().digest, silent: self.silent(to), word }
     }
 
-    /// Who is silent to this node itself: what it was told it does not tell on, or two would keep each other in doubt. Nothing when most of the members are
-    /// silent: then the trouble is here.
-    pub(super) fn silent(&self) -> Vec<Silent> {
+    /// What a node is told of the silent: who is silent to this node itself. What this node was told it does not tell on, or two would keep each other in doubt;
+    /// but to the silent one, whom nobody else may reach. Nothing when most of the members are silent: then the trouble is here.
+    pub(super) fn silent(&self, to: Incarnation) -> Vec<Silent> {
         let (members, now) = (self.0.cluster.members(), Instant::now());
         let suspects = self.suspects();
         let left = |until: Instant| u32::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(u32::MAX);
-        let silent = members.iter().filter_map(|node| match suspects.until.get(&node.incarnation).filter(|_| suspects.own.contains(&node.incarnation)) {
-            Some(until) => Some(Silent { node: node.incarnation, left: left(*until) }),
-            None => (!node.reachable).then_some(Silent { node: node.incarnation, left: UNREACHABLE }),
-        });
-        let silent: Vec<Silent> = silent.filter(|silent| silent.left > 0).collect();
-        if silent.len() * 2 > members.len() { Vec::new() } else { silent }
+        let mut told = Vec::new();
+        for node in members.iter().map(|member| member.incarnation) {
+            if let Some(until) = suspects.until.get(&node).filter(|_| node == to || suspects.own.contains(&node)) {
+                told.push(Silent { node, left: left(*until) });
+            }
+        }
+        // They answer no heartbeat of this node, whatever others say.
+        let deaf = members.iter().filter(|node| !node.reachable && !suspects.own.contains(&node.incarnation));
+        told.extend(deaf.map(|node| Silent { node: node.incarnation, left: left(now + SUSPECT) }));
+        told.retain(|silent| silent.left > 0);
+        if told.len() * 2 > members.len() { Vec::new() } else { told }
     }
 
-    /// Asks those that were silent to this node again and again, until they answer or are no members, and reminds all others. Runs until it is dropped.
+    /// Asks those that were silent to this node again and again, until they answer or are no members. Reminds all others of them, and of those that answer no
+    /// heartbeat; and the silent ones themselves, whoever missed them. Runs until it is dropped.
     pub(super) async fn probe(&self) {
+        let me = self.0.cluster.incarnation();
         loop {
             sleep(PROBE).await;
-            let doubted = self.suspects().own.clone();
-            if doubted.is_empty() {
-                continue;
-            }
-            let (members, letter) = (self.0.cluster.members(), self.letter(Word::Look));
-            let me = self.0.cluster.incarnation();
-            let (doubted, letter) = (&doubted, &letter);
-            let ask = members.iter().filter(|node| node.incarnation != me).map(|node| async move {
-                let answer = self.0.cluster.ask_json::<Answer>(node, HOME, letter, PATIENCE).await;
+            let members = self.0.cluster.members();
+            let (own, silent) = {
+                let suspects = self.suspects();
+                (suspects.own.clone(), suspects.until.keys().copied().collect::<HashSet<_>>())
+            };
+            let all = !own.is_empty() || members.iter().any(|node| !node.reachable);
+            let (own, others) = (&own, members.iter().filter(|node| node.incarnation != me && (all || silent.contains(&node.incarnation))));
+            let ask = others.map(|node| async move {
+                let letter = self.letter(node.incarnation, Word::Look);
+                let answer = self.0.cluster.ask_json::<Answer>(node, HOME, &letter, PATIENCE).await;
                 match answer {
-                    _ if !doubted.contains(&node.incarnation) => {}
+                    _ if !own.contains(&node.incarnation) => {}
                     Ok(_) | Err(AskError::Refused(_)) => self.suspects().answered(node.incarnation),
                     Err(_) => self.suspects().add(node.incarnation, Instant::now()),
                 }
@@ -209,8 +217,6 @@ pub(super) fn address_key(ip: IpAddr) -> Vec<u8> {
 const SUSPECT: Duration = Duration::from_millis(1500);
 /// Between two questions whether it is; twice this and the time for the answer are less than the above, so that others are reminded in time.
 const PROBE: Duration = Duration::from_millis(400);
-/// One that answers no heartbeat, in ms.
-const UNREACHABLE: u32 = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,99 @@
+//! One node cannot reach another one, which reaches it: all nodes have to see the same homes all the same.
+//!
+//! Gets: root, iproute2 and nftables. Gives: clients with a session on each node, all served, wherever their homes are.
+//! The one that is not reached learns of it by the third one alone.
+//! Never: a rule outside of the test's own namespaces.
+
+use std::time::{Duration, Instant};
+
+use super::namespaces::{NODES, Net};
+use super::partition::{enter, rules};
+use crate::kit::{self, Client, Node, Options, Tls, Tree, Version, have, users_file};
+
+#[test]
+fn a_node_that_cannot_reach_another_one_keeps_nobody_from_a_port() {
+    if !have("ip") || !have("nft") {
+        return kit::skip("iproute2 or nftables is not installed");
+    }
+    if !rustix::process::geteuid().is_root() {
+        return kit::skip("network namespaces need root");
+    }
+    kit::test(200, || {
+        let Some(net) = Net::new() else { return kit::skip("this machine makes no network namespaces, or takes no nat rules") };
+        if !enter(&net.space("c")) {
+            return kit::skip("this machine lets no thread into a network namespace");
+        }
+        let tree = Tree::new();
+        tree.write("secret", "0123456789abcdef".repeat(4).as_bytes());
+        let nodes: Vec<Node> = (0..NODES).map(|number| start(&net, &tree, number)).collect();
+        kit::eventually(30, "each node knows two others", || {
+            nodes.iter().all(|node| node.log().iter().filter(|line| line.contains("member_joined")).count() >= 2)
+        });
+        let drop = format!("chain output {{ type filter hook output priority 0; ip daddr {} tcp dport {PEER} drop; }}", net.node(2));
+        rules((&net, &tree), 0, &format!("table inet cut {{\n{drop}\n}}"));
+        // It misses the other one, which stays a member, for that one calls.
+        kit::eventually(30, "the node says that it cannot reach the other one", || {
+            nodes[0].log().iter().any(|line| line.contains("\"reason\":\"unreachable\"") || line.contains("\"trouble\":\"unreachable\""))
+        });
+        let slowest = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|number| {
+                    scope.spawn({
+                        let nodes = &nodes;
+                        move || serve(nodes, &user(number))
+                    })
+                })
+                .collect();
+            clients.into_iter().map(|client| client.join().expect("served")).max()
+        });
+        eprintln!("slowest EPSV beside a node that another one cannot reach: {slowest:?}");
+        assert!(slowest < Some(Duration::from_secs(5)), "{slowest:?}");
+    });
+}
+
+/// Three sessions of one client, in turn; gives the longest time for a port.
+fn serve(nodes: &[Node], user: &str) -> Duration {
+    let tls = Tls::new(Version::Tls13);
+    let mut sessions = [0, 1, 2].map(|number| Client::session_of(&nodes[number], &tls, user));
+    let mut slowest = Duration::ZERO;
+    for round in 0..6 {
+        for (place, session) in sessions.iter_mut().enumerate() {
+            session.patience(Duration::from_secs(20));
+            let began = Instant::now();
+            let to = session.epsv();
+            slowest = slowest.max(began.elapsed());
+            let mut connection = kit::Data::connect(to, &tls);
+            session.command(&format!("STOR {round}-{place}")).is(150);
+            connection.handshake().expect("it reaches its session");
+            connection.write(user.as_bytes()).expect("it takes bytes");
+            connection.finish();
+            session.expect(226);
+        }
+    }
+    slowest
+}
+
+fn user(number: usize) -> String {
+    format!("u{number}")
+}
+
+fn start(net: &Net, tree: &Tree, number: u8) -> Node {
+    let ip = net.node(number);
+    let users: Vec<(String, String)> = (0..CLIENTS).map(|number| (user(number), format!("/{}", user(number)))).collect();
+    let users = users_file(&users.iter().map(|(name, home)| (name.as_str(), home.as_str(), "all")).collect::<Vec<_>>());
+    let peers: Vec<String> = (0..NODES).map(|other| format!("\"{}:{PEER}\"", net.node(other))).collect();
+    let (state, secret) = (tree.join(&format!("state-{number}")), tree.join("secret"));
+    let through = ["ip", "netns", "exec", &net.space(&number.to_string())].map(str::to_owned).into();
+    let options = Options { users, root: Some(tree.join("files")), through, ..Options::default() };
+    let options = options
+        .set("node", &format!("{{ name: node-{number}, state_dir: {state:?} }}"))
+        .set("listen", &format!("{{ explicit: [\"{ip}:2121\"], implicit: [], admin: \"127.0.0.1:9440\", peer: \"{ip}:{PEER}\" }}"))
+        .set("data", "{ ports: \"50000-50007\" }")
+        .set("log", "{ format: json, level: info }")
+        .set("cluster", &format!("{{ secret_file: {secret:?}, peers: [{}] }}", peers.join(", ")));
+    Node::with(options)
+}
+
+const PEER: u16 = 9443;
+/// Enough for homes on each of the nodes.
+const CLIENTS: usize = 6;
