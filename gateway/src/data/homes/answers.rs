@@ -58,7 +58,7 @@ impl Desk {
                 let table = self.table();
                 Answer::Leased { lessee: table.lessee(ip, port).filter(|_| table.agrees(digest, Instant::now())) }
             }
-            Word::Look => Answer::Done,
+            Word::Look => Answer::Looked { silent: self.silent(from) },
             Word::Left { session, client, proof } => {
                 let keepsake = unhex(&proof).and_then(|bytes| self.0.tls.borrow(&bytes)).map(|keys| keys as Keepsake);
                 let mut table = self.table();
@@ -107,7 +107,11 @@ impl Desk {
                     Asked::Address(ip) => Some(Slot::Address(ip)),
                 };
                 let Some(slot) = slot else { return Answer::Unknown };
-                let settled = table.agrees(digest, now);
+                if !table.sees(digest) {
+                    drop(table);
+                    return Answer::Looked { silent: self.silent(claim.node) };
+                }
+                let settled = table.is_settled(now);
                 let granted = if settled { table.reserve(slot, claim, ports, now) } else { None };
                 if let Some(port) = granted {
                     return Answer::Granted { port };

@@ -177,7 +177,7 @@ impl Desk {
             let word = Word::Reserve { session, serial, slot, ports: ports.to_vec(), patience: waiting };
             match self.say(&home, word, RESERVE + patience).await {
                 Some(Answer::Granted { port }) if ports.contains(&port) => return Said::Granted(port, home),
-                Some(Answer::Busy) => return Said::Busy,
+                Some(Answer::Busy | Answer::Looked { .. }) => return Said::Busy,
                 // A new home.
                 Some(Answer::Unknown) => drop(self.say(&home, Word::Join { session, client: client.clone() }, PATIENCE).await),
                 Some(_) => {}
@@ -235,7 +235,12 @@ impl Desk {
             return Some(Box::pin(self.hear(me, letter)).await);
         }
         match self.0.cluster.ask_json(node, HOME, &letter, within).await {
-            Ok(answer) => Some(answer),
+            Ok(answer) => {
+                if let Answer::Looked { silent } = &answer {
+                    self.learn(node.incarnation, silent);
+                }
+                Some(answer)
+            }
             Err(AskError::Refused(Refused::Busy)) => Some(Answer::Busy),
             // It is of an older version, or did not understand: it lives.
             Err(AskError::Refused(_)) => None,

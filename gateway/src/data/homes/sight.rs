@@ -3,9 +3,8 @@
 //! Gets: the members, who did not answer this node, what others say of the silent. Gives: the home of a user or an address, and a name for the set of homes.
 //! A port is granted only between two nodes that see the same homes, so one that is silent to somebody is no home to anybody: two homes of one client at a
 //! time would give two of its sessions the same port.
-//! Never: doubts a member for longer than 1.5 s after it answered; spreads the word when more than half of the members are silent to it.
+//! Never: doubts a member for longer than 1.5 s after it answered; calls most of the members silent: it stands aside itself then.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,25 +30,33 @@ pub(super) struct Seen {
 /// Members that were silent, and until when others stand in for them.
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
-    until: HashMap<Incarnation, Instant>,
-    /// Those of them that were silent to this node itself: it asks again whether they answer.
-    own: HashSet<Incarnation>,
+    /// To this node itself.
+    own: HashMap<Incarnation, Doubt>,
+    /// To others, by their own words.
+    told: HashMap<Incarnation, Instant>,
     /// What was seen last, of these members and with this in mind.
     last: Option<(Arc<[Node]>, Arc<Seen>)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    until: Instant,
+    /// It answers again. What is left of the doubt others have as well.
+    over: bool,
 }
 
 impl Suspects {
     /// It did not answer just now.
     pub(super) fn add(&mut self, node: Incarnation, now: Instant) {
-        self.own.insert(node);
-        if self.until.insert(node, now + SUSPECT).is_none() {
+        if self.own.insert(node, Doubt { until: now + SUSPECT, over: false }).is_none() {
             self.last = None;
         }
     }
 
-    /// It answers. Those who have heard of its silence go on for what is left of their time, and so does this node.
     fn answered(&mut self, node: Incarnation) {
-        self.own.remove(&node);
+        if let Some(doubt) = self.own.get_mut(&node) {
+            doubt.over = true;
+        }
     }
 
     /// Somebody else says so. Whether it is news.
@@ -58,50 +65,80 @@ impl Suspects {
         if until <= now {
             return false;
         }
-        match self.until.entry(silent.node) {
-            Entry::Occupied(mut known) => {
-                let until = until.max(*known.get());
-                known.insert(until);
-                false
-            }
-            Entry::Vacant(vacant) => {
-                vacant.insert(until);
-                self.last = None;
-                true
-            }
+        let known = self.told.get(&silent.node).copied();
+        self.told.insert(silent.node, known.map_or(until, |known| known.max(until)));
+        if known.is_none() {
+            self.last = None;
         }
+        known.is_none()
     }
 
     pub(super) fn contains(&self, node: Incarnation) -> bool {
-        self.until.contains_key(&node)
+        self.own.contains_key(&node) || self.told.contains_key(&node)
     }
 
     /// When the next one may be a home again.
     pub(super) fn until(&self) -> Option<Instant> {
-        self.until.values().min().copied()
+        self.own.values().map(|doubt| doubt.until).chain(self.told.values().copied()).min()
+    }
+
+    /// Whether most of the members are silent to this node: then the trouble is here, and it stands aside itself.
+    fn is_troubled(&self, members: &[Node]) -> bool {
+        let missed = members.iter().filter(|node| !node.reachable || self.own.contains_key(&node.incarnation)).count();
+        missed * 2 > members.len()
+    }
+
+    /// What `to` is told by `me`: who is silent to this node, or that it is in trouble. What this node was told it does not tell on, or two would keep each
+    /// other in doubt; but to the silent one, whom the one that misses it may not reach.
+    fn tell(&self, members: &[Node], (me, to): (Incarnation, Incarnation), now: Instant) -> Vec<Silent> {
+        let left = |until: Instant| u32::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(u32::MAX);
+        if self.is_troubled(members) {
+            return vec![Silent { node: me, left: left(now + SUSPECT) }];
+        }
+        let until = |node: &Node| match self.own.get(&node.incarnation) {
+            Some(doubt) => Some(doubt.until),
+            // It answers no heartbeat of this node, whatever others say.
+            None if !node.reachable => Some(now + SUSPECT),
+            None => self.told.get(&node.incarnation).copied().filter(|_| node.incarnation == to),
+        };
+        let told = members.iter().filter_map(|node| Some(Silent { node: node.incarnation, left: left(until(node)?) }));
+        told.filter(|silent| silent.left > 0).collect()
     }
 
     fn sweep(&mut self, now: Instant) {
-        let known = self.until.len();
-        self.until.retain(|_, until| *until > now);
-        if self.until.len() != known {
-            self.own.retain(|node| self.until.contains_key(node));
+        let known = (self.own.len(), self.told.len());
+        self.own.retain(|_, doubt| doubt.until > now);
+        self.told.retain(|_, until| *until > now);
+        if (self.own.len(), self.told.len()) != known {
             self.last = None;
         }
     }
 
     /// The homes, and whether they were looked for anew.
-    fn look(&mut self, members: &Arc<[Node]>, now: Instant) -> (Arc<Seen>, bool) {
+    fn look(&mut self, members: &Arc<[Node]>, me: Incarnation, now: Instant) -> (Arc<Seen>, bool) {
         self.sweep(now);
         if let Some((of, seen)) = &self.last
             && Arc::ptr_eq(of, members)
         {
             return (seen.clone(), false);
         }
-        let homes = homes_of(members, self);
+        let homes = self.homes_of(members, me);
         let seen = Arc::new(Seen { digest: digest_of(&homes), homes });
         self.last = Some((members.clone(), seen.clone()));
         (seen, true)
+    }
+
+    /// Members that may be homes: those that stay and answer; without any those that answer, and then all.
+    fn homes_of(&self, members: &[Node], me: Incarnation) -> Vec<Node> {
+        let troubled = self.is_troubled(members);
+        let answers = |node: &&Node| match troubled {
+            // Others see those that this node misses.
+            true => node.incarnation != me && !self.told.contains_key(&node.incarnation),
+            false => node.reachable && !self.contains(node.incarnation),
+        };
+        let some = |which: &dyn Fn(&&Node) -> bool| Some(members.iter().filter(which).cloned().collect::<Vec<_>>()).filter(|homes| !homes.is_empty());
+        let stay = some(&|node| !node.draining && answers(node));
+        stay.or_else(|| some(&answers)).unwrap_or_else(|| members.to_vec())
     }
 }
 
@@ -111,13 +148,12 @@ impl Desk {
         self.look().homes.iter().max_by_key(|node| weight(node.incarnation, key)).cloned()
     }
 
-    /// Members that may be homes: those that stay and answer; without any those that answer, and then all. When they are others than before, everything is
-    /// told anew.
+    /// The homes. When they are others than before, everything is told anew.
     pub(super) fn look(&self) -> Arc<Seen> {
         let now = Instant::now();
         let mut suspects = self.suspects();
         let members = self.0.cluster.members();
-        let (seen, anew) = suspects.look(&members, now);
+        let (seen, anew) = suspects.look(&members, self.0.cluster.incarnation(), now);
         if anew {
             let all: Vec<Incarnation> = members.iter().map(|member| member.incarnation).collect();
             // Under the lock of the suspects, so that no older look comes after this one.
@@ -133,23 +169,9 @@ impl Desk {
         Letter { digest: self.look().digest, silent: self.silent(to), word }
     }
 
-    /// What a node is told of the silent: who is silent to this node itself. What this node was told it does not tell on, or two would keep each other in doubt;
-    /// but to the silent one, whom nobody else may reach. Nothing when most of the members are silent: then the trouble is here.
+    /// What a node is told of the silent.
     pub(super) fn silent(&self, to: Incarnation) -> Vec<Silent> {
-        let (members, now) = (self.0.cluster.members(), Instant::now());
-        let suspects = self.suspects();
-        let left = |until: Instant| u32::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(u32::MAX);
-        let mut told = Vec::new();
-        for node in members.iter().map(|member| member.incarnation) {
-            if let Some(until) = suspects.until.get(&node).filter(|_| node == to || suspects.own.contains(&node)) {
-                told.push(Silent { node, left: left(*until) });
-            }
-        }
-        // They answer no heartbeat of this node, whatever others say.
-        let deaf = members.iter().filter(|node| !node.reachable && !suspects.own.contains(&node.incarnation));
-        told.extend(deaf.map(|node| Silent { node: node.incarnation, left: left(now + SUSPECT) }));
-        told.retain(|silent| silent.left > 0);
-        if told.len() * 2 > members.len() { Vec::new() } else { told }
+        self.suspects().tell(&self.0.cluster.members(), (self.0.cluster.incarnation(), to), Instant::now())
     }
 
     /// Asks those that were silent to this node again and again, until they answer or are no members. Reminds all others of them, and of those that answer no
@@ -161,13 +183,19 @@ impl Desk {
             let members = self.0.cluster.members();
             let (own, silent) = {
                 let suspects = self.suspects();
-                (suspects.own.clone(), suspects.until.keys().copied().collect::<HashSet<_>>())
+                let own = suspects.own.iter().filter(|(_, doubt)| !doubt.over).map(|(node, _)| *node).collect::<HashSet<_>>();
+                (own, suspects.told.keys().copied().collect::<HashSet<_>>())
             };
             let all = !own.is_empty() || members.iter().any(|node| !node.reachable);
             let (own, others) = (&own, members.iter().filter(|node| node.incarnation != me && (all || silent.contains(&node.incarnation))));
             let ask = others.map(|node| async move {
                 let letter = self.letter(node.incarnation, Word::Look);
                 let answer = self.0.cluster.ask_json::<Answer>(node, HOME, &letter, PATIENCE).await;
+                if let Ok(Answer::Looked { silent }) = &answer
+                    && self.learn(node.incarnation, silent)
+                {
+                    return;
+                }
                 match answer {
                     _ if !own.contains(&node.incarnation) => {}
                     Ok(_) | Err(AskError::Refused(_)) => self.suspects().answered(node.incarnation),
@@ -176,6 +204,18 @@ impl Desk {
             });
             join_all(ask).await;
         }
+    }
+
+    /// What a node answers of the silent. Whether it stands aside itself: it may reach nobody, so whoever hears that passes it on.
+    pub(super) fn learn(&self, from: Incarnation, silent: &[Silent]) -> bool {
+        let aside = silent.iter().any(|silent| silent.node == from);
+        if aside {
+            self.suspects().add(from, Instant::now());
+            self.look();
+        } else {
+            self.adopt(silent);
+        }
+        aside
     }
 
     /// What another node says of the silent.
@@ -187,13 +227,6 @@ impl Desk {
             self.0.anew.notify_one();
         }
     }
-}
-
-fn homes_of(members: &[Node], suspects: &Suspects) -> Vec<Node> {
-    let answers = |node: &&Node| node.reachable && !suspects.contains(node.incarnation);
-    let some = |which: &dyn Fn(&&Node) -> bool| Some(members.iter().filter(which).cloned().collect::<Vec<_>>()).filter(|homes| !homes.is_empty());
-    let stay = some(&|node| !node.draining && answers(node));
-    stay.or_else(|| some(&answers)).unwrap_or_else(|| members.to_vec())
 }
 
 fn digest_of(homes: &[Node]) -> u64 {
@@ -230,39 +263,57 @@ mod tests {
 
     #[test]
     fn homes_are_those_that_stay_and_answer_or_the_next_best() {
-        let all = [node(false, true), node(false, true), node(true, true), node(false, false)];
-        let mut suspects = Suspects::default();
-        let homes = |suspects: &Suspects| homes_of(&all, suspects).iter().map(|home| all.iter().position(|one| one == home).unwrap()).collect::<Vec<_>>();
+        let all = [node(false, true), node(false, true), node(true, true), node(true, true), node(true, true)];
+        let (mut suspects, me, now) = (Suspects::default(), all[4].incarnation, Instant::now());
+        let homes = |suspects: &Suspects| {
+            let homes = suspects.homes_of(&all, me);
+            homes.iter().map(|home| all.iter().position(|one| one == home).unwrap()).collect::<Vec<_>>()
+        };
         assert_eq!(homes(&suspects), [0, 1]);
-        let now = Instant::now();
         suspects.add(all[0].incarnation, now);
         assert_eq!(homes(&suspects), [1]);
-        suspects.add(all[1].incarnation, now);
-        assert_eq!(homes(&suspects), [2], "one that drains is better than none");
-        suspects.add(all[2].incarnation, now);
-        assert_eq!(homes(&suspects), [0, 1, 2, 3], "all are as good as one another");
+        suspects.adopt(Silent { node: all[1].incarnation, left: 9 }, now);
+        assert_eq!(homes(&suspects), [2, 3, 4], "one that drains is better than none");
+        (2..5).for_each(|place| _ = suspects.adopt(Silent { node: all[place].incarnation, left: 9 }, now));
+        assert_eq!(homes(&suspects), [0, 1, 2, 3, 4], "all are as good as one another");
         let reversed: Vec<Node> = all.iter().rev().cloned().collect();
         assert_eq!(digest_of(&all), digest_of(&reversed));
         assert_ne!(digest_of(&all), digest_of(&all[1..]));
     }
 
     #[test]
+    fn who_misses_most_members_stands_aside_and_calls_nobody_silent() {
+        let (all, now) = ([node(false, true), node(false, true), node(false, false)], Instant::now());
+        let [me, other, deaf] = [0, 1, 2].map(|place| all[place].incarnation);
+        let mut suspects = Suspects::default();
+        let silent = |suspects: &Suspects, to| suspects.tell(&all, (me, to), now).iter().map(|silent| silent.node).collect::<Vec<_>>();
+        assert_eq!((silent(&suspects, other), suspects.homes_of(&all, me)), (vec![deaf], all[..2].to_vec()));
+        suspects.add(other, now);
+        assert_eq!(silent(&suspects, other), [me], "two of three are silent: it is this node");
+        assert_eq!(suspects.homes_of(&all, me), all[1..], "as everybody else sees them");
+        suspects.sweep(now + SUSPECT);
+        suspects.adopt(Silent { node: other, left: 100 }, now);
+        assert_eq!((silent(&suspects, deaf), silent(&suspects, other)), (vec![deaf], vec![other, deaf]), "hearsay goes to the silent one alone");
+    }
+
+    #[test]
     fn what_is_seen_is_looked_for_again_when_members_or_silent_ones_change() {
         let (mut suspects, now) = (Suspects::default(), Instant::now());
         let members: Arc<[Node]> = [node(false, true), node(false, true)].into();
-        let (seen, anew) = suspects.look(&members, now);
+        let me = members[1].incarnation;
+        let (seen, anew) = suspects.look(&members, me, now);
         assert!(anew && seen.homes.len() == 2);
-        assert!(!suspects.look(&members, now).1);
+        assert!(!suspects.look(&members, me, now).1);
         suspects.add(members[0].incarnation, now);
-        let (seen, anew) = suspects.look(&members, now);
+        let (seen, anew) = suspects.look(&members, me, now);
         assert!(anew && seen.homes == members[1..]);
         suspects.add(members[0].incarnation, now + PROBE);
-        assert!(!suspects.look(&members, now + SUSPECT).1, "it was silent again");
+        assert!(!suspects.look(&members, me, now + SUSPECT).1, "it was silent again");
         suspects.answered(members[0].incarnation);
-        assert!(suspects.own.is_empty() && suspects.contains(members[0].incarnation), "others still doubt it");
-        assert!(suspects.look(&members, now + SUSPECT + PROBE).1);
+        assert!(suspects.contains(members[0].incarnation), "others still doubt it");
+        assert!(suspects.look(&members, me, now + SUSPECT + PROBE).1);
         let fewer: Arc<[Node]> = members[..1].into();
-        assert_eq!(suspects.look(&fewer, now).0.homes, members[..1]);
+        assert_eq!(suspects.look(&fewer, me, now).0.homes, members[..1]);
     }
 
     #[test]

@@ -112,7 +112,12 @@ impl Table {
 
     /// Whether what is granted to one that sees these homes is known to be free: it asks the right home, which knows what all the others hold.
     pub(super) fn agrees(&self, digest: u64, now: Instant) -> bool {
-        self.view.digest == digest && self.is_settled(now)
+        self.sees(digest) && self.is_settled(now)
+    }
+
+    /// Whether these are the homes.
+    pub(super) fn sees(&self, digest: u64) -> bool {
+        self.view.digest == digest
     }
 
     /// Whether no member can hold something that is not known here.

@@ -76,6 +76,8 @@ pub(super) enum Answer {
     Granted { port: u16 },
     /// None is free, or it is not known yet: ask again.
     Busy,
+    /// What this node sees of the silent, itself among them when it stands aside; it sees other homes than who asks, or was asked for no more than that.
+    Looked { silent: Vec<Silent> },
     /// There is no such session here.
     Unknown,
     /// Number and port of the session's wait.
