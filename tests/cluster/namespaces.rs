@@ -80,6 +80,17 @@ impl Net {
     }
 }
 
+/// Whether there is what a [`Net`] needs; if not, the test is skipped.
+pub(super) fn possible() -> bool {
+    let missing = match rustix::process::geteuid().is_root() {
+        _ if !have("ip") || !have("nft") => "iproute2 or nftables is not installed",
+        false => "network namespaces need root",
+        true => return true,
+    };
+    kit::skip(missing);
+    false
+}
+
 impl Drop for Net {
     fn drop(&mut self) {
         for space in std::mem::take(&mut self.made) {
@@ -90,11 +101,8 @@ impl Drop for Net {
 
 #[test]
 fn a_service_that_chooses_at_random_loses_no_transfer() {
-    if !have("ip") || !have("nft") {
-        return kit::skip("iproute2 or nftables is not installed");
-    }
-    if !rustix::process::geteuid().is_root() {
-        return kit::skip("network namespaces need root");
+    if !possible() {
+        return;
     }
     kit::test(400, || {
         let Some(net) = Net::new() else { return kit::skip("this machine makes no network namespaces, or takes no nat rules") };

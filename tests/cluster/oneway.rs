@@ -6,17 +6,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::namespaces::{NODES, Net};
+use super::namespaces::{NODES, Net, possible};
 use super::partition::{enter, rules};
-use crate::kit::{self, Client, Node, Options, Tls, Tree, Version, have, users_file};
+use crate::kit::{self, Client, Node, Options, Tls, Tree, Version, users_file};
 
 #[test]
 fn a_node_that_cannot_reach_others_keeps_nobody_from_a_port() {
-    if !have("ip") || !have("nft") {
-        return kit::skip("iproute2 or nftables is not installed");
-    }
-    if !rustix::process::geteuid().is_root() {
-        return kit::skip("network namespaces need root");
+    if !possible() {
+        return;
     }
     kit::test(200, || {
         let Some(net) = Net::new() else { return kit::skip("this machine makes no network namespaces, or takes no nat rules") };

@@ -11,8 +11,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::admin::{ask, tokens};
 use super::history::{Doors, History, Watch, client};
-use super::namespaces::{NODES, Net};
-use crate::kit::{self, Node, Options, Server, Tree, have};
+use super::namespaces::{NODES, Net, possible};
+use crate::kit::{self, Node, Options, Server, Tree};
 
 /// From now on this thread, and what it starts, sees the network of the clients.
 pub(super) fn enter(space: &str) -> bool {
@@ -90,11 +90,8 @@ fn store(scheme: &str, ip: &str) -> Option<Server> {
 }
 
 fn cut_and_healed(scheme: &'static str) {
-    if !have("ip") || !have("nft") {
-        return kit::skip("iproute2 or nftables is not installed");
-    }
-    if !rustix::process::geteuid().is_root() {
-        return kit::skip("network namespaces need root");
+    if !possible() {
+        return;
     }
     kit::test(400, move || {
         let Some(net) = Net::new() else { return kit::skip("this machine makes no network namespaces, or takes no nat rules") };

@@ -63,18 +63,9 @@ enum What {
         #[command(subcommand)]
         action: Option<NodeAction>,
     },
-    /// Take a node out of service
-    Drain {
-        node: String,
-        #[command(flatten)]
-        dry: Dry,
-    },
-    /// Put a node back into service
-    Undrain {
-        node: String,
-        #[command(flatten)]
-        dry: Dry,
-    },
+    /// `drain` and `undrain`, without `nodes` before them.
+    #[command(flatten)]
+    Node(NodeAction),
     /// Who is here
     #[command(alias = "session", args_conflicts_with_subcommands = true)]
     Sessions {
@@ -327,10 +318,10 @@ impl Ctl {
     pub(super) fn question(&self) -> Result<Question, Failure> {
         Ok(match &self.what {
             What::Nodes { action: None } => Question::get("/nodes", table::NODES),
-            What::Nodes { action: Some(NodeAction::Drain { node, dry }) } | What::Drain { node, dry } => {
+            What::Nodes { action: Some(NodeAction::Drain { node, dry }) } | What::Node(NodeAction::Drain { node, dry }) => {
                 Question::act("POST", format!("/nodes/{}/drain", percent(node))).dry(*dry)
             }
-            What::Nodes { action: Some(NodeAction::Undrain { node, dry }) } | What::Undrain { node, dry } => {
+            What::Nodes { action: Some(NodeAction::Undrain { node, dry }) } | What::Node(NodeAction::Undrain { node, dry }) => {
                 Question::act("POST", format!("/nodes/{}/undrain", percent(node))).dry(*dry)
             }
             What::Sessions { of, action: None } => {
